@@ -1,0 +1,191 @@
+//! The configuration: read from TOML, checked as a whole, and then plain values.
+//!
+//! [`load`] reports every error of a file at once, each with its line and column and the way out. What passes is a
+//! [`Config`] that needs no further checks: addresses are parsed, names are resolved, ranges hold.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::Cidr;
+use crate::model::Endpoint;
+use crate::model::HashFeature;
+use crate::model::Mac;
+use crate::model::OnNoBackend;
+use crate::model::OnUnknownFlow;
+use crate::model::PortId;
+use crate::model::PortRange;
+use crate::model::Protocol;
+use crate::model::Scheduler;
+use crate::model::Timeouts;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[appliance]`.
+    pub appliance: Appliance,
+    /// `[[port]]`, in order: [`PortId`] counts them.
+    pub ports: Vec<PortConfig>,
+    /// `[[next_hop]]`.
+    pub next_hops: Vec<StaticNextHop>,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[[service]]`, names unique.
+    pub services: Vec<ServiceConfig>,
+    /// Every address of `[local_addresses]`, in order and without repetition.
+    pub local_addresses: Vec<IpAddr>,
+}
+
+/// The process as a whole. Everything here but `hash_seed` needs a restart to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appliance {
+    /// Shown in status and metrics.
+    pub name: String,
+    /// The CPU that control and the kernel port run on.
+    pub control_core: usize,
+    /// The CPUs of the workers, at least one, all different.
+    pub workers: Vec<usize>,
+    /// Where packet buffers come from.
+    pub memory: Memory,
+    /// Size of each worker's flow table, per address family.
+    pub flows_per_worker: usize,
+    /// What a worker does when nothing arrives.
+    pub idle: Idle,
+    /// The Unix socket for commands.
+    pub control_socket: PathBuf,
+    /// Where HTTP serves metrics and the API; `None`: nowhere.
+    pub http_listen: Option<std::net::SocketAddr>,
+    /// Packet buffers per port; `None`: computed from queues and bursts.
+    pub mbufs: Option<u32>,
+    /// Seed of the choice of backends; the same on every balancer of a cluster.
+    pub hash_seed: u64,
+    /// Appended to DPDK's own arguments.
+    pub eal_args: Vec<String>,
+    /// How long SIGTERM waits for established flows.
+    pub drain_timeout: Duration,
+    /// Room for this many services.
+    pub max_services: usize,
+    /// Room for this many backends, over all services.
+    pub max_backends: usize,
+}
+
+/// `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Huge pages if enough are free, else ordinary pages; says which at start.
+    Auto,
+    /// Huge pages or failure.
+    Hugepages,
+    /// Ordinary pages.
+    NoHugepages,
+}
+
+/// `idle`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Poll without end.
+    Poll,
+    /// Sleep for short, growing spans while nothing arrives.
+    Adaptive,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortConfig {
+    /// Unique.
+    pub name: String,
+    /// A PCI address or a DPDK vdev with its arguments.
+    pub device: String,
+    /// `None`: the device's.
+    pub mac: Option<Mac>,
+    /// Name of the TAP that is the kernel's side of the port; `None`: no kernel side.
+    pub kernel_interface: Option<String>,
+    /// Addresses (with prefix lengths) that the kernel's side gets.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Largest IP packet, 1280 to 9000 octets.
+    pub mtu: u16,
+}
+
+/// A next hop that does not come from the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticNextHop {
+    /// What it leads to.
+    pub prefix: Cidr,
+    /// By which port.
+    pub port: PortId,
+    /// To whom.
+    pub mac: Mac,
+    /// With which 802.1Q tag; `None`: as the frame came.
+    pub vlan: Option<u16>,
+}
+
+/// A virtual service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceConfig {
+    /// Unique.
+    pub name: String,
+    /// The address clients use.
+    pub vip: IpAddr,
+    /// The ports clients use.
+    pub ports: PortRange,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How backends are picked.
+    pub scheduler: Scheduler,
+    /// What the choice hashes.
+    pub hash: HashFeature,
+    /// What a client gets when no backend is in service.
+    pub on_no_backend: OnNoBackend,
+    /// What TCP packets of no flow get.
+    pub on_unknown_flow: OnUnknownFlow,
+    /// The addresses that replace the client's, all of the VIP's family.
+    pub local_addresses: Vec<IpAddr>,
+    /// How its backends are probed.
+    pub health: HealthConfig,
+    /// Endpoints unique within the service, all of the VIP's family.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendConfig {
+    /// Where it listens. Port 0: the port the client used, for services on a range.
+    pub endpoint: Endpoint,
+    /// Its share of new flows, 0 to 65535; 0: none.
+    pub weight: u32,
+}
+
+/// Health probing of a service's backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthConfig {
+    /// What a probe does.
+    pub kind: ProbeKind,
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// After which an unanswered probe has failed; at most `interval`.
+    pub timeout: Duration,
+    /// Failures in a row that take a backend out of service.
+    pub fall: u32,
+    /// Successes in a row that bring it back.
+    pub rise: u32,
+    /// The port probed; `None`: the backend's.
+    pub port: Option<u16>,
+}
+
+/// `kind` of `[service.health]`, with what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeKind {
+    /// No probes: always in service.
+    None,
+    /// A TCP connection opens.
+    Tcp,
+    /// An HTTP/1.1 GET is answered with an expected status.
+    Http {
+        /// Path and query.
+        path: String,
+        /// The Host header; `None`: the backend's address.
+        host: Option<String>,
+        /// Status codes that count as success.
+        status: Vec<std::ops::RangeInclusive<u16>>,
+    },
+}

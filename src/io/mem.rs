@@ -1,0 +1,232 @@
+//! A port in memory, for scenarios, properties, fuzzing, replay and benchmarks.
+//!
+//! Both ends are queues: a test pushes frames into [`Wire::inbound`] and takes what the worker sent from
+//! [`Wire::outbound`]. Frames come from a fixed [`Pool`] and return to it when dropped, so that a turn calls no
+//! allocator here either, and a test sees a leak as a pool that does not fill up again.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::{Burst, Frame, FramePool, HEADROOM, Port};
+
+/// A fixed number of buffers of one size.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    free: Arc<ArrayQueue<Box<Buffer>>>,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Pool {
+    /// `buffers` buffers, each for frames of up to `octets` octets.
+    #[must_use]
+    pub fn new(buffers: usize, octets: usize) -> Self {
+        let free = ArrayQueue::new(buffers.max(1));
+        for _ in 0..buffers {
+            let bytes = vec![0; HEADROOM + octets].into_boxed_slice();
+            let buffer = Box::new(Buffer { bytes, start: HEADROOM, end: HEADROOM });
+            free.push(buffer).expect("the queue has room for every buffer of the pool");
+        }
+        Self { free: Arc::new(free) }
+    }
+
+    /// A frame that holds `bytes`; `None` when the pool is empty or the bytes do not fit a buffer.
+    #[must_use]
+    pub fn frame(&self, bytes: &[u8]) -> Option<MemFrame> {
+        let mut frame = self.allocate()?;
+        frame.append(bytes).then_some(frame)
+    }
+
+    /// Buffers not in use.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+}
+
+impl FramePool for Pool {
+    type Frame = MemFrame;
+
+    fn allocate(&self) -> Option<MemFrame> {
+        let mut buffer = self.free.pop()?;
+        buffer.start = HEADROOM;
+        buffer.end = HEADROOM;
+        Some(MemFrame { buffer: Some(buffer), home: Arc::clone(&self.free) })
+    }
+}
+
+/// A frame in memory.
+#[derive(Debug)]
+pub struct MemFrame {
+    /// `None` only while being dropped.
+    buffer: Option<Box<Buffer>>,
+    home: Arc<ArrayQueue<Box<Buffer>>>,
+}
+
+impl MemFrame {
+    fn buffer(&self) -> &Buffer {
+        self.buffer.as_ref().expect("a frame has its buffer until it is dropped")
+    }
+
+    fn buffer_mut(&mut self) -> &mut Buffer {
+        self.buffer.as_mut().expect("a frame has its buffer until it is dropped")
+    }
+}
+
+impl Frame for MemFrame {
+    fn head(&self) -> &[u8] {
+        let buffer = self.buffer();
+        &buffer.bytes[buffer.start..buffer.end]
+    }
+
+    fn head_mut(&mut self) -> &mut [u8] {
+        let buffer = self.buffer_mut();
+        &mut buffer.bytes[buffer.start..buffer.end]
+    }
+
+    fn octets(&self) -> usize {
+        let buffer = self.buffer();
+        buffer.end - buffer.start
+    }
+
+    fn truncate(&mut self, octets: usize) {
+        let buffer = self.buffer_mut();
+        buffer.end = buffer.end.min(buffer.start + octets);
+    }
+
+    fn prepend(&mut self, octets: usize) -> bool {
+        let buffer = self.buffer_mut();
+        let Some(start) = buffer.start.checked_sub(octets) else { return false };
+        buffer.start = start;
+        true
+    }
+
+    fn trim_front(&mut self, octets: usize) {
+        let buffer = self.buffer_mut();
+        buffer.start = buffer.end.min(buffer.start + octets);
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        let buffer = self.buffer_mut();
+        let end = buffer.end + bytes.len();
+        let Some(room) = buffer.bytes.get_mut(buffer.end..end) else { return false };
+        room.copy_from_slice(bytes);
+        buffer.end = end;
+        true
+    }
+
+    fn prefetch(&self) {}
+
+    fn copy_to(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(self.head());
+    }
+}
+
+impl Drop for MemFrame {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            // The queue holds as many as the pool made, so there is room for every buffer that left it.
+            let _ = self.home.push(buffer);
+        }
+    }
+}
+
+/// The two directions of a memory port.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// What the port will receive.
+    pub inbound: Arc<ArrayQueue<MemFrame>>,
+    /// What the port has sent.
+    pub outbound: Arc<ArrayQueue<MemFrame>>,
+}
+
+impl Wire {
+    /// Queues of `depth` frames each way.
+    #[must_use]
+    pub fn new(depth: usize) -> Self {
+        Self { inbound: Arc::new(ArrayQueue::new(depth)), outbound: Arc::new(ArrayQueue::new(depth)) }
+    }
+}
+
+/// One queue pair on a [`Wire`].
+#[derive(Debug)]
+pub struct MemPort {
+    wire: Wire,
+    pool: Pool,
+}
+
+impl MemPort {
+    /// A port that receives and sends on `wire` and answers with frames of `pool`.
+    #[must_use]
+    pub const fn new(wire: Wire, pool: Pool) -> Self {
+        Self { wire, pool }
+    }
+}
+
+impl Port for MemPort {
+    type Frame = MemFrame;
+
+    fn receive(&mut self, burst: &mut Burst<MemFrame>) {
+        while !burst.is_full() {
+            let Some(frame) = self.wire.inbound.pop() else { return };
+            burst.push(frame);
+        }
+    }
+
+    fn transmit(&mut self, burst: &mut Burst<MemFrame>) -> usize {
+        let room = self.wire.outbound.capacity() - self.wire.outbound.len();
+        let accepted = room.min(burst.len());
+        for frame in burst.drain(..accepted) {
+            self.wire.outbound.push(frame).expect("this worker is the only producer, and there was room");
+        }
+        accepted
+    }
+
+    fn allocate(&mut self) -> Option<MemFrame> {
+        self.pool.allocate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_frame_returns_to_its_pool() {
+        let pool = Pool::new(2, 64);
+        let first = pool.frame(&[1, 2, 3]).unwrap();
+        let second = pool.frame(&[4]).unwrap();
+        assert!(pool.frame(&[5]).is_none(), "the pool has two buffers");
+        drop(first);
+        assert_eq!(pool.available(), 1);
+        drop(second);
+        assert_eq!(pool.available(), 2);
+    }
+
+    #[test]
+    fn a_frame_grows_into_its_headroom_and_no_further() {
+        let pool = Pool::new(1, 64);
+        let mut frame = pool.frame(&[7; 10]).unwrap();
+        assert!(frame.prepend(HEADROOM));
+        assert!(!frame.prepend(1));
+        assert_eq!(frame.octets(), HEADROOM + 10);
+        frame.trim_front(HEADROOM);
+        assert_eq!(frame.head(), &[7; 10]);
+    }
+
+    #[test]
+    fn what_a_full_queue_does_not_accept_stays_in_the_burst() {
+        let pool = Pool::new(4, 64);
+        let mut port = MemPort::new(Wire::new(3), pool.clone());
+        let mut burst: Burst<MemFrame> = (0..4).map(|n| pool.frame(&[n]).unwrap()).collect();
+        assert_eq!(port.transmit(&mut burst), 3);
+        assert_eq!(burst[0].head(), &[3]);
+    }
+}

@@ -1,0 +1,3 @@
+//! See the library, and the README.
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! Values: what the balancer talks about, without I/O, clock or lock.
+//!
+//! Everything above builds on these types; they depend on nothing but `core` and `std`. Addresses, ports and
+//! identifiers are in host byte order; only `wire` knows the order on the wire.
+
+mod endpoint;
+mod family;
+mod five_tuple;
+mod ids;
+mod net;
+mod service;
+mod units;
+
+pub use endpoint::Endpoint;
+pub use family::{Family, V4, V6};
+pub use five_tuple::FiveTuple;
+pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
+pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
+pub use service::{
+    BackendState, HashFeature, OnNoBackend, OnUnknownFlow, PortRange, Protocol, Scheduler, Timeouts,
+};
+pub use units::Nanos;

@@ -1,0 +1,137 @@
+//! The choices an operator makes for a virtual service, and the states of its backends.
+
+use std::fmt;
+
+use super::Nanos;
+
+/// A transport protocol that services balance. The number is the IP protocol number (IANA).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp = 6,
+    /// RFC 768.
+    Udp = 17,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The ports a service listens on, both ends included. Prints as `80` or `8000-8009`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRange {
+    /// The lowest port, from 1.
+    pub first: u16,
+    /// The highest port, at least `first`.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Whether `port` is one of them.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    /// Whether any port is in both ranges.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+/// How a service picks the backend of a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4), with weights.
+    Maglev,
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Maglev => "maglev",
+        })
+    }
+}
+
+/// The part of a packet that the choice of a backend hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashFeature {
+    /// Protocol, addresses and ports: flows of one client spread.
+    FiveTuple,
+    /// The client's address: all flows of a client reach the same backend.
+    SourceAddress,
+    /// The client's address and port: flows to several services from one client socket stay together.
+    SourceAddressPort,
+}
+
+/// What a client gets when no backend is in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNoBackend {
+    /// TCP RST, or ICMP port unreachable for UDP.
+    Reject,
+    /// Silence.
+    Drop,
+}
+
+/// What a TCP packet without SYN and without a flow gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnknownFlow {
+    /// TCP RST (RFC 9293, 3.10.7.1).
+    Reset,
+    /// Silence.
+    Drop,
+}
+
+/// What the data plane must know of a backend's state, a byte each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BackendState {
+    /// In service: new flows may be placed on it.
+    Up,
+    /// Health checks fail. Established TCP flows stay, in case the server still answers; a half-open TCP flow is
+    /// placed anew by its next SYN, a UDP flow by its next packet.
+    Down,
+    /// No longer configured. Flows are treated as on a backend that is down.
+    Removed,
+}
+
+/// How long a flow is kept without packets, by its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, from the SYN to the client's ACK that completes the handshake.
+    pub tcp_syn: Nanos,
+    /// TCP, established.
+    pub tcp_established: Nanos,
+    /// TCP, after a FIN, and a local port's rest after a close in which the backend sent the first FIN (the
+    /// backend then holds TIME_WAIT).
+    pub tcp_fin: Nanos,
+    /// UDP.
+    pub udp: Nanos,
+}
+
+impl Default for Timeouts {
+    /// 30 s, 900 s, 60 s, 300 s: what IPVS users are used to for established and UDP flows, shorter where nothing is
+    /// gained by waiting.
+    fn default() -> Self {
+        Self {
+            tcp_syn: Nanos::from_secs(30),
+            tcp_established: Nanos::from_secs(900),
+            tcp_fin: Nanos::from_secs(60),
+            udp: Nanos::from_secs(300),
+        }
+    }
+}

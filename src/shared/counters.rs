@@ -1,0 +1,331 @@
+//! What workers count, for control to read at any time.
+//!
+//! Every counter has one writer, its worker: relaxed load and store, no locked instruction. Readers see each counter
+//! monotonic, but not all of the same instant. A worker counts in a plain [`Tally`] and copies it up here after some
+//! turns; the counters of services and backends, touched once a packet at most, are written in place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use super::DropReason;
+use crate::model::{BackendId, ServiceId};
+
+/// How many ids the arrays have room for; fixed at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Largest number of services, 1 to 65535.
+    pub services: usize,
+    /// Largest number of backends over all services.
+    pub backends: usize,
+}
+
+/// A worker's totals since its start. The conservation law, kept by property tests over every turn:
+///
+/// `rx_packets + handed_in + injected + originated
+///   == tx_packets + punted + handed_off + sum(drops) + held`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames received from ports.
+    pub rx_packets: u64,
+    /// Their octets.
+    pub rx_octets: u64,
+    /// Frames that a port accepted.
+    pub tx_packets: u64,
+    /// Their octets.
+    pub tx_octets: u64,
+    /// Frames given to the kernel port.
+    pub punted: u64,
+    /// Frames taken from other workers.
+    pub handed_in: u64,
+    /// Frames given to other workers.
+    pub handed_off: u64,
+    /// Frames taken from the kernel port.
+    pub injected: u64,
+    /// Frames made here: RST, ICMP errors.
+    pub originated: u64,
+    /// Frames waiting inside the worker (a gauge).
+    pub held: u64,
+    /// Flows created.
+    pub flows_created: u64,
+    /// Flows ended.
+    pub flows_ended: u64,
+    /// Turns in which something arrived.
+    pub busy_turns: u64,
+    /// Frames dropped, by [`DropReason`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl Tally {
+    /// Counts a frame that goes no further.
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Frames dropped for any reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Flows that exist now.
+    #[must_use]
+    pub const fn flows(&self) -> u64 {
+        self.flows_created - self.flows_ended
+    }
+
+    /// Adds another worker's totals.
+    pub fn add(&mut self, other: &Self) {
+        let mut theirs = other.values();
+        self.each_mut(|value| *value += theirs.next().expect("both have the same fields"));
+    }
+
+    /// Fields in declaration order, drops last.
+    fn values(&self) -> impl Iterator<Item = u64> + '_ {
+        [
+            self.rx_packets,
+            self.rx_octets,
+            self.tx_packets,
+            self.tx_octets,
+            self.punted,
+            self.handed_in,
+            self.handed_off,
+            self.injected,
+            self.originated,
+            self.held,
+            self.flows_created,
+            self.flows_ended,
+            self.busy_turns,
+        ]
+        .into_iter()
+        .chain(self.drops)
+    }
+
+    /// The same fields in the same order.
+    fn each_mut(&mut self, mut f: impl FnMut(&mut u64)) {
+        f(&mut self.rx_packets);
+        f(&mut self.rx_octets);
+        f(&mut self.tx_packets);
+        f(&mut self.tx_octets);
+        f(&mut self.punted);
+        f(&mut self.handed_in);
+        f(&mut self.handed_off);
+        f(&mut self.injected);
+        f(&mut self.originated);
+        f(&mut self.held);
+        f(&mut self.flows_created);
+        f(&mut self.flows_ended);
+        f(&mut self.busy_turns);
+        self.drops.iter_mut().for_each(f);
+    }
+}
+
+const TALLY_FIELDS: usize = 13 + DropReason::COUNT;
+
+/// One worker's counters.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    /// Turns so far: the worker's heartbeat.
+    turns: CachePadded<AtomicU64>,
+    tally: CachePadded<[AtomicU64; TALLY_FIELDS]>,
+    services: Box<[ServiceCounters]>,
+    backends: Box<[BackendCounters]>,
+}
+
+impl WorkerCounters {
+    /// All zero.
+    #[must_use]
+    pub fn new(capacities: Capacities) -> Self {
+        Self {
+            turns: CachePadded::default(),
+            tally: CachePadded::new([const { AtomicU64::new(0) }; TALLY_FIELDS]),
+            services: (0..capacities.services).map(|_| ServiceCounters::default()).collect(),
+            backends: (0..capacities.backends).map(|_| BackendCounters::default()).collect(),
+        }
+    }
+
+    /// Counts a turn. Worker only.
+    pub fn count_turn(&self) {
+        add(&self.turns, 1);
+    }
+
+    /// Turns so far.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Copies `tally` up. Worker only.
+    pub fn publish(&self, tally: &Tally) {
+        for (counter, value) in self.tally.iter().zip(tally.values()) {
+            counter.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The totals as last published.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        let mut counters = self.tally.iter();
+        tally.each_mut(|value| {
+            let counter = counters.next().expect("there is a counter for every field");
+            *value = counter.load(Ordering::Relaxed);
+        });
+        tally
+    }
+
+    /// The counters of a service; `None` beyond the capacity.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&ServiceCounters> {
+        self.services.get(id.index())
+    }
+
+    /// The counters of a backend; `None` beyond the capacity.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&BackendCounters> {
+        self.backends.get(id.index())
+    }
+}
+
+/// What one worker counted for one service.
+#[derive(Debug, Default)]
+pub struct ServiceCounters {
+    connections: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// A reading of [`ServiceCounters`], or the sum of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTotals {
+    /// Flows created.
+    pub connections: u64,
+    /// Flows refused: no backend, table full or local ports exhausted.
+    pub refused: u64,
+}
+
+impl ServiceCounters {
+    /// Counts a new flow. Worker only.
+    pub fn count_connection(&self) {
+        add(&self.connections, 1);
+    }
+
+    /// Counts a flow that could not be created. Worker only.
+    pub fn count_refused(&self) {
+        add(&self.refused, 1);
+    }
+
+    /// The totals now.
+    #[must_use]
+    pub fn totals(&self) -> ServiceTotals {
+        ServiceTotals {
+            connections: self.connections.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What one worker counted for one backend; a cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct BackendCounters {
+    in_packets: AtomicU64,
+    in_octets: AtomicU64,
+    out_packets: AtomicU64,
+    out_octets: AtomicU64,
+    connections: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A reading of [`BackendCounters`], or the sum of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendTotals {
+    /// Packets from clients to the backend.
+    pub in_packets: u64,
+    /// Their octets, link layer included.
+    pub in_octets: u64,
+    /// Packets from the backend to clients.
+    pub out_packets: u64,
+    /// Their octets, link layer included.
+    pub out_octets: u64,
+    /// Flows created on it.
+    pub connections: u64,
+    /// Flows on it that exist now.
+    pub flows: u64,
+}
+
+impl BackendTotals {
+    /// Adds another worker's reading.
+    pub const fn add(&mut self, other: &Self) {
+        self.in_packets += other.in_packets;
+        self.in_octets += other.in_octets;
+        self.out_packets += other.out_packets;
+        self.out_octets += other.out_octets;
+        self.connections += other.connections;
+        self.flows += other.flows;
+    }
+}
+
+impl BackendCounters {
+    /// Counts a packet from a client. Worker only.
+    pub fn count_in(&self, octets: u64) {
+        add(&self.in_packets, 1);
+        add(&self.in_octets, octets);
+    }
+
+    /// Counts a packet from the backend. Worker only.
+    pub fn count_out(&self, octets: u64) {
+        add(&self.out_packets, 1);
+        add(&self.out_octets, octets);
+    }
+
+    /// Counts a new flow. Worker only.
+    pub fn count_connection(&self) {
+        add(&self.connections, 1);
+    }
+
+    /// Counts the end of a flow. Worker only.
+    pub fn count_end(&self) {
+        add(&self.ended, 1);
+    }
+
+    /// The totals now.
+    #[must_use]
+    pub fn totals(&self) -> BackendTotals {
+        // The end count first: read later it could run ahead of the connections.
+        let ended = self.ended.load(Ordering::Acquire);
+        let connections = self.connections.load(Ordering::Relaxed);
+        BackendTotals {
+            in_packets: self.in_packets.load(Ordering::Relaxed),
+            in_octets: self.in_octets.load(Ordering::Relaxed),
+            out_packets: self.out_packets.load(Ordering::Relaxed),
+            out_octets: self.out_octets.load(Ordering::Relaxed),
+            connections,
+            flows: connections.saturating_sub(ended),
+        }
+    }
+}
+
+/// One writer: no read-modify-write instruction is needed.
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_tally_reads_back_field_by_field() {
+        let counters = WorkerCounters::new(Capacities { services: 1, backends: 1 });
+        let mut tally = Tally::default();
+        let mut n = 0;
+        tally.each_mut(|value| {
+            n += 1;
+            *value = n;
+        });
+        assert_eq!(n, TALLY_FIELDS as u64);
+        counters.publish(&tally);
+        assert_eq!(counters.tally(), tally);
+        assert_eq!(tally.values().collect::<Vec<_>>(), (1..=n).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,186 @@
+//! Why a packet went no further: the only form an error takes in the data plane.
+
+use std::fmt;
+
+/// The cause of a drop. Each has a counter, a name in metrics and `evenkeel counters`, and a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// See [`DropReason::sentence`], as for all of these.
+    FrameTruncated,
+    /// Destination MAC address of somebody else.
+    NotOurMac,
+    /// IP header that contradicts itself.
+    IpHeaderInvalid,
+    /// IPv4 header checksum.
+    IpChecksumWrong,
+    /// Total length beyond the frame.
+    IpTruncated,
+    /// TCP or UDP header that contradicts itself.
+    TransportHeaderInvalid,
+    /// Extension headers beyond the depth cap.
+    ExtensionHeadersTooDeep,
+    /// Source or destination address that no packet may have.
+    Martian,
+    /// TTL or hop limit used up.
+    TtlExpired,
+    /// A fragment.
+    Fragment,
+    /// TCP without SYN and without flow.
+    UnknownFlow,
+    /// A packet to a local address without a flow.
+    UnknownReturn,
+    /// A VIP without a service for the packet.
+    NoService,
+    /// No backend in service.
+    NoBackend,
+    /// Every flow entry in use.
+    FlowTableFull,
+    /// No local port free for the backend.
+    LocalPortsExhausted,
+    /// No MAC address known for the next hop.
+    NextHopUnresolved,
+    /// No route.
+    NoRoute,
+    /// The egress port's queue is full.
+    TxQueueFull,
+    /// The frame does not fit the egress port.
+    MtuExceeded,
+    /// Another worker's inbox is full.
+    HandoffRingFull,
+    /// The ring to the kernel port is full.
+    PuntRingFull,
+    /// More for the kernel than its police rate.
+    PuntPoliced,
+    /// No kernel side on this port.
+    NoKernelPort,
+    /// No buffer for an answer.
+    PoolExhausted,
+    /// More refusals than the rate limit.
+    ReplyRateLimited,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 26] = [
+        Self::FrameTruncated,
+        Self::NotOurMac,
+        Self::IpHeaderInvalid,
+        Self::IpChecksumWrong,
+        Self::IpTruncated,
+        Self::TransportHeaderInvalid,
+        Self::ExtensionHeadersTooDeep,
+        Self::Martian,
+        Self::TtlExpired,
+        Self::Fragment,
+        Self::UnknownFlow,
+        Self::UnknownReturn,
+        Self::NoService,
+        Self::NoBackend,
+        Self::FlowTableFull,
+        Self::LocalPortsExhausted,
+        Self::NextHopUnresolved,
+        Self::NoRoute,
+        Self::TxQueueFull,
+        Self::MtuExceeded,
+        Self::HandoffRingFull,
+        Self::PuntRingFull,
+        Self::PuntPoliced,
+        Self::NoKernelPort,
+        Self::PoolExhausted,
+        Self::ReplyRateLimited,
+    ];
+
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The name in metrics, JSON and listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FrameTruncated => "frame_truncated",
+            Self::NotOurMac => "not_our_mac",
+            Self::IpHeaderInvalid => "ip_header_invalid",
+            Self::IpChecksumWrong => "ip_checksum_wrong",
+            Self::IpTruncated => "ip_truncated",
+            Self::TransportHeaderInvalid => "transport_header_invalid",
+            Self::ExtensionHeadersTooDeep => "extension_headers_too_deep",
+            Self::Martian => "martian",
+            Self::TtlExpired => "ttl_expired",
+            Self::Fragment => "fragment",
+            Self::UnknownFlow => "unknown_flow",
+            Self::UnknownReturn => "unknown_return",
+            Self::NoService => "no_service",
+            Self::NoBackend => "no_backend",
+            Self::FlowTableFull => "flow_table_full",
+            Self::LocalPortsExhausted => "local_ports_exhausted",
+            Self::NextHopUnresolved => "next_hop_unresolved",
+            Self::NoRoute => "no_route",
+            Self::TxQueueFull => "tx_queue_full",
+            Self::MtuExceeded => "mtu_exceeded",
+            Self::HandoffRingFull => "handoff_ring_full",
+            Self::PuntRingFull => "punt_ring_full",
+            Self::PuntPoliced => "punt_policed",
+            Self::NoKernelPort => "no_kernel_port",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::ReplyRateLimited => "reply_rate_limited",
+        }
+    }
+
+    /// What happened, in a sentence for operators.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::FrameTruncated => "the frame ends before its headers do, or a capture cut it short",
+            Self::NotOurMac => "the frame is addressed to another station's MAC address",
+            Self::IpHeaderInvalid => "the IP version, header length or total length is impossible",
+            Self::IpChecksumWrong => "the IPv4 header checksum is wrong",
+            Self::IpTruncated => "the IP length field promises more than the frame holds",
+            Self::TransportHeaderInvalid => "the TCP or UDP header is cut short or its length is impossible",
+            Self::ExtensionHeadersTooDeep => "the packet has more IPv6 extension headers than are walked",
+            Self::Martian => {
+                "the source is multicast, broadcast, loopback, unspecified or an address of ours, or is the destination"
+            }
+            Self::TtlExpired => "the TTL or hop limit does not allow another hop",
+            Self::Fragment => "the packet is a fragment, and fragments are not balanced",
+            Self::UnknownFlow => "a TCP packet to a service is no SYN and belongs to no flow",
+            Self::UnknownReturn => "a packet to a local address belongs to no flow",
+            Self::NoService => "the packet is for a VIP, but no service listens on its protocol and port",
+            Self::NoBackend => "no backend of the service is in service",
+            Self::FlowTableFull => "the worker's flow table is full and no half-open flow could make room",
+            Self::LocalPortsExhausted => {
+                "no local address has a free port for the backend; add local addresses"
+            }
+            Self::NextHopUnresolved => "the MAC address of the next hop is not known (yet)",
+            Self::NoRoute => "no route leads to the packet's new destination",
+            Self::TxQueueFull => "the port did not take the frame: its transmit queue is full",
+            Self::MtuExceeded => "the frame is larger than the egress port's MTU",
+            Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
+            Self::PuntRingFull => "the ring to the kernel port is full",
+            Self::PuntPoliced => "the kernel gets no more packets of this class in this second",
+            Self::NoKernelPort => "the packet is for the kernel, but the port has no kernel interface",
+            Self::PoolExhausted => "no buffer was free to answer with",
+            Self::ReplyRateLimited => {
+                "the refusal was not sent: more were due in this second than the limit allows"
+            }
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_the_place_of_its_number() {
+        for (place, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Next hops: where frames leave, and with which MAC addresses.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::hash::AddressHash;
+use crate::model::{Cidr, Mac, NextHopId, PortId, VlanTag};
+
+/// The link-layer half of a rewritten frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// The port to leave by.
+    pub port: PortId,
+    /// The tag to leave with.
+    pub vlan: VlanTag,
+    /// The port's MAC address.
+    pub source: Mac,
+    /// The neighbour's; `None` while it is not resolved.
+    pub destination: Option<Mac>,
+}
+
+/// A way to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The port that leads there.
+    pub port: PortId,
+    /// The tag of the network the route leads over.
+    pub vlan: VlanTag,
+    /// The router to hand packets to; `None`: destinations are on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// This entry (which may be waiting for its MAC address).
+    NextHop(NextHopId),
+    /// A neighbour on the link of this route that the kernel has not resolved.
+    OnLink(Route),
+    /// A gateway that the kernel has not resolved.
+    Unresolved,
+    /// Nothing leads there.
+    NoRoute,
+}
+
+/// The forwarding table: the kernel's routes and neighbours and the configuration's static next hops, as one
+/// immutable value. Looked up once per flow and direction; flows keep ids, and an id means the same neighbour until
+/// its last flow is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Fib {
+    /// By [`NextHopId`].
+    pub next_hops: Vec<NextHop>,
+    /// Routes by falling prefix length; per length, a map from prefix.
+    lengths: Vec<(bool, u8, HashMap<IpAddr, Target, AddressHash>)>,
+    neighbours: HashMap<(PortId, VlanTag, IpAddr), NextHopId, AddressHash>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Static(NextHopId),
+    Route(Route),
+}
+
+impl Fib {
+    /// Adds or replaces the route to `prefix`.
+    pub fn add_route(&mut self, prefix: Cidr, route: Route) {
+        self.insert(prefix, Target::Route(route));
+    }
+
+    /// Sends everything for `prefix` to one next hop, without asking for neighbours.
+    pub fn add_static(&mut self, prefix: Cidr, next_hop: NextHopId) {
+        self.insert(prefix, Target::Static(next_hop));
+    }
+
+    /// Says which entry of `next_hops` a neighbour is.
+    pub fn add_neighbour(&mut self, port: PortId, vlan: VlanTag, address: IpAddr, next_hop: NextHopId) {
+        self.neighbours.insert((port, vlan, address), next_hop);
+    }
+
+    fn insert(&mut self, prefix: Cidr, target: Target) {
+        let key = (prefix.address().is_ipv4(), prefix.length());
+        // Falling length, so that the first match is the longest.
+        let place = self.lengths.binary_search_by(|(v4, length, _)| (key.0, key.1).cmp(&(*v4, *length)));
+        let place = place.unwrap_or_else(|place| {
+            self.lengths.insert(place, (key.0, key.1, HashMap::default()));
+            place
+        });
+        self.lengths[place].2.insert(prefix.address(), target);
+    }
+
+    /// The way to `destination` by longest prefix. Linear in the number of distinct prefix lengths.
+    #[must_use]
+    pub fn resolve(&self, destination: IpAddr) -> Resolution {
+        let v4 = destination.is_ipv4();
+        let target = self.lengths.iter().filter(|(family, ..)| *family == v4).find_map(|(_, length, map)| {
+            let prefix = Cidr::new(destination, *length)?;
+            map.get(&prefix.address())
+        });
+        match target {
+            None => Resolution::NoRoute,
+            Some(Target::Static(id)) => Resolution::NextHop(*id),
+            Some(Target::Route(route)) => {
+                let neighbour = route.gateway.unwrap_or(destination);
+                match self.neighbours.get(&(route.port, route.vlan, neighbour)) {
+                    Some(id) => Resolution::NextHop(*id),
+                    None if route.gateway.is_some() => Resolution::Unresolved,
+                    None => Resolution::OnLink(*route),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins_and_families_do_not_mix() {
+        let mut fib = Fib::default();
+        let on = |port| Route { port: PortId(port), vlan: VlanTag::Untagged, gateway: None };
+        fib.add_route("0.0.0.0/0".parse().unwrap(), on(1));
+        fib.add_route("10.0.0.0/8".parse().unwrap(), on(2));
+        fib.add_route("10.1.0.0/16".parse().unwrap(), on(3));
+        fib.add_route("fd00::/8".parse().unwrap(), on(4));
+        for (address, expected) in [
+            ("192.0.2.1", Resolution::OnLink(on(1))),
+            ("10.2.0.1", Resolution::OnLink(on(2))),
+            ("10.1.0.1", Resolution::OnLink(on(3))),
+            ("fd00::1", Resolution::OnLink(on(4))),
+            ("2001:db8::1", Resolution::NoRoute),
+        ] {
+            assert_eq!(fib.resolve(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_route_over_a_gateway_takes_the_gateways_next_hop() {
+        let mut fib = Fib::default();
+        let gateway = "10.0.0.1".parse().unwrap();
+        let route = Route { port: PortId(0), vlan: VlanTag::Untagged, gateway: Some(gateway) };
+        fib.add_route("0.0.0.0/0".parse().unwrap(), route);
+        assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::Unresolved);
+        fib.add_neighbour(PortId(0), VlanTag::Untagged, gateway, NextHopId(7));
+        assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::NextHop(NextHopId(7)));
+    }
+}

@@ -1,0 +1,119 @@
+//! Flows as control and operators see them.
+
+use std::fmt;
+
+use crate::model::{BackendId, Cidr, Endpoint, Protocol, ServiceId};
+
+/// Where a flow is in its life. The TCP states follow the common table of IPVS, seen from between both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FlowState {
+    /// The client's SYN was forwarded.
+    SynSent,
+    /// The backend's SYN-ACK was forwarded.
+    SynReceived,
+    /// The handshake is complete.
+    Established,
+    /// One side has sent its FIN.
+    FinWait,
+    /// Both sides have sent their FIN; the last acknowledgement is due.
+    LastAck,
+    /// Closed, and the backend holds TIME_WAIT: the lease rests.
+    TimeWait,
+    /// Closed or reset; the lease is free in a second.
+    Closed,
+    /// UDP has no states.
+    Udp,
+}
+
+impl FlowState {
+    /// The name in listings and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn_sent",
+            Self::SynReceived => "syn_received",
+            Self::Established => "established",
+            Self::FinWait => "fin_wait",
+            Self::LastAck => "last_ack",
+            Self::TimeWait => "time_wait",
+            Self::Closed => "closed",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for FlowState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One flow, copied out of a worker's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The client.
+    pub client: Endpoint,
+    /// The VIP and port the client uses.
+    pub vip: Endpoint,
+    /// The leased local address and port.
+    pub local: Endpoint,
+    /// The backend.
+    pub backend: Endpoint,
+    /// The backend's id.
+    pub backend_id: BackendId,
+    /// The service.
+    pub service: ServiceId,
+    /// Where the flow is in its life.
+    pub state: FlowState,
+    /// Seconds since its last packet.
+    pub idle_secs: u32,
+    /// Seconds until it expires if no packet comes.
+    pub expires_secs: u32,
+}
+
+/// Which flows a listing wants; `None` wants all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowFilter {
+    /// Of this service.
+    pub service: Option<ServiceId>,
+    /// On this backend.
+    pub backend: Option<BackendId>,
+    /// Of clients in this prefix.
+    pub client: Option<Cidr>,
+}
+
+impl FlowFilter {
+    /// Whether `record` is wanted.
+    #[must_use]
+    pub fn matches(&self, record: &FlowRecord) -> bool {
+        self.service.is_none_or(|id| id == record.service)
+            && self.backend.is_none_or(|id| id == record.backend_id)
+            && self.client.is_none_or(|prefix| prefix.contains(record.client.address))
+    }
+}
+
+/// A listing under way: control sends the page down with room for records, the worker fills it from `cursor` within
+/// its budget per turn and sends it back; control sends it down again until `done`. So neither side allocates for
+/// the other or waits.
+#[derive(Debug)]
+pub struct FlowPage {
+    /// What is wanted.
+    pub filter: FlowFilter,
+    /// Where the worker goes on; starts at 0.
+    pub cursor: u64,
+    /// What was found; the worker never grows its capacity.
+    pub records: Vec<FlowRecord>,
+    /// The whole table was seen.
+    pub done: bool,
+}
+
+impl FlowPage {
+    /// A listing from the start, with room for `records` records a page.
+    #[must_use]
+    pub fn new(filter: FlowFilter, records: usize) -> Self {
+        Self { filter, cursor: 0, records: Vec::with_capacity(records), done: false }
+    }
+}

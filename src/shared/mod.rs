@@ -1,0 +1,25 @@
+//! What crosses between the planes, and nothing else does.
+//!
+//! Down: the [`Snapshot`] and the [`Fib`], immutable, published through [`publish`]; a bounded ring of
+//! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
+//! cross in the [`rings`] between workers and the kernel port.
+
+mod counters;
+mod drop_reason;
+mod fib;
+mod flow_record;
+mod publish;
+pub mod rings;
+mod snapshot;
+
+pub use counters::{
+    BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,
+};
+pub use drop_reason::DropReason;
+pub use fib::{Fib, NextHop, Resolution, Route};
+pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
+pub use publish::{Publisher, Reader, channel};
+pub use rings::{Command, Event};
+pub use snapshot::{
+    AddressRole, AddressRoles, RoleFamily, ServiceBackend, ServiceTable, Snapshot, VipServices,
+};

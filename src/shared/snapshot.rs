@@ -1,0 +1,198 @@
+//! What workers decide by: services, backends, VIPs and local addresses at one moment. Immutable once published.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::hash::AddressHash;
+use crate::hash::ChoiceSeed;
+use crate::model::BackendId;
+use crate::model::BackendState;
+use crate::model::Endpoint;
+use crate::model::Family;
+use crate::model::HashFeature;
+use crate::model::OnNoBackend;
+use crate::model::OnUnknownFlow;
+use crate::model::PortRange;
+use crate::model::Protocol;
+use crate::model::ServiceId;
+use crate::model::Timeouts;
+use crate::model::V4;
+use crate::model::V6;
+
+/// Everything a worker reads per packet but the next hops, which change more often and are published on their own.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts publications, from 0 for the empty one.
+    pub version: u64,
+    /// By [`ServiceId`]; `None` where an id is not in use.
+    pub services: Vec<Option<Arc<ServiceTable>>>,
+    /// By [`BackendId`].
+    pub backend_states: Vec<BackendState>,
+    /// Which addresses are ours, and as what.
+    pub roles: AddressRoles,
+    /// How long flows are kept.
+    pub timeouts: Timeouts,
+    /// The seed of the choice hash.
+    pub choice_seed: ChoiceSeed,
+}
+
+impl Snapshot {
+    /// No services and no addresses: what workers start with.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            version: 0,
+            services: Vec::new(),
+            backend_states: Vec::new(),
+            roles: AddressRoles::default(),
+            timeouts: Timeouts::default(),
+            choice_seed: ChoiceSeed::default(),
+        }
+    }
+
+    /// The service with this id.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&ServiceTable> {
+        self.services.get(id.index())?.as_deref()
+    }
+
+    /// The state of a backend; one that is not in the snapshot is [`BackendState::Removed`].
+    #[must_use]
+    pub fn backend_state(&self, id: BackendId) -> BackendState {
+        self.backend_states.get(id.index()).copied().unwrap_or(BackendState::Removed)
+    }
+}
+
+/// A virtual service as workers see it. Rebuilt by control only when something in it changed.
+#[derive(Clone, Debug)]
+pub struct ServiceTable {
+    /// Index of this table in [`Snapshot::services`].
+    pub id: ServiceId,
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What the choice of a backend hashes.
+    pub hash: HashFeature,
+    /// What a client gets when `lookup` is empty.
+    pub on_no_backend: OnNoBackend,
+    /// What a TCP packet without SYN and without flow gets.
+    pub on_unknown_flow: OnUnknownFlow,
+    /// The backends in service, of the VIP's family, in the order `lookup` counts them.
+    pub backends: Vec<ServiceBackend>,
+    /// Maglev lookup table: positions in `backends`. Empty when no backend is in service.
+    pub lookup: Arc<[u16]>,
+    /// The addresses that replace the client's; of the VIP's family, never empty.
+    pub local_addresses: Arc<[IpAddr]>,
+}
+
+/// A backend in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceBackend {
+    /// Stable over reloads.
+    pub id: BackendId,
+    /// Where it listens. Port 0: the port the client used (a service on a range of ports).
+    pub endpoint: Endpoint,
+}
+
+/// What an address of ours is for.
+#[derive(Clone, Debug)]
+pub enum AddressRole {
+    /// Clients connect to it.
+    Vip(VipServices),
+    /// Packets to backends carry it as their source.
+    Local,
+}
+
+/// The services on one VIP.
+#[derive(Clone, Debug, Default)]
+pub struct VipServices {
+    /// Disjoint per protocol, sorted by protocol and first port.
+    ranges: Vec<(Protocol, PortRange, ServiceId)>,
+}
+
+impl VipServices {
+    /// The services of a VIP; port ranges of one protocol must not overlap (the configuration check sees to it).
+    #[must_use]
+    pub fn new(mut ranges: Vec<(Protocol, PortRange, ServiceId)>) -> Self {
+        ranges.sort_unstable();
+        Self { ranges }
+    }
+
+    /// The service on `protocol` and `port`. Logarithmic in the number of services on the VIP.
+    #[must_use]
+    pub fn service(&self, protocol: Protocol, port: u16) -> Option<ServiceId> {
+        let after = self.ranges.partition_point(|(p, range, _)| (*p, range.first) <= (protocol, port));
+        let (p, range, id) = self.ranges.get(after.checked_sub(1)?)?;
+        (*p == protocol && range.contains(port)).then_some(*id)
+    }
+}
+
+/// The addresses that packets to balance carry, by family.
+#[derive(Clone, Debug, Default)]
+pub struct AddressRoles {
+    v4: HashMap<u32, AddressRole, AddressHash>,
+    v6: HashMap<u128, AddressRole, AddressHash>,
+}
+
+impl AddressRoles {
+    /// Gives `address` a role, in place of any it had.
+    pub fn insert(&mut self, address: IpAddr, role: AddressRole) {
+        match address {
+            IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), role),
+            IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), role),
+        };
+    }
+
+    /// The role of `address`; `None` if it is not one of ours.
+    #[must_use]
+    pub fn of<F: RoleFamily>(&self, address: F::Address) -> Option<&AddressRole> {
+        F::role(self, address)
+    }
+}
+
+/// A family whose addresses can have roles.
+pub trait RoleFamily: Family {
+    /// The role of `address` in `roles`.
+    fn role(roles: &AddressRoles, address: Self::Address) -> Option<&AddressRole>;
+}
+
+impl RoleFamily for V4 {
+    fn role(roles: &AddressRoles, address: u32) -> Option<&AddressRole> {
+        roles.v4.get(&address)
+    }
+}
+
+impl RoleFamily for V6 {
+    fn role(roles: &AddressRoles, address: u128) -> Option<&AddressRole> {
+        roles.v6.get(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vip_finds_the_service_of_a_port_in_a_range_and_none_beside_it() {
+        let range = |first, last| PortRange { first, last };
+        let vip = VipServices::new(vec![
+            (Protocol::Tcp, range(8000, 8009), ServiceId(2)),
+            (Protocol::Tcp, range(80, 80), ServiceId(1)),
+            (Protocol::Udp, range(53, 53), ServiceId(3)),
+        ]);
+        for (description, protocol, port, expected) in [
+            ("exact", Protocol::Tcp, 80, Some(ServiceId(1))),
+            ("first of a range", Protocol::Tcp, 8000, Some(ServiceId(2))),
+            ("last of a range", Protocol::Tcp, 8009, Some(ServiceId(2))),
+            ("above a range", Protocol::Tcp, 8010, None),
+            ("between", Protocol::Tcp, 81, None),
+            ("below all", Protocol::Tcp, 1, None),
+            ("other protocol", Protocol::Udp, 80, None),
+            ("udp", Protocol::Udp, 53, Some(ServiceId(3))),
+        ] {
+            assert_eq!(vip.service(protocol, port), expected, "{description}");
+        }
+    }
+}
