@@ -1,1 +1,21 @@
-//! Data plane.
+//! The data plane: what happens to packets.
+//!
+//! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow) and
+//! [`steer`] (whose flow is it), over the tables in [`flow`]. Nothing here opens a socket, reads a clock, takes a lock,
+//! allocates after start or logs; time and tables are arguments, errors are drop reasons.
+
+pub mod admit;
+pub mod flow;
+pub mod last_hop;
+pub mod limits;
+pub mod local_ports;
+pub mod pipeline;
+mod prefetch;
+pub mod steer;
+pub mod verdict;
+pub mod worker;
+
+pub use local_ports::PortClass;
+pub use pipeline::{Egress, Settings};
+pub use verdict::{PuntClass, Verdict};
+pub use worker::{Worker, WorkerPort};

@@ -166,7 +166,9 @@ mod tests {
             let table = build(SEED, &some, TABLE_SIZE);
             for (share, weight) in shares(&table, weights.len()).into_iter().zip(&weights) {
                 let due = f64::from(TABLE_SIZE) * f64::from(*weight) / total as f64;
-                prop_assert!((share as f64 - due).abs() <= 2.0, "weight {weight}: {share}, due {due:.1}");
+                // Every backend may be one turn off, and so may the number of rounds that the table is made of.
+                let off = 1.0 + weights.len() as f64 * f64::from(*weight) / total as f64;
+                prop_assert!((share as f64 - due).abs() <= off, "weight {weight}: {share}, due {due:.1}");
             }
         }
 

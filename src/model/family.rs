@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address family. The flow table, the admission of flows and the rewriting of packets are written once over
 /// this trait.
-pub trait Family: Copy + Debug + Eq + Send + Sync + 'static {
+pub trait Family: Copy + Debug + Ord + Hash + Send + Sync + 'static {
     /// An address in host byte order: `u32` for IPv4, `u128` for IPv6.
     type Address: Copy + Debug + Default + Eq + Ord + Hash + Send + Sync + 'static;
 
@@ -24,11 +24,11 @@ pub trait Family: Copy + Debug + Eq + Send + Sync + 'static {
 }
 
 /// IP version 4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct V4;
 
 /// IP version 6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct V6;
 
 impl Family for V4 {

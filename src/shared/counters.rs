@@ -44,6 +44,8 @@ pub struct Tally {
     pub injected: u64,
     /// Frames made here: RST, ICMP errors.
     pub originated: u64,
+    /// Refusals due but not sent: the rate limit, or no buffer.
+    pub unanswered: u64,
     /// Frames waiting inside the worker (a gauge).
     pub held: u64,
     /// Flows created.
@@ -92,6 +94,7 @@ impl Tally {
             self.handed_off,
             self.injected,
             self.originated,
+            self.unanswered,
             self.held,
             self.flows_created,
             self.flows_ended,
@@ -112,6 +115,7 @@ impl Tally {
         f(&mut self.handed_off);
         f(&mut self.injected);
         f(&mut self.originated);
+        f(&mut self.unanswered);
         f(&mut self.held);
         f(&mut self.flows_created);
         f(&mut self.flows_ended);
@@ -120,7 +124,7 @@ impl Tally {
     }
 }
 
-const TALLY_FIELDS: usize = 13 + DropReason::COUNT;
+const TALLY_FIELDS: usize = 14 + DropReason::COUNT;
 
 /// One worker's counters.
 #[derive(Debug)]

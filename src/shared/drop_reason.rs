@@ -54,15 +54,11 @@ pub enum DropReason {
     PuntPoliced,
     /// No kernel side on this port.
     NoKernelPort,
-    /// No buffer for an answer.
-    PoolExhausted,
-    /// More refusals than the rate limit.
-    ReplyRateLimited,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 24] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -87,8 +83,6 @@ impl DropReason {
         Self::PuntRingFull,
         Self::PuntPoliced,
         Self::NoKernelPort,
-        Self::PoolExhausted,
-        Self::ReplyRateLimited,
     ];
 
     /// How many there are.
@@ -122,8 +116,6 @@ impl DropReason {
             Self::PuntRingFull => "punt_ring_full",
             Self::PuntPoliced => "punt_policed",
             Self::NoKernelPort => "no_kernel_port",
-            Self::PoolExhausted => "pool_exhausted",
-            Self::ReplyRateLimited => "reply_rate_limited",
         }
     }
 
@@ -159,10 +151,6 @@ impl DropReason {
             Self::PuntRingFull => "the ring to the kernel port is full",
             Self::PuntPoliced => "the kernel gets no more packets of this class in this second",
             Self::NoKernelPort => "the packet is for the kernel, but the port has no kernel interface",
-            Self::PoolExhausted => "no buffer was free to answer with",
-            Self::ReplyRateLimited => {
-                "the refusal was not sent: more were due in this second than the limit allows"
-            }
         }
     }
 }

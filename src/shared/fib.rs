@@ -48,8 +48,11 @@ pub enum Resolution {
 /// its last flow is gone.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    /// By [`NextHopId`].
+    /// By [`NextHopId`]; at most [`Fib::MAX_NEXT_HOPS`].
     pub next_hops: Vec<NextHop>,
+    /// Differs from the last publication's if a route or the next hop of an address changed, so that flows look theirs
+    /// up again. A neighbour's new MAC address needs no new epoch.
+    pub epoch: u16,
     /// Routes by falling prefix length; per length, a map from prefix.
     lengths: Vec<(bool, u8, HashMap<IpAddr, Target, AddressHash>)>,
     neighbours: HashMap<(PortId, VlanTag, IpAddr), NextHopId, AddressHash>,
@@ -62,6 +65,15 @@ enum Target {
 }
 
 impl Fib {
+    /// Ids from here on are the workers' own, for clients that the kernel has not resolved.
+    pub const MAX_NEXT_HOPS: usize = 0x8000;
+
+    /// The entry with this id.
+    #[must_use]
+    pub fn next_hop(&self, id: NextHopId) -> Option<&NextHop> {
+        self.next_hops.get(id.index())
+    }
+
     /// Adds or replaces the route to `prefix`.
     pub fn add_route(&mut self, prefix: Cidr, route: Route) {
         self.insert(prefix, Target::Route(route));

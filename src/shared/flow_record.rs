@@ -27,6 +27,21 @@ pub enum FlowState {
 }
 
 impl FlowState {
+    /// The state of a flow at its first packet.
+    #[must_use]
+    pub const fn first(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::SynSent,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+
+    /// A TCP handshake that is not complete.
+    #[must_use]
+    pub const fn is_half_open(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynReceived)
+    }
+
     /// The name in listings and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

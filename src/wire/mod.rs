@@ -1,1 +1,26 @@
-//! Wire.
+//! Packets as bytes: the only place that knows their layout and byte order.
+//!
+//! [`parse`] has one entry and decides what is well-formed; what it returns says where things stand, so that the rest
+//! need not look again. [`rewrite`](mod@rewrite) is the one place that changes addresses and ports. Nothing here
+//! panics, whatever the bytes; values that come out are in host byte order.
+
+pub mod checksum;
+pub mod craft;
+pub mod ethernet;
+pub mod parse;
+pub mod rewrite;
+
+pub use parse::{Layout, Malformed, Packet, Parsed, Transport, parse};
+pub use rewrite::{Rewrite, WireFamily, rewrite};
+
+/// TCP flag bits (RFC 9293, 3.1).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 0x10;
+}

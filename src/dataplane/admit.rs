@@ -1,0 +1,213 @@
+//! The first packet of a flow: is it for a service, which backend, which lease, which way.
+
+use super::PortClass;
+use super::flow::{FlowId, NewFlow, tcp};
+use super::pipeline::{Arrival, FlowFamily, Pipeline, View, punt_class};
+use super::verdict::Verdict;
+use crate::hash::maglev;
+use crate::io::Frame;
+use crate::model::{
+    BackendState, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
+};
+use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
+use crate::wire::craft::Refusal;
+use crate::wire::ethernet::Link;
+use crate::wire::{Packet, Parsed, Transport};
+
+impl Pipeline {
+    /// Creates the flow that a packet begins.
+    ///
+    /// # Errors
+    /// The verdict on a packet that begins none.
+    #[inline(never)]
+    pub(super) fn admit<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &T,
+        packet: &Packet<F>,
+        tuple: FiveTuple<F>,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict>
+    where
+        Packet<F>: Into<Parsed>,
+    {
+        let Some(role) = view.tables.roles.of::<F>(tuple.destination) else {
+            return Err(self.punt(punt_class(&(*packet).into(), frame.head()), arrival.port));
+        };
+        if !arrival.handed_in
+            && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port, arrival.hash)
+        {
+            return Err(Verdict::Handoff(owner));
+        }
+        if tuple.source == tuple.destination
+            || !F::may_be_source(tuple.source)
+            || view.tables.roles.of::<F>(tuple.source).is_some()
+        {
+            return Err(Verdict::Drop(DropReason::Martian));
+        }
+        let services = match role {
+            AddressRole::Vip(services) => services,
+            AddressRole::Local if tuple.destination_port < PortClass::FIRST => {
+                return Err(self.punt(punt_class(&(*packet).into(), frame.head()), arrival.port));
+            }
+            // The backend is told, or it would repeat itself for minutes.
+            AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
+        };
+        let service = services.service(tuple.protocol, tuple.destination_port);
+        let Some(service) = service.and_then(|id| view.tables.service(id)) else {
+            return Err(refuse(DropReason::NoService));
+        };
+        let bare_syn = matches!(packet.transport, Transport::Tcp { flags, .. } if tcp::is_bare_syn(flags));
+        if tuple.protocol == Protocol::Tcp && !bare_syn {
+            return Err(match service.on_unknown_flow {
+                OnUnknownFlow::Reset => refuse(DropReason::UnknownFlow),
+                OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
+            });
+        }
+        let created = self.create(service, tuple, arrival, view);
+        if let Some(counters) = self.counters.service(service.id) {
+            match created {
+                Ok(_) => counters.count_connection(),
+                Err(_) => counters.count_refused(),
+            }
+        }
+        created
+    }
+
+    fn create<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        tuple: FiveTuple<F>,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
+        let Some(backend) = pick(service, &tuple, view) else {
+            return Err(match service.on_no_backend {
+                OnNoBackend::Reject => refuse(DropReason::NoBackend),
+                OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
+            });
+        };
+        let port = if backend.endpoint.port == 0 { tuple.destination_port } else { backend.endpoint.port };
+        let address = F::address(backend.endpoint.address);
+        // Control builds services of one family only.
+        let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
+        let to = FiveTuple { destination: address, destination_port: port, ..tuple };
+        let translated = self.lease(service, backend, to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let forward_hop = self.way_to_backend::<F>(address, view)?;
+        let return_hop = self.way_to_client::<F>(tuple.source, arrival.link, arrival.port, view);
+        let flow = NewFlow {
+            tuple,
+            translated,
+            service: service.id,
+            backend: backend.id,
+            forward_hop,
+            return_hop: return_hop.ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?,
+            route_epoch: view.fib.epoch,
+            state: FlowState::first(tuple.protocol),
+        };
+        let id = self.insert(arrival.hash, &flow, view).ok_or(refuse(DropReason::FlowTableFull))?;
+        self.tally.flows_created += 1;
+        if let Some(counters) = self.counters.backend(backend.id) {
+            counters.count_connection();
+        }
+        Ok(id)
+    }
+
+    /// A free local address and port for the backend, as the tuple that it will see.
+    fn lease<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        backend: &ServiceBackend,
+        to: FiveTuple<F>,
+    ) -> Option<FiveTuple<F>> {
+        let flows = F::table(&self.flows);
+        let is_free = |lease: &FiveTuple<F>| {
+            let answer = lease.reversed();
+            flows.find(flows.hash(&answer), &answer).is_none()
+        };
+        self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
+    }
+
+    /// Adds a flow; a full table gives up a closed or half-open one for it.
+    fn insert<F: FlowFamily>(&mut self, hash: u64, flow: &NewFlow<F>, view: View<'_>) -> Option<FlowId> {
+        if let Some(id) = F::table_mut(&mut self.flows).insert(hash, flow, view.tick()) {
+            return Some(id);
+        }
+        let victim = F::table(&self.flows).victim()?;
+        self.end::<F>(victim);
+        F::table_mut(&mut self.flows).insert(hash, flow, view.tick())
+    }
+
+    fn way_to_backend<F: FlowFamily>(
+        &self,
+        backend: F::Address,
+        view: View<'_>,
+    ) -> Result<NextHopId, Verdict> {
+        match view.fib.resolve(F::ip(backend)) {
+            Resolution::NextHop(id) => Ok(id),
+            Resolution::OnLink(_) | Resolution::Unresolved => {
+                Err(Verdict::Drop(DropReason::NextHopUnresolved))
+            }
+            Resolution::NoRoute => Err(Verdict::Drop(DropReason::NoRoute)),
+        }
+    }
+
+    /// The way back to a client: what the kernel says, or else where its packet came from.
+    fn way_to_client<F: FlowFamily>(
+        &mut self,
+        client: F::Address,
+        link: &Link,
+        port: PortId,
+        view: View<'_>,
+    ) -> Option<NextHopId> {
+        let mut learn = |port, destination: Mac| {
+            let source = self.ports[PortId::index(port)].mac;
+            self.last_hops.learn(port, link.tag(), source, destination)
+        };
+        match view.fib.resolve(F::ip(client)) {
+            Resolution::NextHop(id) => match view.fib.next_hop(id)? {
+                // Answers carry the tag that requests came with, not the one that the backend's network uses.
+                hop if hop.vlan == VlanTag::AsReceived => learn(hop.port, hop.destination?),
+                _ => Some(id),
+            },
+            Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => learn(port, link.source),
+        }
+    }
+
+    /// Looks up a flow's next hops in changed routes; what is no longer reachable keeps its old way.
+    #[cold]
+    pub(super) fn route_again<F: FlowFamily>(&mut self, id: FlowId, view: View<'_>) {
+        let entry = F::table(&self.flows).entry(id);
+        let backend = entry.backend_endpoint().address;
+        let client = entry.client().address;
+        let known = |address| match view.fib.resolve(address) {
+            Resolution::NextHop(id) => Some(id),
+            Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => None,
+        };
+        let (forward, back) = (known(backend), known(client));
+        let tagged =
+            |id: &NextHopId| view.fib.next_hop(*id).is_some_and(|hop| hop.vlan != VlanTag::AsReceived);
+        let entry = F::table_mut(&mut self.flows).entry_mut(id);
+        entry.forward_hop = forward.unwrap_or(entry.forward_hop);
+        entry.return_hop = back.filter(tagged).unwrap_or(entry.return_hop);
+        entry.route_epoch = view.fib.epoch;
+    }
+}
+
+/// The backend that the packet's number names in the service's table.
+fn pick<'a, F: FlowFamily>(
+    service: &'a ServiceTable,
+    tuple: &FiveTuple<F>,
+    view: View<'_>,
+) -> Option<&'a ServiceBackend> {
+    let size = u32::try_from(service.lookup.len()).ok().filter(|size| *size > 0)?;
+    let number = view.tables.choice_seed.packet(tuple, service.hash);
+    let position = service.lookup.get(maglev::slot(number, size))?;
+    let backend = service.backends.get(usize::from(*position))?;
+    // A table is never older than the states beside it; this holds even if it were.
+    (view.tables.backend_state(backend.id) == BackendState::Up).then_some(backend)
+}
+
+const fn refuse(reason: DropReason) -> Verdict {
+    Verdict::Refuse(reason, Refusal::Unreachable)
+}

@@ -1,0 +1,11 @@
+//! Flows: their table, its index, their expiry, the TCP states.
+
+mod entry;
+mod expiry;
+mod index;
+mod table;
+pub mod tcp;
+
+pub use entry::{Direction, FlowEntry, FlowId, NewFlow};
+pub use expiry::{Tick, TimeoutTicks};
+pub use table::FlowTable;

@@ -1,0 +1,268 @@
+//! The flow table of one worker and family: every flow, found by the tuple of either direction.
+//!
+//! Memory is reserved once for `capacity` flows and taken from the system as flows come; nothing grows, nothing is
+//! rehashed. All operations take constant time but for listing.
+
+use super::expiry::{Expiry, Links, NONE, Queue};
+use super::index::Index;
+use super::{Direction, FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
+use crate::dataplane::prefetch::prefetch;
+use crate::hash::IndexKey;
+use crate::model::{Family, FiveTuple};
+use crate::shared::{FlowRecord, FlowState};
+
+/// See the module.
+pub struct FlowTable<F: Family> {
+    key: IndexKey,
+    index: Index,
+    entries: Entries<F>,
+    expiry: Expiry,
+    timeouts: TimeoutTicks,
+    flows: usize,
+}
+
+/// The entries ever used; those not in use now stand in [`Queue::Free`].
+struct Entries<F: Family>(Vec<FlowEntry<F>>);
+
+impl<F: Family> Links for Entries<F> {
+    fn links(&mut self, entry: u32) -> (&mut u32, &mut u32, &mut u16) {
+        let entry = &mut self.0[entry as usize];
+        (&mut entry.next, &mut entry.previous, &mut entry.list)
+    }
+}
+
+impl<F: Family> FlowTable<F> {
+    /// An empty table for up to `capacity` flows, at most 2^31 - 1.
+    #[must_use]
+    pub fn new(capacity: usize, key: IndexKey, timeouts: TimeoutTicks) -> Self {
+        Self {
+            key,
+            index: Index::new(capacity * 2),
+            entries: Entries(Vec::with_capacity(capacity)),
+            expiry: Expiry::new(),
+            timeouts,
+            flows: 0,
+        }
+    }
+
+    /// Flows that exist now.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.flows
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.flows == 0
+    }
+
+    /// Memory taken when the table is full, in octets.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.index.octets() + self.entries.0.capacity() * size_of::<FlowEntry<F>>()
+    }
+
+    /// The time-outs from now on; flows that wait keep their place and are judged by the new ones.
+    pub const fn set_timeouts(&mut self, timeouts: TimeoutTicks) {
+        self.timeouts = timeouts;
+    }
+
+    /// The hash of a tuple, for the calls below.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, tuple: &FiveTuple<F>) -> u64 {
+        self.key.hash(tuple)
+    }
+
+    /// First stage of a look-up ahead: asks for the index line.
+    #[inline]
+    pub fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Second stage, some packets later: asks for the flow that the index line names.
+    #[inline]
+    pub fn prefetch_flow(&self, hash: u64) {
+        if let Some(value) = self.index.likely(hash) {
+            prefetch(&self.entries.0[value as usize >> 1]);
+        }
+    }
+
+    /// The flow and direction of packets that carry `tuple`, whose hash is `hash`.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, hash: u64, tuple: &FiveTuple<F>) -> Option<(FlowId, Direction)> {
+        let is = |value| {
+            let (id, direction) = split(value);
+            self.entries.0[id.0 as usize].incoming(direction) == *tuple
+        };
+        self.index.find(hash, is).map(split)
+    }
+
+    /// The entry of a flow.
+    #[must_use]
+    #[inline]
+    pub fn entry(&self, id: FlowId) -> &FlowEntry<F> {
+        &self.entries.0[id.0 as usize]
+    }
+
+    /// The entry of a flow, to change. Its state changes only through [`set_state`](Self::set_state).
+    #[inline]
+    pub fn entry_mut(&mut self, id: FlowId) -> &mut FlowEntry<F> {
+        &mut self.entries.0[id.0 as usize]
+    }
+
+    /// Notes a packet: the flow's time starts again, in the states in which packets prolong it.
+    #[inline]
+    pub fn touch(&mut self, id: FlowId, now: Tick) {
+        let entry = self.entry_mut(id);
+        if Queue::of(entry.state).is_none() {
+            entry.stamp = now;
+        }
+    }
+
+    /// Moves a flow to another state, and its expiry with it.
+    pub fn set_state(&mut self, id: FlowId, state: FlowState, now: Tick) {
+        let entry = self.entry_mut(id);
+        let before = std::mem::replace(&mut entry.state, state);
+        // Within one queue the time goes on, as no packet prolongs it.
+        if Queue::of(before).is_some() && Queue::of(before) == Queue::of(state) {
+            return;
+        }
+        entry.stamp = now;
+        self.expiry.unlink(id.0, &mut self.entries);
+        self.arm(id, now);
+    }
+
+    /// Adds a flow whose tuples (`hash` is the client's) are not in the table; `None` if the table is full.
+    pub fn insert(&mut self, hash: u64, flow: &NewFlow<F>, now: Tick) -> Option<FlowId> {
+        let entry = FlowEntry::new(flow, now);
+        let id = self.take_entry(entry)?;
+        let return_hash = self.key.hash(&entry.incoming(Direction::Return));
+        if !self.index.insert(hash, join(id, Direction::Forward)) {
+            self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+            return None;
+        }
+        if !self.index.insert(return_hash, join(id, Direction::Return)) {
+            self.index.remove(hash, join(id, Direction::Forward));
+            self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+            return None;
+        }
+        self.flows += 1;
+        self.arm(id, now);
+        Some(id)
+    }
+
+    /// Ends a flow and gives its lease back.
+    pub fn remove(&mut self, id: FlowId) {
+        let entry = *self.entry(id);
+        for direction in [Direction::Forward, Direction::Return] {
+            let hash = self.key.hash(&entry.incoming(direction));
+            self.index.remove(hash, join(id, direction));
+        }
+        self.expiry.unlink(id.0, &mut self.entries);
+        self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+        self.flows -= 1;
+    }
+
+    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one. Established
+    /// flows are never given up.
+    #[must_use]
+    pub fn victim(&self) -> Option<FlowId> {
+        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen]
+            .into_iter()
+            .find_map(|queue| self.expiry.first(queue))
+            .map(FlowId)
+    }
+
+    /// A flow whose time is over, still in the table; `None` when all that were due by `now` are gone. `budget` is
+    /// what the call may still look at; it falls by what it did, and the call ends when it is spent.
+    pub fn expired(&mut self, now: Tick, budget: &mut u32) -> Option<FlowId> {
+        for queue in Queue::EXPIRING {
+            let Some(first) = self.expiry.first(queue) else { continue };
+            if self.remaining(FlowId(first), now) == 0 {
+                *budget = budget.checked_sub(1)?;
+                return Some(FlowId(first));
+            }
+        }
+        while let Some(due) = self.expiry.due(now, budget) {
+            *budget = budget.checked_sub(1)?;
+            let id = FlowId(due);
+            if self.remaining(id, now) == 0 {
+                return Some(id);
+            }
+            self.expiry.unlink(id.0, &mut self.entries);
+            self.arm(id, now);
+        }
+        None
+    }
+
+    /// The flows from place `cursor` on, up to `places` places of the table, for listings; `None` behind the last.
+    pub fn scan(&self, cursor: usize, places: usize) -> Option<impl Iterator<Item = &FlowEntry<F>>> {
+        let end = self.entries.0.len().min(cursor.saturating_add(places));
+        if cursor >= end {
+            return None;
+        }
+        Some(self.entries.0[cursor..end].iter().filter(|entry| entry.list != Queue::Free as u16))
+    }
+
+    /// A copy of a flow for control.
+    #[must_use]
+    pub fn record(&self, entry: &FlowEntry<F>, now: Tick) -> FlowRecord {
+        let idle = now.since(entry.stamp);
+        FlowRecord {
+            protocol: entry.protocol(),
+            client: entry.client(),
+            vip: entry.vip(),
+            local: entry.local(),
+            backend: entry.backend_endpoint(),
+            backend_id: entry.backend,
+            service: entry.service,
+            state: entry.state,
+            idle_secs: Tick::seconds(idle),
+            expires_secs: Tick::seconds(self.timeouts.of(entry.state).saturating_sub(idle)),
+        }
+    }
+
+    /// Ticks until the flow's time is over.
+    fn remaining(&self, id: FlowId, now: Tick) -> u32 {
+        let entry = self.entry(id);
+        self.timeouts.of(entry.state).saturating_sub(now.since(entry.stamp))
+    }
+
+    fn arm(&mut self, id: FlowId, now: Tick) {
+        match Queue::of(self.entry(id).state) {
+            Some(queue) => self.expiry.enqueue(queue, id.0, &mut self.entries),
+            None => {
+                let due = now.after(self.remaining(id, now));
+                self.expiry.schedule(due, id.0, &mut self.entries);
+            }
+        }
+    }
+
+    fn take_entry(&mut self, entry: FlowEntry<F>) -> Option<FlowId> {
+        if let Some(free) = self.expiry.first(Queue::Free) {
+            self.expiry.unlink(free, &mut self.entries);
+            self.entries.0[free as usize] = entry;
+            return Some(FlowId(free));
+        }
+        let next = u32::try_from(self.entries.0.len()).ok().filter(|next| *next < NONE >> 1)?;
+        // Pushing beyond the capacity would allocate.
+        if self.entries.0.len() == self.entries.0.capacity() {
+            return None;
+        }
+        self.entries.0.push(entry);
+        Some(FlowId(next))
+    }
+}
+
+const fn join(id: FlowId, direction: Direction) -> u32 {
+    id.0 << 1 | direction as u32
+}
+
+#[inline]
+const fn split(value: u32) -> (FlowId, Direction) {
+    let direction = if value & 1 == 0 { Direction::Forward } else { Direction::Return };
+    (FlowId(value >> 1), direction)
+}

@@ -1,0 +1,168 @@
+//! The TCP states of a flow, seen from between both sides; after the table that IPVS uses (ip_vs_proto_tcp), which
+//! follows RFC 9293 figure 5 as far as a middle can.
+
+use super::Direction;
+use crate::shared::FlowState;
+use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
+
+/// Which side has sent a FIN, and which was first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fins(u8);
+
+impl Fins {
+    const CLIENT: u8 = 1;
+    const BACKEND: u8 = 2;
+    const BACKEND_FIRST: u8 = 4;
+    const BACKEND_LAST: u8 = 8;
+
+    fn note(&mut self, direction: Direction) {
+        let (own, first, last) = match direction {
+            Direction::Forward => (Self::CLIENT, 0, 0),
+            Direction::Return => (Self::BACKEND, Self::BACKEND_FIRST, Self::BACKEND_LAST),
+        };
+        if self.0 & (Self::CLIENT | Self::BACKEND) == 0 {
+            self.0 |= first;
+        }
+        if self.0 & own == 0 {
+            self.0 = self.0 & !Self::BACKEND_LAST | last;
+        }
+        self.0 |= own;
+    }
+
+    const fn both(self) -> bool {
+        self.0 & (Self::CLIENT | Self::BACKEND) == Self::CLIENT | Self::BACKEND
+    }
+
+    /// The side that does not send the last FIN acknowledges it.
+    const fn last_acknowledged_by(self) -> Direction {
+        if self.0 & Self::BACKEND_LAST != 0 { Direction::Forward } else { Direction::Return }
+    }
+
+    /// Whether the backend, having sent the first FIN, now holds TIME_WAIT (RFC 9293, 3.6).
+    const fn backend_waits(self) -> bool {
+        self.0 & Self::BACKEND_FIRST != 0
+    }
+}
+
+/// A SYN and nothing else that would make it an answer or an end: the only packet that creates a flow.
+#[must_use]
+#[inline]
+pub const fn is_bare_syn(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN
+}
+
+/// Whether a bare SYN from the client on a flow in this state begins a new connection: the client has given up the old
+/// one and reuses its port (RFC 9293, 3.6.1; RFC 6191). In the other states it is a retransmission, or a stray that
+/// the backend answers itself.
+#[must_use]
+pub const fn syn_starts_anew(state: FlowState) -> bool {
+    match state {
+        FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => true,
+        FlowState::SynSent | FlowState::SynReceived | FlowState::Established | FlowState::Udp => false,
+    }
+}
+
+/// The state after a segment with `flags` in `direction`.
+#[must_use]
+#[inline]
+pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
+    // The common case first: data and acknowledgements of an established connection.
+    if state == FlowState::Established && flags & (FIN | RST | SYN) == 0 {
+        return state;
+    }
+    if flags & RST != 0 {
+        return if state == FlowState::TimeWait { state } else { FlowState::Closed };
+    }
+    match state {
+        FlowState::SynSent => match direction {
+            Direction::Return if flags & (SYN | ACK) == SYN | ACK => FlowState::SynReceived,
+            _ => after_fin(state, fins, direction, flags),
+        },
+        FlowState::SynReceived => match direction {
+            Direction::Forward if flags & (SYN | ACK) == ACK => {
+                after_fin(FlowState::Established, fins, direction, flags)
+            }
+            _ => after_fin(state, fins, direction, flags),
+        },
+        FlowState::Established | FlowState::FinWait => after_fin(state, fins, direction, flags),
+        FlowState::LastAck => {
+            if flags & FIN == 0 && flags & ACK != 0 && direction == fins.last_acknowledged_by() {
+                if fins.backend_waits() { FlowState::TimeWait } else { FlowState::Closed }
+            } else {
+                state
+            }
+        }
+        FlowState::TimeWait | FlowState::Closed | FlowState::Udp => state,
+    }
+}
+
+fn after_fin(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
+    if flags & FIN == 0 {
+        return state;
+    }
+    fins.note(direction);
+    if fins.both() { FlowState::LastAck } else { FlowState::FinWait }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Direction::{Forward, Return};
+    use super::*;
+
+    fn run(segments: &[(Direction, u8)]) -> FlowState {
+        let mut fins = Fins::default();
+        segments
+            .iter()
+            .fold(FlowState::SynSent, |state, (direction, flags)| next(state, &mut fins, *direction, *flags))
+    }
+
+    const OPEN: [(Direction, u8); 2] = [(Return, SYN | ACK), (Forward, ACK)];
+
+    fn after_open(segments: &[(Direction, u8)]) -> FlowState {
+        run(&[&OPEN, segments].concat())
+    }
+
+    #[test]
+    fn a_handshake_establishes() {
+        assert_eq!(run(&OPEN[..1]), FlowState::SynReceived);
+        assert_eq!(run(&OPEN), FlowState::Established);
+        assert_eq!(run(&[(Forward, ACK)]), FlowState::SynSent, "an ACK that answers nothing");
+    }
+
+    #[test]
+    fn a_close_by_the_backend_leaves_it_in_time_wait() {
+        let segments = [(Return, FIN | ACK), (Forward, FIN | ACK), (Return, ACK)];
+        assert_eq!(after_open(&segments[..1]), FlowState::FinWait);
+        assert_eq!(after_open(&segments[..2]), FlowState::LastAck);
+        assert_eq!(after_open(&segments), FlowState::TimeWait);
+    }
+
+    #[test]
+    fn a_close_by_the_client_frees_the_lease_soon() {
+        let segments = [(Forward, FIN | ACK), (Return, ACK), (Return, FIN | ACK), (Forward, ACK)];
+        assert_eq!(after_open(&segments[..2]), FlowState::FinWait);
+        assert_eq!(after_open(&segments), FlowState::Closed);
+    }
+
+    #[test]
+    fn a_retransmitted_fin_is_not_its_own_acknowledgement() {
+        let segments = [(Forward, FIN | ACK), (Return, FIN | ACK), (Forward, FIN | ACK), (Return, FIN | ACK)];
+        assert_eq!(after_open(&segments), FlowState::LastAck);
+    }
+
+    #[test]
+    fn a_reset_closes_but_does_not_shorten_time_wait() {
+        assert_eq!(after_open(&[(Return, RST)]), FlowState::Closed);
+        assert_eq!(run(&[(Return, RST | ACK)]), FlowState::Closed);
+        let closed_by_backend = [(Return, FIN | ACK), (Forward, FIN | ACK), (Return, ACK), (Forward, RST)];
+        assert_eq!(after_open(&closed_by_backend), FlowState::TimeWait);
+    }
+
+    #[test]
+    fn only_a_syn_alone_is_bare() {
+        assert!(is_bare_syn(SYN));
+        for flags in [SYN | ACK, SYN | FIN, SYN | RST, ACK, 0] {
+            assert!(!is_bare_syn(flags), "{flags:#04x}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Next hops learned from frames: for clients whose way back the kernel does not know, the answer goes where the
+//! request came from. Each worker has its own, under ids above [`Fib::MAX_NEXT_HOPS`].
+
+use crate::model::{Mac, NextHopId, PortId, VlanTag};
+use crate::shared::{Fib, NextHop};
+
+/// Neighbours that a worker can remember. On a link they are hosts and routers, so a few at most; a power of two, for
+/// the hash below.
+const CAPACITY: usize = 4096;
+
+/// How many places are looked at for one neighbour.
+const TRIES: usize = 16;
+
+/// See the module. Entries are never given up, as flows refer to them.
+pub struct LastHops {
+    places: Box<[Option<NextHop>]>,
+}
+
+impl LastHops {
+    /// None known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { places: vec![None; CAPACITY].into_boxed_slice() }
+    }
+
+    /// The id of the neighbour `destination` on `port` and `vlan`, learned now if it is new; `None` when there is no
+    /// room.
+    pub fn learn(&mut self, port: PortId, vlan: VlanTag, source: Mac, destination: Mac) -> Option<NextHopId> {
+        let hop = NextHop { port, vlan, source, destination: Some(destination) };
+        let [.., a, b, c] = destination.0;
+        let start = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        let start = start.wrapping_mul(0x9e37_79b1) >> 8;
+        let place = (0..TRIES)
+            .map(|step| (start + step) % CAPACITY)
+            .find(|place| self.places[*place].is_none_or(|known| known == hop))?;
+        self.places[place] = Some(hop);
+        u16::try_from(Fib::MAX_NEXT_HOPS + place).ok().map(NextHopId)
+    }
+
+    /// The next hop with this id.
+    #[must_use]
+    pub fn next_hop(&self, id: NextHopId) -> Option<&NextHop> {
+        self.places.get(id.index().checked_sub(Fib::MAX_NEXT_HOPS)?)?.as_ref()
+    }
+}
+
+impl Default for LastHops {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,166 @@
+//! Leases: which local address and port a new flow's packets to its backend carry.
+//!
+//! There are no lists of free ports. A lease is taken if its return tuple (from the backend's endpoint to the local
+//! address and port) is in the flow table, so one local address serves [`PortClass::SPAN`] flows per backend, not in
+//! all. A cursor per backend steps through the pairs of address and port: what was used last is tried last, which keeps
+//! a port away from a backend's TIME_WAIT for as long as there are others (RFC 6056, 3.3.4 has the same shape, with
+//! the cursor's start drawn from a secret).
+
+use crate::hash::IndexKey;
+use crate::model::{BackendId, Family, FiveTuple, Protocol, V4, WorkerId};
+
+/// The local ports of one worker: those of every `workers`-th port from its own first on.
+#[derive(Clone, Copy, Debug)]
+pub struct PortClass {
+    workers: u16,
+    worker: u16,
+}
+
+impl PortClass {
+    /// The first port that is leased. Those below are the kernel's: health probes and routing protocols that use a
+    /// local address keep their answers.
+    pub const FIRST: u16 = 4096;
+
+    /// Ports that are leased per local address and backend, over all workers.
+    pub const SPAN: u16 = u16::MAX - Self::FIRST + 1;
+
+    /// The class of `worker`, one of `workers` (1 to 1024).
+    #[must_use]
+    pub const fn new(worker: WorkerId, workers: u16) -> Self {
+        Self { workers, worker: worker.0 }
+    }
+
+    /// Which worker leased `port`; `None` if nobody did.
+    #[must_use]
+    #[inline]
+    pub const fn owner(self, port: u16) -> Option<WorkerId> {
+        match port.checked_sub(Self::FIRST) {
+            Some(offset) => Some(WorkerId(offset % self.workers)),
+            None => None,
+        }
+    }
+
+    /// How many ports the class has.
+    const fn len(self) -> u32 {
+        (Self::SPAN / self.workers) as u32
+    }
+
+    /// The port of the class with this number, below [`len`](Self::len).
+    fn nth(self, n: u32) -> u16 {
+        let offset = n * u32::from(self.workers) + u32::from(self.worker);
+        Self::FIRST + u16::try_from(offset).expect("a class lies within the span of ports")
+    }
+}
+
+/// The cursors of one worker.
+pub struct LocalPorts {
+    class: PortClass,
+    /// By backend.
+    cursors: Box<[u32]>,
+}
+
+/// How many pairs are tried before a flow is refused: at 95 % use a failure is one in a thousand.
+const TRIES: u32 = 128;
+
+impl LocalPorts {
+    /// Cursors for `backends` backends, started where `key` says.
+    #[must_use]
+    pub fn new(class: PortClass, backends: usize, key: &IndexKey) -> Self {
+        let start = |backend: usize| {
+            let tuple = FiveTuple::<V4> {
+                source: u32::try_from(backend).unwrap_or(0),
+                destination: 0,
+                source_port: class.worker,
+                destination_port: 0,
+                protocol: Protocol::Tcp,
+            };
+            u32::try_from(key.hash(&tuple) >> 32).unwrap_or(0)
+        };
+        Self { class, cursors: (0..backends).map(start).collect() }
+    }
+
+    /// Which worker leased a local port.
+    #[must_use]
+    pub const fn class(&self) -> PortClass {
+        self.class
+    }
+
+    /// A tuple from one of `addresses` and a free port to the destination of `to`, by `is_free`; `None` if all that
+    /// were tried are in use.
+    pub fn lease<F: Family>(
+        &mut self,
+        backend: BackendId,
+        addresses: &[std::net::IpAddr],
+        to: FiveTuple<F>,
+        is_free: impl Fn(&FiveTuple<F>) -> bool,
+    ) -> Option<FiveTuple<F>> {
+        let cursor = self.cursors.get_mut(backend.index())?;
+        let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
+        let pairs = count * self.class.len();
+        for _ in 0..TRIES.min(pairs) {
+            let n = *cursor % pairs;
+            // Wraps together with the pairs, so that no pair is skipped.
+            *cursor = (n + 1) % pairs;
+            let leased = FiveTuple {
+                source: F::address(addresses[(n % count) as usize])?,
+                source_port: self.class.nth(n / count),
+                ..to
+            };
+            if is_free(&leased) {
+                return Some(leased);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn to() -> FiveTuple<V4> {
+        FiveTuple {
+            source: 0,
+            destination: 0x0a00_0901,
+            source_port: 0,
+            destination_port: 80,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    fn ports(workers: u16, worker: u16) -> LocalPorts {
+        let class = PortClass::new(WorkerId(worker), workers);
+        LocalPorts::new(class, 1, &IndexKey::new([1, 2, 3, 4]))
+    }
+
+    #[test]
+    fn every_pair_is_leased_before_any_comes_again() {
+        let mut ports = ports(1, 0);
+        let addresses = ["10.0.8.1".parse().unwrap(), "10.0.8.2".parse().unwrap()];
+        let mut used = HashSet::new();
+        for _ in 0..2 * u32::from(PortClass::SPAN) {
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap();
+            assert!(lease.source_port >= PortClass::FIRST);
+            assert!(used.insert(lease));
+        }
+        assert!(ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).is_none());
+    }
+
+    #[test]
+    fn workers_lease_from_classes_that_do_not_meet_and_know_the_owner() {
+        for workers in [2, 3, 7] {
+            for worker in 0..workers {
+                let mut ports = ports(workers, worker);
+                let class = ports.class();
+                for _ in 0..1000 {
+                    let lease =
+                        ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap();
+                    assert_eq!(class.owner(lease.source_port), Some(WorkerId(worker)));
+                }
+            }
+        }
+        assert_eq!(PortClass::new(WorkerId(0), 3).owner(4095), None);
+    }
+}

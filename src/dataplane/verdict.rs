@@ -1,0 +1,31 @@
+//! What becomes of a frame. Each ends in exactly one verdict.
+
+use crate::model::{PortId, WorkerId};
+use crate::shared::DropReason;
+use crate::wire::craft::Refusal;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rewritten; leaves by this port.
+    Forward(PortId),
+    /// For the kernel's side of the port it came in by.
+    Punt(PuntClass),
+    /// Another worker's flow.
+    Handoff(WorkerId),
+    /// Goes no further.
+    Drop(DropReason),
+    /// Goes no further, and its sender is told.
+    Refuse(DropReason, Refusal),
+}
+
+/// Classes of what the kernel gets, each with a rate of its own, so that a flood of one does not starve the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PuntClass {
+    /// ARP, neighbour discovery: without it nothing works.
+    Neighbour,
+    /// OSPF, VRRP, BGP and the like: without them traffic goes away.
+    Routing,
+    /// Everything else for our own addresses.
+    Other,
+}
