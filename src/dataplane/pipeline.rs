@@ -299,11 +299,12 @@ impl Pipeline {
         }
     }
 
-    /// Ends flows whose time is over, within `budget`.
-    pub(super) fn expire<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) {
+    /// Ends flows whose time is over, within `budget`. Returns whether the budget was too small.
+    pub(super) fn expire<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) -> bool {
         while let Some(id) = F::table_mut(&mut self.flows).expired(now, &mut budget) {
             self.end::<F>(id);
         }
+        budget == 0
     }
 
     /// Sends a packet of a known flow on its way.

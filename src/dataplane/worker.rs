@@ -157,8 +157,8 @@ impl<P: Port> Worker<P> {
         for port in 0..core.ports.len() {
             core.transmit(port_id(port));
         }
-        core.pipeline.expire::<V4>(view.tick(), EXPIRY_BUDGET);
-        core.pipeline.expire::<V6>(view.tick(), EXPIRY_BUDGET);
+        busy |= core.pipeline.expire::<V4>(view.tick(), EXPIRY_BUDGET);
+        busy |= core.pipeline.expire::<V6>(view.tick(), EXPIRY_BUDGET);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy

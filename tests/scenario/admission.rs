@@ -1,0 +1,168 @@
+//! Which packets begin a flow, and which are turned away.
+
+use evenkeel::model::{Mac, OnUnknownFlow};
+use evenkeel::shared::DropReason;
+
+use crate::lab::{LOCAL4, Lab, Plan};
+use crate::packet::{ACK, Build, FIN, Kind, RST, SYN};
+
+const CLIENT: &str = "198.51.100.7:40000";
+const WEB: &str = "203.0.113.80:80";
+
+#[test]
+fn only_a_syn_creates_tcp_state_and_others_get_a_reset() {
+    let mut lab = Lab::new(Plan::default());
+    for (flags, answer) in [(ACK, RST), (SYN | ACK, RST), (FIN, RST | ACK)] {
+        let mut build = Build::new(CLIENT, WEB).flags(flags);
+        build.acknowledgement = 777;
+        let reset = lab.forward(&build.tcp());
+        assert_eq!(reset.flags, answer, "{flags:#04x}");
+        assert_eq!(reset.from, WEB.parse().unwrap());
+        let sequence = if flags & ACK == 0 { 0 } else { 777 };
+        assert_eq!(reset.sequence, sequence);
+    }
+    assert_eq!(lab.dropped(DropReason::UnknownFlow), 3);
+    assert_eq!(lab.tally().flows(), 0);
+    lab.assert_conserved();
+}
+
+#[test]
+fn a_reset_of_no_flow_is_not_answered() {
+    let mut lab = Lab::new(Plan::default());
+    lab.lose(&Build::new(CLIENT, WEB).flags(RST).tcp(), DropReason::UnknownFlow);
+}
+
+#[test]
+fn unknown_flows_vanish_where_the_service_says_so() {
+    let mut lab = Lab::new(Plan { on_unknown_flow: OnUnknownFlow::Drop, ..Plan::default() });
+    lab.lose(&Build::new(CLIENT, WEB).flags(ACK).tcp(), DropReason::UnknownFlow);
+}
+
+#[test]
+fn a_port_without_a_service_is_refused_and_never_reaches_the_kernel() {
+    let mut lab = Lab::new(Plan::default());
+    let reset = lab.forward(&Build::new(CLIENT, "203.0.113.80:22").tcp());
+    assert_eq!((reset.flags, reset.acknowledgement), (RST | ACK, 1001));
+    let unreachable = lab.forward(&Build::new(CLIENT, "203.0.113.80:161").payload(b"x").udp());
+    assert_eq!(unreachable.kind, Kind::Icmp(3, 3));
+    assert_eq!(lab.punted(), 0);
+    assert_eq!(lab.dropped(DropReason::NoService), 2);
+}
+
+#[test]
+fn packets_that_no_one_may_send_are_dropped() {
+    let mut lab = Lab::new(Plan::default());
+    for source in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "203.0.113.80", LOCAL4] {
+        lab.lose(&Build::new(&format!("{source}:40000"), WEB).tcp(), DropReason::Martian);
+    }
+    for source in ["::", "::1", "ff02::1", "2001:db8::80"] {
+        lab.lose(&Build::new(&format!("[{source}]:40000"), "[2001:db8::80]:80").tcp(), DropReason::Martian);
+    }
+}
+
+#[test]
+fn a_frame_for_another_station_is_dropped() {
+    let mut lab = Lab::new(Plan::default());
+    let mut build = Build::new(CLIENT, WEB);
+    build.destination_mac = Mac([2, 0, 0, 0, 0, 0x77]);
+    lab.lose(&build.tcp(), DropReason::NotOurMac);
+}
+
+#[test]
+fn what_is_not_for_a_service_goes_to_the_kernel() {
+    let mut lab = Lab::new(Plan::default());
+    let mut arp = vec![0xff; 6];
+    arp.extend([2, 0, 0, 0, 0, 0xc, 0x08, 0x06]);
+    arp.extend([0; 46]);
+    let echo = [8, 0, 0, 0, 0, 1, 0, 1];
+    for (description, frame) in [
+        ("ARP", arp),
+        ("ssh to our own address", Build::new(CLIENT, "192.0.2.10:22").tcp()),
+        ("echo to a VIP", Build::new(CLIENT, WEB).raw(1, &echo)),
+        (
+            "neighbour solicitation for a VIP",
+            Build::new("[fe80::1]:0", "[2001:db8::80]:0").raw(58, &[135; 24]),
+        ),
+        (
+            "an answer to a probe that uses a local address",
+            Build::new("10.0.9.1:8080", "10.0.8.10:4095").flags(SYN | ACK).tcp(),
+        ),
+    ] {
+        assert_eq!(lab.exchange(&frame), [], "{description}");
+        assert_eq!(lab.punted(), 1, "{description}; drops {:?}", lab.drops());
+    }
+    lab.assert_conserved();
+}
+
+#[test]
+fn a_return_packet_without_a_flow_resets_the_backend() {
+    let mut lab = Lab::new(Plan::default());
+    let mut build = Build::new("10.0.9.1:8080", "10.0.8.10:5000").flags(ACK);
+    build.acknowledgement = 4242;
+    let reset = lab.forward(&build.tcp());
+    assert_eq!((reset.flags, reset.sequence, reset.to), (RST, 4242, "10.0.9.1:8080".parse().unwrap()));
+    assert_eq!(lab.dropped(DropReason::UnknownReturn), 1);
+}
+
+#[test]
+fn malformed_packets_are_dropped_by_the_reason_that_fits() {
+    let good = Build::new(CLIENT, WEB).payload(b"data").tcp();
+    let spoil = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = good.clone();
+        change(&mut frame);
+        frame
+    };
+    // Makes the header checksum right again after a change to the header.
+    let mend = |frame: &mut Vec<u8>| {
+        frame[24..26].fill(0);
+        let sum = evenkeel::wire::checksum::sum(&frame[14..34]);
+        let checksum = !evenkeel::wire::checksum::fold(sum);
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    };
+    let mut lab = Lab::new(Plan::default());
+    for (description, frame, reason) in [
+        ("an empty frame", Vec::new(), DropReason::FrameTruncated),
+        ("half an Ethernet header", good[..9].to_vec(), DropReason::FrameTruncated),
+        ("half an IP header", good[..24].to_vec(), DropReason::FrameTruncated),
+        ("an IP packet cut short", good[..good.len() - 1].to_vec(), DropReason::IpTruncated),
+        ("version 5", spoil(&|f| f[14] = 0x55), DropReason::IpHeaderInvalid),
+        ("header length 16", spoil(&|f| f[14] = 0x44), DropReason::IpHeaderInvalid),
+        ("header checksum", spoil(&|f| f[24] ^= 1), DropReason::IpChecksumWrong),
+        (
+            "total length below the header",
+            spoil(&|f| {
+                f[17] = 19;
+                f[16] = 0;
+                mend(f)
+            }),
+            DropReason::IpHeaderInvalid,
+        ),
+        (
+            "TCP header beyond the packet",
+            spoil(&|f| f[14 + 20 + 12] = 0xf0),
+            DropReason::TransportHeaderInvalid,
+        ),
+        ("TCP header of 16 octets", spoil(&|f| f[14 + 20 + 12] = 0x40), DropReason::TransportHeaderInvalid),
+        (
+            "a fragment",
+            spoil(&|f| {
+                f[20] = 0x20;
+                mend(f)
+            }),
+            DropReason::Fragment,
+        ),
+        (
+            "a later fragment",
+            spoil(&|f| {
+                f[21] = 5;
+                mend(f)
+            }),
+            DropReason::Fragment,
+        ),
+    ] {
+        let before = lab.dropped(reason);
+        assert_eq!(lab.exchange(&frame), [], "{description}");
+        assert_eq!(lab.dropped(reason), before + 1, "{description}: {:?}", lab.drops());
+    }
+    lab.assert_conserved();
+}

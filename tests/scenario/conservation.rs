@@ -1,0 +1,144 @@
+//! Whatever comes: every frame ends somewhere, every buffer comes back, every flow's end is counted, and no turn calls
+//! the allocator.
+
+use evenkeel::model::Nanos;
+use proptest::prelude::*;
+
+use crate::allocations;
+use crate::lab::{Lab, Plan};
+use crate::packet::{ACK, Build, FIN, RST, SYN, decode};
+
+/// Something that happens to a balancer.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A packet of one of a few clients, to a service or beside one.
+    Client {
+        client: u8,
+        service: u8,
+        flags: u8,
+        payload: u8,
+    },
+    /// An answer to one of the packets that were sent so far.
+    Backend {
+        which: prop::sample::Index,
+        flags: u8,
+    },
+    /// One of the packets sent so far comes back with some bytes changed.
+    Mutant {
+        which: prop::sample::Index,
+        changes: Vec<(prop::sample::Index, u8)>,
+        length: prop::sample::Index,
+    },
+    Noise(Vec<u8>),
+    Wait(u16),
+    Backends {
+        number: u8,
+        up: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..6_u8, 0..6_u8, 0..8_u8, any::<u8>())
+            .prop_map(|(client, service, flags, payload)| Step::Client { client, service, flags, payload }),
+        4 => (any::<prop::sample::Index>(), 0..8_u8).prop_map(|(which, flags)| Step::Backend { which, flags }),
+        3 => (any::<prop::sample::Index>(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<prop::sample::Index>())
+            .prop_map(|(which, changes, length)| Step::Mutant { which, changes, length }),
+        1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Step::Noise),
+        1 => (0..2000_u16).prop_map(Step::Wait),
+        1 => (1..4_u8, any::<bool>()).prop_map(|(number, up)| Step::Backends { number, up }),
+    ]
+}
+
+const FLAGS: [u8; 8] = [SYN, ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, SYN, ACK];
+
+fn frame(client: u8, service: u8, flags: u8, payload: u8) -> Vec<u8> {
+    let v4 = format!("198.51.100.{}:4000{client}", client + 1);
+    let v6 = format!("[2001:db8:7::{}]:4000{client}", client + 1);
+    let payload = vec![payload; usize::from(payload)];
+    let build = |from: &str, to| Build::new(from, to).flags(FLAGS[usize::from(flags)]).payload(&payload);
+    match service {
+        0 => build(&v4, "203.0.113.80:80").tcp(),
+        1 => build(&v4, "203.0.113.80:53").udp(),
+        2 => build(&v6, "[2001:db8::80]:80").tcp(),
+        3 => build(&v6, "[2001:db8::80]:53").vlan(7).udp(),
+        4 => build(&v4, "203.0.113.80:9999").tcp(),
+        _ => build(&v6, "[2001:db8::99]:80").tcp(),
+    }
+}
+
+/// Runs the steps; every turn is watched for allocations.
+fn run(lab: &mut Lab, steps: &[Step]) {
+    let mut seen: Vec<Vec<u8>> = vec![frame(0, 0, 0, 0)];
+    for (n, step) in steps.iter().enumerate() {
+        let bytes = match step {
+            Step::Client { client, service, flags, payload } => frame(*client, *service, *flags, *payload),
+            Step::Backend { which, flags } => {
+                let sent = which.get(&seen);
+                let answer = Build::answer(&decode(sent)).flags(FLAGS[usize::from(*flags)]);
+                if decode(sent).udp_checksum.is_some() { answer.udp() } else { answer.tcp() }
+            }
+            Step::Mutant { which, changes, length } => {
+                let mut bytes = which.get(&seen).clone();
+                for (place, value) in changes {
+                    let place = place.index(bytes.len());
+                    bytes[place] = *value;
+                }
+                bytes.truncate(length.index(bytes.len() * 2) + 1);
+                bytes
+            }
+            Step::Noise(bytes) => bytes.clone(),
+            Step::Wait(seconds) => {
+                lab.now = lab.now + Nanos::from_secs(u64::from(*seconds));
+                Vec::new()
+            }
+            Step::Backends { number, up } => {
+                lab.set_backend(*number, *up);
+                Vec::new()
+            }
+        };
+        lab.deliver_to(n % lab.workers.len(), &bytes);
+        let (_, calls) = allocations::count(|| lab.settle());
+        assert_eq!(calls, 0, "a turn called the allocator at step {n}: {step:?}");
+        // What was sent is well-formed unless a mutant went through, whose checksums are not ours to mend.
+        for sent in lab.sent() {
+            if !matches!(step, Step::Mutant { .. } | Step::Noise(_)) {
+                decode(&sent);
+                seen.push(sent);
+            }
+        }
+    }
+}
+
+fn assert_balanced(lab: &mut Lab) {
+    lab.assert_conserved();
+    lab.punted();
+    assert_eq!(lab.pool.available(), 4096, "every buffer came back");
+    lab.wait(Nanos::from_secs(1200));
+    assert_eq!(lab.tally().flows(), 0, "every flow ends");
+    let on_backends: u64 = lab
+        .counters
+        .iter()
+        .flat_map(|counters| (0..64).filter_map(|id| counters.backend(evenkeel::model::BackendId(id))))
+        .map(|counters| counters.totals().flows)
+        .sum();
+    assert_eq!(on_backends, 0, "the backends' gauges agree");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn frames_buffers_and_flows_are_conserved_with_one_worker(steps in prop::collection::vec(step(), 1..120)) {
+        let mut lab = Lab::new(Plan { flows: 16, ..Plan::default() });
+        run(&mut lab, &steps);
+        assert_balanced(&mut lab);
+    }
+
+    #[test]
+    fn frames_buffers_and_flows_are_conserved_with_three_workers(steps in prop::collection::vec(step(), 1..120)) {
+        let mut lab = Lab::new(Plan { workers: 3, flows: 16, ..Plan::default() });
+        run(&mut lab, &steps);
+        assert_balanced(&mut lab);
+    }
+}

@@ -1,0 +1,329 @@
+//! A balancer of memory ports in virtual time: workers, tables, and both ends of the wire.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use evenkeel::dataplane::worker::Connections;
+use evenkeel::dataplane::{Settings, Worker, WorkerPort};
+use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
+use evenkeel::io::Frame;
+use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
+use evenkeel::model::{
+    BackendId, BackendState, Endpoint, HashFeature, Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow,
+    PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+};
+use evenkeel::shared::rings::{CommandRings, FrameRings};
+use evenkeel::shared::{
+    AddressRole, AddressRoles, Capacities, DropReason, Fib, NextHop, Publisher, ServiceBackend, ServiceTable,
+    Snapshot, Tally, VipServices, WorkerCounters, channel,
+};
+
+use crate::packet::{Decoded, decode};
+
+/// The balancer's MAC address on its only port.
+pub const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+/// Everything behind the static routes.
+pub const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
+/// Where clients' frames come from.
+pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc]);
+
+pub const VIP4: &str = "203.0.113.80";
+pub const VIP6: &str = "2001:db8::80";
+pub const LOCAL4: &str = "10.0.8.10";
+pub const LOCAL6: &str = "fd00:8::10";
+
+/// What a scenario's balancer is like.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub workers: u16,
+    pub flows: usize,
+    /// Backends per family, numbered from 1.
+    pub backends: u8,
+    pub on_no_backend: OnNoBackend,
+    pub on_unknown_flow: OnUnknownFlow,
+    pub timeouts: Timeouts,
+    pub next_hop_vlan: VlanTag,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            flows: 1024,
+            backends: 3,
+            on_no_backend: OnNoBackend::Reject,
+            on_unknown_flow: OnUnknownFlow::Reset,
+            timeouts: Timeouts::default(),
+            next_hop_vlan: VlanTag::Untagged,
+        }
+    }
+}
+
+pub struct Lab {
+    pub plan: Plan,
+    pub workers: Vec<Worker<MemPort>>,
+    pub wires: Vec<Wire>,
+    pub pool: Pool,
+    pub rings: FrameRings<MemFrame>,
+    pub commands: CommandRings,
+    pub snapshots: Publisher<Snapshot>,
+    /// Kept, as readers need their publisher.
+    _fibs: Publisher<Fib>,
+    pub counters: Vec<Arc<WorkerCounters>>,
+    pub now: Nanos,
+    down: Vec<BackendId>,
+}
+
+/// TCP 80 and UDP 53 on both VIPs: service ids 0 to 3 in this order: tcp4, udp4, tcp6, udp6.
+const SERVICES: [(Protocol, u16, &str, &str); 4] = [
+    (Protocol::Tcp, 80, VIP4, LOCAL4),
+    (Protocol::Udp, 53, VIP4, LOCAL4),
+    (Protocol::Tcp, 80, VIP6, LOCAL6),
+    (Protocol::Udp, 53, VIP6, LOCAL6),
+];
+
+impl Lab {
+    pub fn new(plan: Plan) -> Self {
+        let count = usize::from(plan.workers);
+        let capacities = Capacities { services: 8, backends: 64 };
+        let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
+        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
+        let pool = Pool::new(4096, 2048);
+        let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
+        let rings = FrameRings::new(count);
+        let commands = CommandRings::new(count);
+        let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let workers = snapshot_readers
+            .into_iter()
+            .zip(fib_readers)
+            .enumerate()
+            .map(|(n, (snapshots, fibs))| {
+                let id = WorkerId(u16::try_from(n).unwrap());
+                let settings = Settings {
+                    worker: id,
+                    workers: plan.workers,
+                    flows: plan.flows,
+                    capacities,
+                    key: IndexKey::new([0x11, 0x22, 0x33, 0x44]),
+                };
+                let port = WorkerPort {
+                    queue: MemPort::new(wires[n].clone(), pool.clone()),
+                    mac: OUR_MAC,
+                    mtu: 1500,
+                    kernel: true,
+                    transmitter: id,
+                };
+                let connections = Connections {
+                    snapshots,
+                    fibs,
+                    frames: rings.clone(),
+                    commands: commands.clone(),
+                    counters: Arc::clone(&counters[n]),
+                };
+                Worker::new(&settings, vec![port], connections)
+            })
+            .collect();
+        let mut lab = Self {
+            plan,
+            workers,
+            wires,
+            pool,
+            rings,
+            commands,
+            snapshots,
+            _fibs: fibs,
+            counters,
+            now: Nanos::from_secs(1_000),
+            down: Vec::new(),
+        };
+        lab.publish();
+        lab
+    }
+
+    /// Takes a backend (numbered as in its address) of all services out of service, or brings it back.
+    pub fn set_backend(&mut self, number: u8, up: bool) {
+        for service in 0..4 {
+            let id = backend_id(service, number);
+            self.down.retain(|down| *down != id);
+            if !up {
+                self.down.push(id);
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let mut roles = AddressRoles::default();
+        for vip in [VIP4, VIP6] {
+            let ranges = SERVICES.iter().zip(0..).filter(|((_, _, on, _), _)| *on == vip).map(
+                |((protocol, port, ..), id)| {
+                    (*protocol, PortRange { first: *port, last: *port }, ServiceId(id))
+                },
+            );
+            roles.insert(vip.parse().unwrap(), AddressRole::Vip(VipServices::new(ranges.collect())));
+        }
+        for local in [LOCAL4, LOCAL6] {
+            roles.insert(local.parse().unwrap(), AddressRole::Local);
+        }
+        let services = (0..4).map(|id| Some(Arc::new(self.service(id)))).collect();
+        let mut backend_states = vec![BackendState::Up; 64];
+        for id in &self.down {
+            backend_states[id.index()] = BackendState::Down;
+        }
+        self.snapshots.publish(Snapshot {
+            version: 1,
+            services,
+            backend_states,
+            roles,
+            timeouts: self.plan.timeouts,
+            choice_seed: ChoiceSeed::new(1),
+        });
+    }
+
+    fn service(&self, id: u16) -> ServiceTable {
+        let (protocol, port, vip, local) = SERVICES[usize::from(id)];
+        let backends: Vec<ServiceBackend> = (1..=self.plan.backends)
+            .map(|number| ServiceBackend { id: backend_id(id, number), endpoint: backend(vip, number) })
+            .filter(|backend| !self.down.contains(&backend.id))
+            .collect();
+        let weighted: Vec<_> = backends.iter().map(|backend| (backend.endpoint, 100)).collect();
+        ServiceTable {
+            id: ServiceId(id),
+            name: format!("{protocol}-{port}").into(),
+            protocol,
+            hash: HashFeature::FiveTuple,
+            on_no_backend: self.plan.on_no_backend,
+            on_unknown_flow: self.plan.on_unknown_flow,
+            lookup: maglev::build(ChoiceSeed::new(1), &weighted, 1009).into(),
+            backends,
+            local_addresses: [local.parse().unwrap()].into(),
+        }
+    }
+
+    /// Lets `worker` receive a frame, without a turn.
+    pub fn deliver_to(&self, worker: usize, bytes: &[u8]) {
+        let frame = self.pool.frame(bytes).expect("the scenario leaks frames, or a frame is too large");
+        self.wires[worker].inbound.push(frame).expect("the scenario sends more than a wire holds");
+    }
+
+    /// Turns of all workers until nobody has anything to do.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for worker in &mut self.workers {
+                busy |= worker.turn(self.now);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the workers do not come to rest");
+    }
+
+    /// Lets time pass, tick by tick.
+    pub fn wait(&mut self, span: Nanos) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = (self.now + Nanos::from_millis(50)).min(end);
+            self.settle();
+        }
+    }
+
+    /// All frames sent since the last call, as bytes.
+    pub fn sent(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        for wire in &self.wires {
+            while let Some(frame) = wire.outbound.pop() {
+                frames.push(frame.head().to_vec());
+            }
+        }
+        frames
+    }
+
+    /// Delivers one frame to the first worker and returns what was sent because of it.
+    pub fn exchange(&mut self, bytes: &[u8]) -> Vec<Decoded> {
+        self.exchange_at(0, bytes)
+    }
+
+    /// Delivers one frame to a worker and returns what was sent because of it.
+    pub fn exchange_at(&mut self, worker: usize, bytes: &[u8]) -> Vec<Decoded> {
+        self.deliver_to(worker, bytes);
+        self.settle();
+        self.sent().iter().map(|frame| decode(frame)).collect()
+    }
+
+    /// Delivers one frame and returns the only one that was sent because of it.
+    #[track_caller]
+    pub fn forward(&mut self, bytes: &[u8]) -> Decoded {
+        let mut sent = self.exchange(bytes);
+        assert_eq!(sent.len(), 1, "frames sent; drops: {:?}", self.drops());
+        sent.remove(0)
+    }
+
+    /// Delivers a frame that must vanish for `reason`, without an answer.
+    #[track_caller]
+    pub fn lose(&mut self, bytes: &[u8], reason: DropReason) {
+        let before = self.dropped(reason);
+        let sent = self.exchange(bytes);
+        assert_eq!(sent, [], "an answer to what should be dropped as {reason}");
+        assert_eq!(self.dropped(reason), before + 1, "drops: {:?}", self.drops());
+    }
+
+    pub fn tally(&self) -> Tally {
+        let mut total = Tally::default();
+        self.workers.iter().for_each(|worker| total.add(worker.tally()));
+        total
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.tally().drops[reason as usize]
+    }
+
+    /// Drops by reason, those that are not zero.
+    pub fn drops(&self) -> BTreeMap<&'static str, u64> {
+        let tally = self.tally();
+        let all = DropReason::ALL.into_iter().map(|reason| (reason.name(), tally.drops[reason as usize]));
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Frames that the kernel was given since the last call.
+    pub fn punted(&self) -> usize {
+        std::iter::from_fn(|| self.rings.punts.pop()).count()
+    }
+
+    /// The conservation law, for all workers together and each alone.
+    #[track_caller]
+    pub fn assert_conserved(&self) {
+        for worker in &self.workers {
+            let t = worker.tally();
+            let came = t.rx_packets + t.handed_in + t.injected + t.originated;
+            let went = t.tx_packets + t.punted + t.handed_off + t.dropped() + t.held;
+            assert_eq!(came, went, "worker {}: {t:?}", worker.id());
+        }
+    }
+}
+
+/// The id of a backend of a service.
+pub fn backend_id(service: u16, number: u8) -> BackendId {
+    BackendId(u32::from(service) * 16 + u32::from(number))
+}
+
+/// Backend `number` of the VIP's family, on port 8080.
+pub fn backend(vip: &str, number: u8) -> Endpoint {
+    let address: IpAddr = if vip.contains(':') {
+        format!("fd00:9::{number}").parse().unwrap()
+    } else {
+        format!("10.0.9.{number}").parse().unwrap()
+    };
+    Endpoint::new(address, 8080)
+}
+
+fn fib(vlan: VlanTag) -> Fib {
+    let hop = NextHop { port: PortId(0), vlan, source: OUR_MAC, destination: Some(BACKEND_MAC) };
+    let mut fib = Fib::default();
+    fib.next_hops.push(hop);
+    fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));
+    fib.add_static("fd00:9::/64".parse().unwrap(), NextHopId(0));
+    fib
+}

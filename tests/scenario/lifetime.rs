@@ -1,0 +1,176 @@
+//! How flows age, end and move.
+
+use evenkeel::model::{Nanos, Protocol};
+use evenkeel::shared::DropReason;
+
+use crate::lab::{Lab, Plan, VIP4};
+use crate::packet::{ACK, Build, Decoded, FIN, Kind, RST, SYN};
+
+const CLIENT: &str = "198.51.100.7:40000";
+const WEB: &str = "203.0.113.80:80";
+const DNS: &str = "203.0.113.80:53";
+
+fn open(lab: &mut Lab) -> Decoded {
+    let syn = lab.forward(&Build::new(CLIENT, WEB).tcp());
+    lab.forward(&Build::answer(&syn).flags(SYN | ACK).tcp());
+    lab.forward(&Build::new(CLIENT, WEB).flags(ACK).tcp());
+    syn
+}
+
+fn client_sends(lab: &mut Lab, flags: u8) -> Decoded {
+    lab.forward(&Build::new(CLIENT, WEB).flags(flags).tcp())
+}
+
+fn backend_sends(lab: &mut Lab, syn: &Decoded, flags: u8) -> Decoded {
+    lab.forward(&Build::answer(syn).flags(flags).tcp())
+}
+
+#[test]
+fn flows_end_at_the_time_out_of_their_state_and_not_before() {
+    type Step = fn(&mut Lab);
+    let cases: [(&str, Step, u64); 6] = [
+        ("half-open", |lab| drop(lab.forward(&Build::new(CLIENT, WEB).tcp())), 30),
+        ("established", |lab| drop(open(lab)), 900),
+        ("udp", |lab| drop(lab.forward(&Build::new(CLIENT, DNS).udp())), 300),
+        (
+            "one FIN",
+            |lab| {
+                open(lab);
+                client_sends(lab, FIN | ACK);
+            },
+            60,
+        ),
+        (
+            "closed by the client",
+            |lab| {
+                let syn = open(lab);
+                client_sends(lab, FIN | ACK);
+                backend_sends(lab, &syn, FIN | ACK);
+                client_sends(lab, ACK);
+            },
+            1,
+        ),
+        (
+            "closed by the backend, which holds TIME_WAIT",
+            |lab| {
+                let syn = open(lab);
+                backend_sends(lab, &syn, FIN | ACK);
+                client_sends(lab, FIN | ACK);
+                backend_sends(lab, &syn, ACK);
+            },
+            60,
+        ),
+    ];
+    for (description, step, seconds) in cases {
+        let mut lab = Lab::new(Plan::default());
+        step(&mut lab);
+        lab.wait(Nanos::from_secs(seconds) - Nanos::from_millis(300));
+        assert_eq!(lab.tally().flows(), 1, "{description}: too early");
+        lab.wait(Nanos::from_millis(600));
+        assert_eq!(lab.tally().flows(), 0, "{description}: too late");
+    }
+}
+
+#[test]
+fn a_packet_of_either_side_prolongs_an_established_flow() {
+    let mut lab = Lab::new(Plan::default());
+    let syn = open(&mut lab);
+    for _ in 0..3 {
+        lab.wait(Nanos::from_secs(600));
+        client_sends(&mut lab, ACK);
+        lab.wait(Nanos::from_secs(600));
+        backend_sends(&mut lab, &syn, ACK);
+    }
+    assert_eq!(lab.tally().flows(), 1);
+}
+
+#[test]
+fn a_syn_on_a_closing_flow_begins_a_new_connection_on_another_lease() {
+    for (description, ends) in [("one FIN", 1), ("both FINs", 2), ("closed", 3)] {
+        let mut lab = Lab::new(Plan::default());
+        let old = open(&mut lab);
+        client_sends(&mut lab, FIN | ACK);
+        if ends > 1 {
+            backend_sends(&mut lab, &old, FIN | ACK);
+        }
+        if ends > 2 {
+            client_sends(&mut lab, ACK);
+        }
+        let new = lab.forward(&Build::new(CLIENT, WEB).tcp());
+        assert_ne!(new.from, old.from, "{description}");
+        assert_eq!(new.flags, SYN, "{description}");
+        assert_eq!(lab.tally().flows(), 1, "{description}");
+    }
+}
+
+#[test]
+fn a_syn_on_an_established_flow_is_the_backends_to_answer() {
+    let mut lab = Lab::new(Plan::default());
+    let old = open(&mut lab);
+    assert_eq!(lab.forward(&Build::new(CLIENT, WEB).tcp()).from, old.from);
+}
+
+#[test]
+fn a_reset_frees_the_lease_in_a_second() {
+    let mut lab = Lab::new(Plan::default());
+    let syn = open(&mut lab);
+    backend_sends(&mut lab, &syn, RST);
+    lab.wait(Nanos::from_millis(1300));
+    assert_eq!(lab.tally().flows(), 0);
+}
+
+#[test]
+fn a_udp_flow_moves_off_a_backend_that_is_down_at_its_next_packet() {
+    let mut lab = Lab::new(Plan::default());
+    let query = Build::new(CLIENT, DNS).payload(b"q").udp();
+    let before = lab.forward(&query);
+    lab.set_backend(number(&before), false);
+    let after = lab.forward(&query);
+    assert_ne!(after.to, before.to);
+    assert_eq!(after.kind, Kind::of(Protocol::Udp));
+    assert_eq!(lab.tally().flows(), 1);
+}
+
+#[test]
+fn a_half_open_flow_moves_with_its_next_syn_and_an_established_one_stays() {
+    let mut lab = Lab::new(Plan::default());
+    let before = lab.forward(&Build::new(CLIENT, WEB).tcp());
+    lab.set_backend(number(&before), false);
+    let after = lab.forward(&Build::new(CLIENT, WEB).tcp());
+    assert_ne!(after.to, before.to);
+
+    backend_sends(&mut lab, &after, SYN | ACK);
+    client_sends(&mut lab, ACK);
+    lab.set_backend(number(&after), false);
+    assert_eq!(client_sends(&mut lab, ACK).to, after.to);
+}
+
+#[test]
+fn a_changed_time_out_holds_for_flows_that_exist() {
+    let mut lab = Lab::new(Plan::default());
+    lab.forward(&Build::new(CLIENT, DNS).udp());
+    lab.plan.timeouts.udp = Nanos::from_secs(400);
+    lab.set_backend(1, true);
+    lab.wait(Nanos::from_secs(398));
+    assert_eq!(lab.tally().flows(), 1);
+    lab.wait(Nanos::from_secs(3));
+    assert_eq!(lab.tally().flows(), 0);
+}
+
+#[test]
+fn an_expired_flow_is_unknown_and_its_client_is_told() {
+    let mut lab = Lab::new(Plan::default());
+    open(&mut lab);
+    lab.wait(Nanos::from_secs(901));
+    assert_eq!(client_sends(&mut lab, ACK).flags, RST);
+    assert_eq!(lab.dropped(DropReason::UnknownFlow), 1);
+}
+
+/// The number of the backend that a packet went to.
+fn number(sent: &Decoded) -> u8 {
+    assert!(sent.to.ip().to_string().starts_with("10.0.9."), "{VIP4} has IPv4 backends");
+    match sent.to.ip() {
+        std::net::IpAddr::V4(v4) => v4.octets()[3],
+        std::net::IpAddr::V6(_) => unreachable!("the assertion above"),
+    }
+}

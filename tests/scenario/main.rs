@@ -1,0 +1,13 @@
+//! Scenarios: the real workers over memory ports, in virtual time, judged by etherparse.
+#![expect(unreachable_pub, reason = "a test binary has no outside")]
+
+mod admission;
+mod allocations;
+mod conservation;
+mod full_nat;
+mod handoff;
+mod lab;
+mod lifetime;
+mod listing;
+mod packet;
+mod refusal;
