@@ -57,7 +57,7 @@ pub enum Event {
 }
 
 /// The rings that carry frames; cloning shares them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct FrameRings<F> {
     /// Per worker: frames from other workers.
     pub inboxes: Arc<[ArrayQueue<Handoff<F>>]>,
@@ -75,6 +75,17 @@ impl<F> FrameRings<F> {
             inboxes: (0..workers).map(|_| ArrayQueue::new(FRAME_RING)).collect(),
             punts: Arc::new(ArrayQueue::new(FRAME_RING)),
             injections: (0..workers).map(|_| ArrayQueue::new(FRAME_RING)).collect(),
+        }
+    }
+}
+
+// Not derived: that would ask for frames that can be cloned.
+impl<F> Clone for FrameRings<F> {
+    fn clone(&self) -> Self {
+        Self {
+            inboxes: Arc::clone(&self.inboxes),
+            punts: Arc::clone(&self.punts),
+            injections: Arc::clone(&self.injections),
         }
     }
 }
