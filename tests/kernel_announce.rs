@@ -11,7 +11,7 @@ use kernel_support::{
 };
 
 fn addresses(texts: &[&str]) -> BTreeSet<IpAddr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+    texts.iter().map(|text| text.parse().expect("a literal")).collect()
 }
 
 /// The addresses of the interface that are not link-local, sorted.
@@ -33,6 +33,8 @@ fn the_interface_carries_exactly_what_is_wanted_and_keeps_what_others_added() {
             Announcer::open(std::slice::from_ref(&side), running.outbox.clone()).await.unwrap();
         assert_eq!(carried(), ["192.0.2.10/24", "2001:db8::10/64"]);
         assert!(shell("ip link show ek0").contains("UP"));
+        assert_eq!(shell("cat /proc/sys/net/ipv4/conf/ek0/rp_filter"), "2\n");
+        assert_eq!(shell("cat /proc/sys/net/ipv6/conf/ek0/accept_ra"), "0\n");
         shell("ip address add 198.51.100.1/32 dev ek0");
 
         let wanted = Announced {

@@ -12,13 +12,15 @@ use kernel_support::{
 };
 
 fn totals(running: &Running) -> SideTotals {
-    running.counters.totals().next().unwrap().1
+    running.counters.totals().next().expect("one side was started").1
 }
 
 #[test]
 fn the_tap_has_the_ports_mac_and_mtu_and_dies_with_the_thread() {
     in_namespace(|| {
         let mut running = Running::start(&side(&[]));
+        let features = shell("ip -d link show ek0");
+        assert!(features.contains("type tap") && features.contains("persist off"), "{features}");
         let shown = shell("ip link show ek0");
         assert!(shown.contains("mtu 1400") && shown.contains("02:00:00:00:00:10"), "{shown}");
         running.stop();
@@ -144,7 +146,7 @@ fn an_empty_pool_and_what_the_kernel_refuses_are_counted_and_stop_nothing() {
 }
 
 #[test]
-fn a_deleted_interface_is_reported_and_the_thread_neither_ends_nor_spins() {
+fn a_deleted_interface_is_reported_and_the_thread_goes_on() {
     in_namespace(|| {
         let running = Running::start(&side(&[]));
         shell("ip link delete ek0");

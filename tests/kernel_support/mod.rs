@@ -1,6 +1,7 @@
 //! What the tests of the kernel's side share: a network namespace of their own, frames, and waiting for conditions.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 
 use std::net::IpAddr;
 use std::process::Command;
