@@ -1,1 +1,5 @@
 //! Control plane.
+
+pub mod announce;
+pub mod kernel_port;
+pub mod neighbours;
