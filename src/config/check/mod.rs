@@ -1,0 +1,68 @@
+//! What the file means as a whole: defaults, and everything that takes more than one value to see.
+
+mod addresses;
+mod appliance;
+mod health;
+mod ports;
+mod services;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::model::Nanos;
+use crate::model::Timeouts;
+
+use super::Config;
+use super::raw;
+use super::report::Report;
+
+use addresses::Addresses;
+
+/// The configuration that `file` means; `None` after at least one error has been reported.
+pub(super) fn check(file: raw::File<'_>, report: &Report<'_>) -> Option<Config> {
+    let limits = services::Limits::new(&file.appliance);
+    let appliance = appliance::check(file.appliance, report);
+    let next_hops = ports::next_hops(file.next_hops, &file.ports, report);
+    let timeouts = timeouts(file.timeouts);
+    let mut addresses = Addresses::new(file.pools, report);
+    let ports = ports::check(file.ports, &mut addresses);
+    let services = services::check(file.services, ports.as_deref(), &limits, &mut addresses);
+    Some(Config {
+        appliance: appliance?,
+        ports: ports?,
+        next_hops: next_hops?,
+        timeouts: timeouts?,
+        services: services?,
+        local_addresses: addresses.into_local(),
+    })
+}
+
+fn timeouts(raw: raw::Timeouts) -> Option<Timeouts> {
+    let default = Timeouts::default();
+    Some(Timeouts {
+        tcp_syn: raw.tcp_syn.map(Nanos::from).or(default.tcp_syn)?,
+        tcp_established: raw.tcp_established.map(Nanos::from).or(default.tcp_established)?,
+        tcp_fin: raw.tcp_fin.map(Nanos::from).or(default.tcp_fin)?,
+        udp: raw.udp.map(Nanos::from).or(default.udp)?,
+    })
+}
+
+/// Where things that must be unique stand first.
+struct Unique<K>(HashMap<K, usize>);
+
+impl<K: Eq + Hash> Unique<K> {
+    fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// The place at which `key` already stands; else notes that it stands at `at`.
+    fn earlier(&mut self, key: K, at: usize) -> Option<usize> {
+        match self.0.entry(key) {
+            std::collections::hash_map::Entry::Occupied(entry) => Some(*entry.get()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(at);
+                None
+            }
+        }
+    }
+}

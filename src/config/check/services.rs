@@ -1,0 +1,193 @@
+//! `[[service]]`: services that do not get in each other's way, backends that can be reached.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::config::BackendConfig;
+use crate::config::PortConfig;
+use crate::config::ServiceConfig;
+use crate::config::raw;
+use crate::config::report::Report;
+use crate::config::table::At;
+use crate::config::table::Entry;
+use crate::model::Endpoint;
+use crate::model::HashFeature;
+use crate::model::OnNoBackend;
+use crate::model::OnUnknownFlow;
+use crate::model::PortRange;
+use crate::model::Protocol;
+use crate::model::Scheduler;
+
+use super::Unique;
+use super::addresses::Addresses;
+use super::health;
+
+/// How much there is room for.
+pub(super) struct Limits {
+    services: Option<At<usize>>,
+    backends: Option<At<usize>>,
+}
+
+impl Limits {
+    pub(super) fn new(appliance: &raw::Appliance) -> Self {
+        let limit = |entry: &Entry<usize>, default| entry.clone().or_at(default, 0);
+        Self {
+            services: limit(&appliance.max_services, 1024),
+            backends: limit(&appliance.max_backends, 4096),
+        }
+    }
+}
+
+/// The services. `ports` is `None` if not all of them could be read.
+pub(super) fn check(
+    raw: Entry<Vec<raw::Service>>,
+    ports: Option<&[PortConfig]>,
+    limits: &Limits,
+    addresses: &mut Addresses<'_>,
+) -> Option<Vec<ServiceConfig>> {
+    let raw = raw.or(Vec::new())?;
+    check_limits(&raw, limits, addresses.report);
+    check_listening(&raw, addresses);
+    let probes = ports.is_none_or(|ports| ports.iter().any(|port| port.kernel_interface.is_some()));
+    let services: Vec<_> = raw.into_iter().map(|service| one(service, probes, addresses)).collect();
+    services.into_iter().collect()
+}
+
+fn check_limits(raw: &[raw::Service], limits: &Limits, report: &Report<'_>) {
+    let exceeded = |at, key: &str, limit: At<usize>| {
+        let line = if limit.at == 0 { String::new() } else { format!(" (line {})", report.line(limit.at)) };
+        report.wrong(at, format!("{key} is {}{line}, and this is one more; raise {key}", limit.value));
+    };
+    if let Some(limit) = limits.services
+        && let Some(service) = raw.get(limit.value)
+    {
+        exceeded(service.at, "max_services", limit);
+    }
+    let backends =
+        raw.iter().filter_map(|service| service.backends.as_ref().given()).flat_map(|list| list.value);
+    if let Some(limit) = limits.backends
+        && let Some(backend) = backends.into_iter().nth(limit.value)
+    {
+        exceeded(backend.at, "max_backends", limit);
+    }
+}
+
+/// Names, VIPs, and that no two services listen on the same port.
+fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
+    let report = addresses.report;
+    let mut names = Unique::new();
+    let mut listening: HashMap<(IpAddr, Protocol), Vec<At<PortRange>>> = HashMap::new();
+    for service in raw {
+        if let Some(At { at, value: name }) = service.name.as_ref().given()
+            && let Some(earlier) = names.earlier(name, at)
+        {
+            let line = report.line(earlier);
+            report.wrong(at, format!("service name {name:?} is taken (line {line}); choose another"));
+        }
+        let Some(vip) = service.vip.clone().given() else {
+            continue;
+        };
+        addresses.add_vip(vip);
+        let (Some(ports), Some(protocol)) =
+            (service.ports.clone().given(), service.protocol.clone().or(Protocol::Tcp))
+        else {
+            continue;
+        };
+        let others = listening.entry((vip.value, protocol)).or_default();
+        if let Some(other) = others.iter().find(|other| other.value.overlaps(ports.value)) {
+            let (vip, ports, other, line) = (vip.value, ports.value, other.value, report.line(other.at));
+            let overlap = if ports == other { "has".to_owned() } else { format!("has {other}") };
+            let message = format!(
+                "{protocol} port {ports} of vip {vip}: another service {overlap} (line {line}); change one"
+            );
+            report.wrong(service.ports.as_ref().given().map_or(service.at, |ports| ports.at), message);
+        }
+        others.push(ports);
+    }
+}
+
+fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
+    let vip = raw.vip.given();
+    let ports = raw.ports.given();
+    let protocol = raw.protocol.or(Protocol::Tcp);
+    let pool = raw.pool.or_at("default".to_owned(), raw.at);
+    let local = vip.zip(pool).and_then(|(vip, pool)| addresses.pool(&pool.value, vip.value, pool.at));
+    let backends = backends(raw.backends, raw.at, vip, ports, addresses);
+    let probed = health::Probed { at: raw.at, protocol, backends: backends.as_deref(), answers: probes };
+    let health = health::check(raw.health, &probed, addresses.report);
+    Some(ServiceConfig {
+        name: raw.name.given()?.value,
+        vip: vip?.value,
+        ports: ports?.value,
+        protocol: protocol?,
+        scheduler: raw.scheduler.or(Scheduler::Maglev)?,
+        hash: raw.hash.or(HashFeature::FiveTuple)?,
+        on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
+        on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
+        local_addresses: local?,
+        health: health?,
+        backends: backends?,
+    })
+}
+
+/// The backends of the service at `at`, which listens on `ports` of `vip`.
+fn backends(
+    raw: Entry<Vec<raw::Backend>>,
+    at: usize,
+    vip: Option<At<IpAddr>>,
+    ports: Option<At<PortRange>>,
+    addresses: &Addresses<'_>,
+) -> Option<Vec<BackendConfig>> {
+    let report = addresses.report;
+    let raw = raw.or(Vec::new())?;
+    if raw.is_empty() {
+        report.wrong(at, "service has no backends; add a [[service.backend]] with an address");
+    }
+    // A range is passed on port by port: 0 stands for the port that the client used.
+    let default =
+        ports.map(|ports| if ports.value.first == ports.value.last { ports.value.first } else { 0 });
+    let mut unique = Unique::new();
+    let mut backends = Vec::with_capacity(raw.len());
+    for backend in raw {
+        let address = backend.address.given();
+        if let Some(address) = address {
+            check_backend_address(address, vip, addresses);
+        }
+        let port = match backend.port {
+            Entry::Absent => default,
+            Entry::Wrong => None,
+            Entry::Given(port) => Some(port.value),
+        };
+        let endpoint = address.zip(port).map(|(address, port)| Endpoint::new(address.value, port));
+        if let Some((endpoint, address)) = endpoint.zip(address)
+            && let Some(earlier) = unique.earlier(endpoint, address.at)
+        {
+            let line = report.line(earlier);
+            report.wrong(address.at, format!("backend {endpoint} is listed twice (line {line}); remove one"));
+        }
+        let weight = backend.weight.or(100);
+        backends.push(endpoint.zip(weight).map(|(endpoint, weight)| BackendConfig { endpoint, weight }));
+    }
+    backends.into_iter().collect()
+}
+
+fn check_backend_address(backend: At<IpAddr>, vip: Option<At<IpAddr>>, addresses: &Addresses<'_>) {
+    let (report, address) = (addresses.report, backend.value);
+    if let Some(vip) = vip
+        && vip.value.is_ipv4() != address.is_ipv4()
+    {
+        let (line, vip) = (report.line(vip.at), vip.value);
+        let version = if vip.is_ipv4() { "IPv4" } else { "IPv6" };
+        let message = format!(
+            "backend {address} is not of the family of vip {vip} (line {line}), and NAT64 is not supported; write an {version} address"
+        );
+        report.wrong(backend.at, message);
+    }
+    if let Some(other) = addresses.role(address) {
+        let (role, line) = (other.value.described(), report.line(other.at));
+        report.wrong(
+            backend.at,
+            format!("backend {address} is {role} of this balancer (line {line}); write a server's address"),
+        );
+    }
+}

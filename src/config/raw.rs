@@ -1,0 +1,355 @@
+//! The file as typed: every value read on its own, absent and wrong ones still told apart.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::Cidr;
+use crate::model::HashFeature;
+use crate::model::Mac;
+use crate::model::OnNoBackend;
+use crate::model::OnUnknownFlow;
+use crate::model::PortRange;
+use crate::model::Protocol;
+use crate::model::Scheduler;
+
+use super::fields;
+use super::table::{At, Entry, Table};
+use super::value::{List, Value};
+use super::{Idle, Memory};
+
+/// Cores are numbered below this (`CPU_SETSIZE` of the C library).
+const CORES: usize = 1024;
+
+/// A Unix socket's path is at most this long (`sun_path` of Linux less the final zero).
+const MAX_SOCKET_PATH: usize = 107;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The whole file.
+pub(super) struct File<'a> {
+    pub(super) appliance: Appliance,
+    pub(super) ports: Entry<Vec<Port>>,
+    pub(super) next_hops: Entry<Vec<NextHop>>,
+    pub(super) timeouts: Timeouts,
+    pub(super) pools: Entry<Vec<Pool<'a>>>,
+    pub(super) services: Entry<Vec<Service>>,
+}
+
+/// `[appliance]`.
+pub(super) struct Appliance {
+    pub(super) name: Entry<String>,
+    pub(super) control_core: Entry<usize>,
+    pub(super) workers: Entry<List<usize>>,
+    pub(super) memory: Entry<Memory>,
+    pub(super) flows_per_worker: Entry<usize>,
+    pub(super) idle: Entry<Idle>,
+    pub(super) control_socket: Entry<PathBuf>,
+    pub(super) http_listen: Entry<Option<SocketAddr>>,
+    pub(super) mbufs: Entry<Option<u32>>,
+    pub(super) hash_seed: Entry<u64>,
+    pub(super) eal_args: Entry<List<String>>,
+    pub(super) drain_timeout: Entry<Duration>,
+    pub(super) max_services: Entry<usize>,
+    pub(super) max_backends: Entry<usize>,
+}
+
+/// `[[port]]`.
+pub(super) struct Port {
+    pub(super) at: usize,
+    pub(super) name: Entry<String>,
+    pub(super) device: Entry<String>,
+    pub(super) mac: Entry<Option<Mac>>,
+    pub(super) kernel_interface: Entry<Option<String>>,
+    pub(super) addresses: Entry<List<(IpAddr, u8)>>,
+    pub(super) mtu: Entry<u16>,
+}
+
+/// `[[next_hop]]`.
+pub(super) struct NextHop {
+    pub(super) prefix: Entry<Cidr>,
+    pub(super) port: Entry<String>,
+    pub(super) mac: Entry<Mac>,
+    pub(super) vlan: Entry<u16>,
+}
+
+/// `[timeouts]`.
+pub(super) struct Timeouts {
+    pub(super) tcp_syn: Entry<Duration>,
+    pub(super) tcp_established: Entry<Duration>,
+    pub(super) tcp_fin: Entry<Duration>,
+    pub(super) udp: Entry<Duration>,
+}
+
+/// A key of `[local_addresses]`.
+pub(super) struct Pool<'a> {
+    pub(super) name: &'a str,
+    /// `None`: not even a list.
+    pub(super) addresses: Option<List<IpAddr>>,
+}
+
+/// `[[service]]`.
+pub(super) struct Service {
+    pub(super) at: usize,
+    pub(super) name: Entry<String>,
+    pub(super) vip: Entry<IpAddr>,
+    pub(super) ports: Entry<PortRange>,
+    pub(super) protocol: Entry<Protocol>,
+    pub(super) scheduler: Entry<Scheduler>,
+    pub(super) hash: Entry<HashFeature>,
+    pub(super) on_no_backend: Entry<OnNoBackend>,
+    pub(super) on_unknown_flow: Entry<OnUnknownFlow>,
+    pub(super) pool: Entry<String>,
+    pub(super) health: Entry<Health>,
+    pub(super) backends: Entry<Vec<Backend>>,
+}
+
+/// `[service.health]`.
+pub(super) struct Health {
+    pub(super) kind: Entry<Probe>,
+    pub(super) interval: Entry<Duration>,
+    pub(super) timeout: Entry<Duration>,
+    pub(super) fall: Entry<u32>,
+    pub(super) rise: Entry<u32>,
+    pub(super) port: Entry<u16>,
+    pub(super) path: Entry<String>,
+    pub(super) host: Entry<String>,
+    pub(super) status: Entry<Vec<RangeInclusive<u16>>>,
+}
+
+/// `kind` of `[service.health]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    None,
+    Tcp,
+    Http,
+}
+
+/// `[[service.backend]]`.
+pub(super) struct Backend {
+    pub(super) at: usize,
+    pub(super) address: Entry<IpAddr>,
+    pub(super) port: Entry<u16>,
+    pub(super) weight: Entry<u32>,
+}
+
+impl<'a> File<'a> {
+    pub(super) fn read(mut table: Table<'a>) -> Self {
+        let appliance = Appliance::read(table.section("appliance", "[appliance]"));
+        let ports = read_all(table.tables("port", "[[port]]"), Port::read);
+        let next_hops = read_all(table.tables("next_hop", "[[next_hop]]"), NextHop::read);
+        let timeouts = Timeouts::read(table.section("timeouts", "[timeouts]"));
+        let pools = table.table("local_addresses", "[local_addresses]").map(Pool::read_all);
+        let services = read_all(table.tables("service", "[[service]]"), Service::read);
+        table.finish();
+        Self { appliance, ports, next_hops, timeouts, pools, services }
+    }
+}
+
+fn read_all<'a, T>(tables: Entry<Vec<Table<'a>>>, read: impl Fn(Table<'a>) -> T) -> Entry<Vec<T>> {
+    tables.map(|tables| tables.into_iter().map(read).collect())
+}
+
+impl Appliance {
+    fn read(mut table: Table<'_>) -> Self {
+        let appliance = Self {
+            name: table.optional("name", fields::name),
+            control_core: table.optional("control_core", core),
+            workers: table.optional("workers", |v| v.each(core)),
+            memory: table.optional("memory", |v| {
+                let choices = [
+                    ("auto", Memory::Auto),
+                    ("hugepages", Memory::Hugepages),
+                    ("no-hugepages", Memory::NoHugepages),
+                ];
+                v.one_of(&choices, &[])
+            }),
+            flows_per_worker: table.optional("flows_per_worker", |v| v.integer(1024..=67_108_864)),
+            idle: table
+                .optional("idle", |v| v.one_of(&[("poll", Idle::Poll), ("adaptive", Idle::Adaptive)], &[])),
+            control_socket: table.optional("control_socket", socket_path),
+            http_listen: table.optional("http_listen", fields::listen_or_none),
+            mbufs: table.optional("mbufs", |v| {
+                if v.is("auto") { Some(None) } else { v.integer(512..=67_108_864).map(Some) }
+            }),
+            hash_seed: table.optional("hash_seed", |v| v.integer(0..=i64::MAX.cast_unsigned())),
+            eal_args: table.optional("eal_args", |v| v.each(|item| item.text().map(str::to_owned))),
+            drain_timeout: table.optional("drain_timeout", |v| v.duration(Duration::ZERO..=HOUR * 24)),
+            max_services: table.optional("max_services", |v| v.integer(1..=65_535)),
+            max_backends: table.optional("max_backends", |v| v.integer(1..=1_048_576)),
+        };
+        table.finish();
+        appliance
+    }
+}
+
+fn core(value: Value<'_>) -> Option<usize> {
+    value.integer(0..=CORES - 1)
+}
+
+fn socket_path(value: Value<'_>) -> Option<PathBuf> {
+    let text = value.text()?;
+    if text.is_empty() || text.len() > MAX_SOCKET_PATH || text.contains('\0') {
+        return value.wrong(format!(
+            "{} {text:?} is no path of a socket; write 1 to {MAX_SOCKET_PATH} octets, as \"/run/evenkeel/control.sock\"",
+            value.key
+        ));
+    }
+    Some(PathBuf::from(text))
+}
+
+impl Port {
+    fn read(mut table: Table<'_>) -> Self {
+        let port = Self {
+            at: table.at,
+            name: table.required("name", "\"front\"", fields::name),
+            device: table.required("device", "\"0000:03:00.0\"", fields::device),
+            mac: table.optional("mac", fields::mac_or_auto),
+            kernel_interface: table.optional("kernel_interface", fields::interface_or_none),
+            addresses: table.optional("addresses", |v| v.each(fields::interface_address)),
+            mtu: table.optional("mtu", |v| v.integer(1280..=9000)),
+        };
+        table.finish();
+        port
+    }
+}
+
+impl NextHop {
+    fn read(mut table: Table<'_>) -> Self {
+        let next_hop = Self {
+            prefix: table.required("prefix", "\"10.0.9.0/24\"", fields::prefix),
+            port: table.required("port", "\"front\"", |v| v.text().map(str::to_owned)),
+            mac: table.required("mac", "\"02:00:00:00:00:09\"", fields::mac),
+            vlan: table.optional("vlan", |v| v.integer(1..=4094)),
+        };
+        table.finish();
+        next_hop
+    }
+}
+
+impl Timeouts {
+    fn read(mut table: Table<'_>) -> Self {
+        let timeout = |v: Value<'_>| v.duration(Duration::from_millis(100)..=HOUR * 168);
+        let timeouts = Self {
+            tcp_syn: table.optional("tcp_syn", timeout),
+            tcp_established: table.optional("tcp_established", timeout),
+            tcp_fin: table.optional("tcp_fin", timeout),
+            udp: table.optional("udp", timeout),
+        };
+        table.finish();
+        timeouts
+    }
+}
+
+impl<'a> Pool<'a> {
+    fn read_all(table: Table<'a>) -> Vec<Self> {
+        let read = |(name, value): (_, Value<'a>)| Self { name, addresses: value.each(fields::address) };
+        table.all().into_iter().map(read).collect()
+    }
+}
+
+impl Service {
+    fn read(mut table: Table<'_>) -> Self {
+        let service = Self {
+            at: table.at,
+            name: table.required("name", "\"web\"", fields::name),
+            vip: table.required("vip", "\"203.0.113.80\"", fields::address),
+            ports: table.required("port", "80", fields::port_range),
+            protocol: table.optional("protocol", |v| {
+                v.one_of(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &["sctp"])
+            }),
+            scheduler: table.optional("scheduler", |v| {
+                v.one_of(
+                    &[("maglev", Scheduler::Maglev)],
+                    &[
+                        "weighted-round-robin",
+                        "weighted-least-connections",
+                        "round-robin",
+                        "least-connections",
+                        "source-hash",
+                    ],
+                )
+            }),
+            hash: table.optional("hash", |v| {
+                let choices = [
+                    ("five-tuple", HashFeature::FiveTuple),
+                    ("source-address", HashFeature::SourceAddress),
+                    ("source-address-port", HashFeature::SourceAddressPort),
+                ];
+                v.one_of(&choices, &[])
+            }),
+            on_no_backend: table.optional("on_no_backend", |v| {
+                v.one_of(&[("reject", OnNoBackend::Reject), ("drop", OnNoBackend::Drop)], &["http-503"])
+            }),
+            on_unknown_flow: table.optional("on_unknown_flow", |v| {
+                v.one_of(&[("reset", OnUnknownFlow::Reset), ("drop", OnUnknownFlow::Drop)], &[])
+            }),
+            pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
+            health: table.table("health", "[service.health]").map(Health::read),
+            backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
+        };
+        // The only choice so far, so that nothing is kept of it.
+        table.optional("mode", |v| v.one_of(&[("full-nat", ())], &["direct-routing", "tunnel", "redirect"]));
+        table.optional("tracking", |v| v.one_of(&[("flow", ())], &["displaced"]));
+        table.optional("client_address", |v| v.one_of(&[("none", ())], &["toa", "proxy-v2"]));
+        table.finish();
+        service
+    }
+}
+
+impl Health {
+    /// What holds when there is no `[service.health]`.
+    pub(super) fn absent(kind: At<Probe>) -> Self {
+        Self {
+            kind: Entry::Given(kind),
+            interval: Entry::Absent,
+            timeout: Entry::Absent,
+            fall: Entry::Absent,
+            rise: Entry::Absent,
+            port: Entry::Absent,
+            path: Entry::Absent,
+            host: Entry::Absent,
+            status: Entry::Absent,
+        }
+    }
+
+    fn read(mut table: Table<'_>) -> Self {
+        let later = ["https", "udp", "dns", "icmp", "script", "agent"];
+        let health = Self {
+            kind: table.required("kind", "\"tcp\"", |v| {
+                v.one_of(&[("tcp", Probe::Tcp), ("http", Probe::Http), ("none", Probe::None)], &later)
+            }),
+            interval: table.optional("interval", |v| v.duration(Duration::from_millis(100)..=HOUR)),
+            timeout: table.optional("timeout", |v| v.duration(Duration::from_millis(10)..=HOUR)),
+            fall: table.optional("fall", |v| v.integer(1..=100)),
+            rise: table.optional("rise", |v| v.integer(1..=100)),
+            port: table.optional("port", |v| v.integer(1..=u16::MAX)),
+            path: table.optional("path", fields::path),
+            host: table.optional("host", fields::host),
+            status: table.optional("status", fields::statuses),
+        };
+        table.later("failure_window", "write fall, the failures in a row");
+        table.finish();
+        health
+    }
+}
+
+impl Backend {
+    fn read(mut table: Table<'_>) -> Self {
+        let backend = Self {
+            at: table.at,
+            address: table.required("address", "\"10.0.9.1\"", fields::address),
+            port: table.optional("port", |v| v.integer(1..=u16::MAX)),
+            weight: table.optional("weight", |v| v.integer(0..=65_535)),
+        };
+        table.optional("tier", |v| match v.integer(0..=255)? {
+            0 => Some(()),
+            tier => {
+                v.wrong(format!("tier {tier} is not in this version; write 0, or weight = 0 for a standby"))
+            }
+        });
+        table.finish();
+        backend
+    }
+}

@@ -1,0 +1,134 @@
+//! The files in `conf/` are right, and the reference among them is complete and tells the truth.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use evenkeel::config::Config;
+use evenkeel::config::ConfigErrors;
+use evenkeel::config::load;
+use evenkeel::config::parse;
+
+/// The example of the operator's manual: every table and key that a file commonly has.
+const MANUAL: &str = include_str!("data/manual.toml");
+
+const REFERENCE: &str = include_str!("../conf/evenkeel.toml");
+
+fn accepted(text: &str) -> Config {
+    parse("conf", text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn refused(text: &str) -> ConfigErrors {
+    parse("conf", text).expect_err("a wrong file passes")
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_in_conf_passes() {
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"));
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        if let Err(errors) = load(&file) {
+            panic!("{errors}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_passes() {
+    let config = accepted(MANUAL);
+    assert_eq!(config.appliance.workers, [1, 2, 3]);
+    assert_eq!(config.local_addresses.len(), 3);
+    let service = config.service("web").unwrap();
+    assert_eq!(service.local_addresses.len(), 2, "those of the VIP's family");
+    assert_eq!(service.backends[0].endpoint.to_string(), "10.0.9.1:8080");
+    assert_eq!(config.next_hops[0].port, config.port("front").unwrap());
+}
+
+/// Line by line: a value marked as the default can be left out.
+#[test]
+fn every_default_in_the_reference_is_the_codes() {
+    let config = accepted(REFERENCE);
+    let lines: Vec<_> = REFERENCE.lines().collect();
+    let mut seen = 0;
+    for (index, line) in lines.iter().enumerate() {
+        if !line.contains("# default") {
+            continue;
+        }
+        seen += 1;
+        let without: Vec<_> = [&lines[..index], &lines[index + 1..]].concat();
+        assert_eq!(accepted(&without.join("\n")), config, "{line}");
+    }
+    assert!(seen >= 30, "{seen}");
+}
+
+/// Line by line: "0 to 1023" is what the error says about a number out of range.
+#[test]
+fn every_range_in_the_reference_is_the_codes() {
+    let mut seen = 0;
+    for line in REFERENCE.lines() {
+        let Some((setting, range)) = line.split_once("# default; ") else {
+            continue;
+        };
+        seen += 1;
+        let key = setting.split('=').next().unwrap().trim();
+        let range = range.trim_start_matches("each ");
+        let beyond = if setting.contains('"') { "\"100000h\"" } else { "99999999999999999999" };
+        let beyond = if setting.contains('[') { format!("[{beyond}]") } else { beyond.to_owned() };
+        let errors = refused(&REFERENCE.replacen(line, &format!("{key} = {beyond}"), 1));
+        let messages = errors.to_string();
+        assert!(messages.contains("out of range") && messages.ends_with(&format!("from {range}")), "{line}: {messages}");
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+/// Line by line: what is commented out can be put in.
+#[test]
+fn every_key_that_is_commented_out_in_the_reference_is_accepted() {
+    let mut seen = 0;
+    for line in REFERENCE.lines() {
+        let is_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        let Some(setting) = line.strip_prefix("# ").filter(|text| is_key(text)) else {
+            continue;
+        };
+        seen += 1;
+        accepted(&REFERENCE.replacen(line, setting, 1));
+    }
+    assert_eq!(seen, 3);
+}
+
+/// The reader says which keys a table has when it meets one that it does not know.
+#[test]
+fn the_reference_has_every_key_that_the_reader_knows() {
+    const TABLES: [&str; 7] =
+        ["appliance", "[port]", "[next_hop]", "timeouts", "[service]", "service.health", "[service.backend]"];
+    for table in TABLES {
+        let header = format!("\n[{table}]\n");
+        let text = REFERENCE.replacen(&header, &format!("{header}unknown = 1\n"), 1);
+        let message = refused(&text).to_string();
+        let (_, keys) = message.split_once("the keys are ").unwrap_or_else(|| panic!("{table}: {message}"));
+        let start = REFERENCE.find(&header).unwrap() + header.len();
+        let body = &REFERENCE[start..];
+        // A later table of the same name is an example, so this one ends at any header.
+        let body = &body[..body.find("\n[").unwrap_or(body.len())];
+        let written: BTreeSet<_> = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ").unwrap_or(line).split_once(" = "))
+            .map(|(key, _)| key)
+            .filter(|key| !key.contains(' '))
+            .collect();
+        let known: BTreeSet<_> = keys.split(", ").filter(|key| !matches!(*key, "health" | "backend")).collect();
+        assert_eq!(written, known, "{table}");
+    }
+}
