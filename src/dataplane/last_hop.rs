@@ -34,13 +34,13 @@ impl LastHops {
             .map(|step| (start + step) % CAPACITY)
             .find(|place| self.places[*place].is_none_or(|known| known == hop))?;
         self.places[place] = Some(hop);
-        u16::try_from(Fib::MAX_NEXT_HOPS + place).ok().map(NextHopId)
+        u16::try_from(place).ok().map(|place| NextHopId(Fib::MAX_NEXT_HOPS + place))
     }
 
     /// The next hop with this id.
     #[must_use]
     pub fn next_hop(&self, id: NextHopId) -> Option<&NextHop> {
-        self.places.get(id.index().checked_sub(Fib::MAX_NEXT_HOPS)?)?.as_ref()
+        self.places.get(usize::from(id.0.checked_sub(Fib::MAX_NEXT_HOPS)?))?.as_ref()
     }
 }
 

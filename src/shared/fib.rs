@@ -66,7 +66,7 @@ enum Target {
 
 impl Fib {
     /// Ids from here on are the workers' own, for clients that the kernel has not resolved.
-    pub const MAX_NEXT_HOPS: usize = 0x8000;
+    pub const MAX_NEXT_HOPS: u16 = 0x8000;
 
     /// The entry with this id.
     #[must_use]

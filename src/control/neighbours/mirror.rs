@@ -40,6 +40,8 @@ pub(super) struct Mirror {
     gateways: BTreeSet<Asked>,
     statics: Vec<StaticNextHop>,
     ids: NextHopIds,
+    /// Counts the Fibs whose routes differed from the one before.
+    epoch: u16,
     /// What the last Fib was made of.
     last: Option<Content>,
 }
@@ -61,7 +63,8 @@ impl Mirror {
             routes: BTreeMap::new(),
             gateways: BTreeSet::new(),
             statics: Vec::new(),
-            ids: NextHopIds::new(u16::MAX),
+            ids: NextHopIds::new(Fib::MAX_NEXT_HOPS),
+            epoch: 0,
             last: None,
         }
     }
@@ -113,7 +116,13 @@ impl Mirror {
         if numbered.len() < content.next_hops.len() {
             tracing::warn!("next_hop_table_full next_hops={}", content.next_hops.len());
         }
+        let same_ways =
+            |last: &Content| last.routes == content.routes && last.statics == content.statics;
+        if !self.last.as_ref().is_some_and(same_ways) {
+            self.epoch = self.epoch.wrapping_add(1);
+        }
         let mut fib = Fib::default();
+        fib.epoch = self.epoch;
         fib.next_hops = self.ids.table();
         for (prefix, route) in &content.routes {
             fib.add_route(*prefix, *route);
