@@ -1,3 +1,5 @@
 //! See the library, and the README.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    evenkeel::app::main()
+}

@@ -1,1 +1,86 @@
-//! Command line and launch.
+//! Command line and launch: the only place where everything meets.
+//!
+//! Exit status: 0 done, 1 it failed, 2 wrong use or wrong configuration.
+
+pub mod cli;
+pub mod client;
+pub mod client_text;
+pub mod launch;
+mod logging;
+pub mod replay;
+pub mod table;
+
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::cli::Cli;
+use self::cli::Command;
+use crate::config::ConfigErrors;
+use crate::control::admin::protocol::FaultKind;
+
+/// The program: reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start();
+    let done = match &cli.command {
+        Command::Run(args) => launch::run(&args.config),
+        Command::Check(args) => check(&args.config),
+        Command::Replay(args) => replay::run(args),
+        Command::Ask(question) => client::run(question),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = crate::config::load(path)?;
+    let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
+    let summary = format!(
+        "{}: valid: {}, {}, {}, {}\n",
+        path.display(),
+        count(config.ports.len(), "port"),
+        count(config.appliance.workers.len(), "worker"),
+        count(config.services.len(), "service"),
+        count(backends, "backend"),
+    );
+    print(&summary)
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says on standard error what went wrong, a configuration's errors a line each.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        eprintln!("{errors}");
+        return ExitCode::from(WRONG);
+    }
+    eprintln!("evenkeel: {error:#}");
+    match error.downcast_ref::<client::ClientError>() {
+        Some(client::ClientError::Fault(fault))
+            if matches!(fault.kind, FaultKind::Malformed | FaultKind::NotFound | FaultKind::Refused) =>
+        {
+            ExitCode::from(WRONG)
+        }
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Wrong use or wrong configuration.
+const WRONG: u8 = 2;

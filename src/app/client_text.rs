@@ -1,0 +1,262 @@
+//! Answers of the balancer as text for people, 100 columns wide at most in common cases.
+
+use super::table::Column::Left;
+use super::table::Column::Right;
+use super::table::Table;
+use crate::control::admin::protocol::Backends;
+use crate::control::admin::protocol::Counters;
+use crate::control::admin::protocol::Flows;
+use crate::control::admin::protocol::Reload;
+use crate::control::admin::protocol::Services;
+use crate::control::admin::protocol::Status;
+use crate::control::admin::protocol::Totals;
+
+/// `evenkeel status`.
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let phase = match (status.ready, status.draining) {
+        (_, true) => "draining",
+        (true, false) => "ready",
+        (false, false) => "not ready",
+    };
+    let mut out = format!(
+        "{}: evenkeel {}, {phase}, up {}\nsnapshot {}, {} VIPs announced, memory: {}\n\n",
+        status.name,
+        status.version,
+        span(status.uptime_seconds),
+        status.snapshot_version,
+        status.vips_announced,
+        status.memory,
+    );
+    let mut ports = Table::new(&[
+        Left("PORT"),
+        Left("DEVICE"),
+        Left("DRIVER"),
+        Left("MAC"),
+        Right("MTU"),
+        Right("QUEUES"),
+        Left("KERNEL"),
+    ]);
+    for port in &status.ports {
+        ports.row([
+            port.name.clone(),
+            shortened(&port.device, 30),
+            port.driver.clone(),
+            port.mac.clone(),
+            port.mtu.to_string(),
+            format!("{}/{}", port.rx_queues, port.tx_queues),
+            port.kernel_interface.clone().unwrap_or_else(|| "none".to_owned()),
+        ]);
+    }
+    out.push_str(&format!("{ports}\n"));
+    let mut workers = Table::new(&[
+        Left("WORKER"),
+        Right("CORE"),
+        Right("BUSY"),
+        Right("RX"),
+        Right("TX"),
+        Right("PUNTED"),
+        Right("HANDED OFF"),
+        Right("DROPPED"),
+        Right("FLOWS"),
+        Right("CREATED"),
+    ]);
+    let row = |id: String, core: String, busy: String, totals: &Totals| {
+        [
+            id,
+            core,
+            busy,
+            totals.rx_packets.to_string(),
+            totals.tx_packets.to_string(),
+            totals.punted.to_string(),
+            totals.handed_off.to_string(),
+            totals.drops.values().sum::<u64>().to_string(),
+            totals.flows.to_string(),
+            totals.flows_created.to_string(),
+        ]
+    };
+    for worker in &status.workers {
+        let busy =
+            if worker.stalled { "STALLED".to_owned() } else { format!("{:.0}%", worker.occupancy * 100.0) };
+        workers.row(row(worker.id.to_string(), worker.core.to_string(), busy, &worker.totals));
+    }
+    workers.row(row("total".to_owned(), String::new(), String::new(), &status.total));
+    out.push_str(&workers.to_string());
+    if !status.total.drops.is_empty() {
+        let mut drops = Table::new(&[Left("DROPPED BECAUSE"), Right("PACKETS")]);
+        for (reason, count) in &status.total.drops {
+            drops.row([reason.clone(), count.to_string()]);
+        }
+        out.push_str(&format!("\n{drops}"));
+    }
+    out
+}
+
+/// `evenkeel services`.
+#[must_use]
+pub fn services(list: &Services) -> String {
+    let mut table = Table::new(&[
+        Left("SERVICE"),
+        Left("VIP"),
+        Left("PORT"),
+        Left("PROTOCOL"),
+        Left("SCHEDULER"),
+        Right("UP"),
+        Right("CONNECTIONS"),
+        Right("REFUSED"),
+    ]);
+    for service in &list.services {
+        table.row([
+            service.name.clone(),
+            service.vip.clone(),
+            service.port.clone(),
+            service.protocol.clone(),
+            service.scheduler.clone(),
+            format!("{}/{}", service.backends_up, service.backends_total),
+            service.connections.to_string(),
+            service.refused.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// `evenkeel backends`.
+#[must_use]
+pub fn backends(list: &Backends) -> String {
+    let mut table = Table::new(&[
+        Left("SERVICE"),
+        Left("BACKEND"),
+        Right("WEIGHT"),
+        Left("STATE"),
+        Right("SINCE"),
+        Left("CHECK"),
+        Right("FLOWS"),
+        Right("CONNECTIONS"),
+        Right("IN"),
+        Right("OUT"),
+    ]);
+    for backend in &list.backends {
+        let colon = backend.address.contains(':');
+        let address = if colon { format!("[{}]", backend.address) } else { backend.address.clone() };
+        table.row([
+            backend.service.clone(),
+            format!("{address}:{}", backend.port),
+            backend.weight.to_string(),
+            backend.state.clone(),
+            span(backend.since_seconds),
+            backend.last_check.clone().unwrap_or_else(|| "-".to_owned()),
+            backend.flows.to_string(),
+            backend.connections.to_string(),
+            octets(backend.bytes_in),
+            octets(backend.bytes_out),
+        ]);
+    }
+    table.to_string()
+}
+
+/// `evenkeel flows`.
+#[must_use]
+pub fn flows(list: &Flows) -> String {
+    let mut table = Table::new(&[
+        Left("PROTOCOL"),
+        Left("CLIENT"),
+        Left("VIP"),
+        Left("LOCAL"),
+        Left("BACKEND"),
+        Left("STATE"),
+        Right("IDLE"),
+        Right("LEFT"),
+    ]);
+    for flow in &list.flows {
+        table.row([
+            flow.protocol.clone(),
+            flow.client.clone(),
+            flow.vip.clone(),
+            flow.local.clone(),
+            flow.backend.clone(),
+            flow.state.clone(),
+            span(flow.idle_seconds.into()),
+            span(flow.expires_seconds.into()),
+        ]);
+    }
+    let mut out = table.to_string();
+    if list.truncated {
+        out.push_str("There are more; see --limit.\n");
+    }
+    if !list.silent_workers.is_empty() {
+        let workers: Vec<String> = list.silent_workers.iter().map(ToString::to_string).collect();
+        out.push_str(&format!("No answer from worker {}: its flows are missing.\n", workers.join(", ")));
+    }
+    out
+}
+
+/// `evenkeel counters`.
+#[must_use]
+pub fn counters(list: &Counters, all: bool) -> String {
+    let mut table = Table::new(&[Left("REASON"), Right("PACKETS"), Left("WHAT HAPPENED")]);
+    let mut shown = 0;
+    for counter in list.counters.iter().filter(|counter| all || counter.total > 0) {
+        table.row([counter.reason.clone(), counter.total.to_string(), counter.sentence.clone()]);
+        shown += 1;
+    }
+    if shown == 0 { "No packet was dropped.\n".to_owned() } else { table.to_string() }
+}
+
+/// `evenkeel reload`.
+#[must_use]
+pub fn reload(reload: &Reload) -> String {
+    let verdict = match (reload.difference.is_empty(), reload.applied) {
+        (true, _) => "Nothing changes.\n",
+        (false, true) => "Loaded.\n",
+        (false, false) => "Not loaded: dry run.\n",
+    };
+    format!("{}{verdict}", reload.difference)
+}
+
+/// As `45s`, `12m 5s`, `3h 10m`, `12d 4h`.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+/// As `312`, `4.1k`, `2.0G`: powers of 1000.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn octets(n: u64) -> String {
+    let mut value = n as f64;
+    for unit in ["", "k", "M", "G", "T"] {
+        if value < 999.5 {
+            return if unit.is_empty() { n.to_string() } else { format!("{value:.1}{unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1}P")
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_are_short() {
+        for (seconds, text) in [(0, "0s"), (65, "1m 5s"), (3_660, "1h 1m"), (90_000, "1d 1h")] {
+            assert_eq!(span(seconds), text);
+        }
+        for (n, text) in
+            [(0, "0"), (999, "999"), (1_000, "1.0k"), (999_499, "999.5k"), (2_000_000_000, "2.0G")]
+        {
+            assert_eq!(octets(n), text, "{n}");
+        }
+    }
+}

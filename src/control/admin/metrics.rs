@@ -1,0 +1,186 @@
+//! Metrics in the OpenMetrics text format, gathered anew at each scrape.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::View;
+use super::protocol::BackendStatus;
+use super::protocol::CounterStatus;
+use super::protocol::ServiceStatus;
+use super::protocol::Status;
+use super::protocol::Totals;
+use super::protocol::WorkerStatus;
+
+/// Everything in `view` as text.
+#[must_use]
+pub fn exposition(view: &View<'_>) -> String {
+    let gathered = Gathered {
+        status: view.status(),
+        services: view.services().services,
+        backends: view.backends(None).map(|list| list.backends).unwrap_or_default(),
+        drops: view.counters().counters,
+    };
+    let mut registry = Registry::with_prefix("evenkeel");
+    registry.register_collector(Box::new(gathered));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).expect("a string takes all that is written");
+    out
+}
+
+#[derive(Debug)]
+struct Gathered {
+    status: Status,
+    services: Vec<ServiceStatus>,
+    backends: Vec<BackendStatus>,
+    drops: Vec<CounterStatus>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+impl Collector for Gathered {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.process(&mut page)?;
+        self.workers(&mut page)?;
+        self.services(&mut page)?;
+        self.backends(&mut page)
+    }
+}
+
+impl Gathered {
+    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Status { name, version, uptime_seconds, ready, draining, .. } = &self.status;
+        let labels = vec![("name", name.clone()), ("version", version.clone())];
+        page.gauge("info", "The balancer's name and version", [(labels, 1)].into_iter())?;
+        let single = |value: u64| [(Labels::new(), value)].into_iter();
+        page.gauge("uptime_seconds", "Seconds since control started", single(*uptime_seconds))?;
+        page.gauge("ready", "1 while VIPs are announced and every worker turns", single((*ready).into()))?;
+        page.gauge("draining", "1 while leaving", single((*draining).into()))?;
+        page.gauge(
+            "snapshot_version",
+            "Version of the latest snapshot",
+            single(self.status.snapshot_version),
+        )?;
+        page.gauge("vips_announced", "VIPs that lead here", single(self.status.vips_announced as u64))
+    }
+
+    fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
+        type Field = fn(&Totals) -> u64;
+        let counters: [(&str, &str, Field); 12] = [
+            ("turns", "Turns of the loop", |t| t.turns),
+            ("busy_turns", "Turns in which something arrived", |t| t.busy_turns),
+            ("rx_packets", "Frames received from ports", |t| t.rx_packets),
+            ("rx_bytes", "Octets received from ports", |t| t.rx_bytes),
+            ("tx_packets", "Frames that ports accepted", |t| t.tx_packets),
+            ("tx_bytes", "Octets that ports accepted", |t| t.tx_bytes),
+            ("punted", "Frames given to the kernel", |t| t.punted),
+            ("handed_in", "Frames taken from other workers", |t| t.handed_in),
+            ("handed_off", "Frames given to other workers", |t| t.handed_off),
+            ("injected", "Frames taken from the kernel", |t| t.injected),
+            ("originated", "Frames made here: RST, ICMP errors", |t| t.originated),
+            ("flows_created", "Flows created", |t| t.flows_created),
+        ];
+        let workers = &self.status.workers;
+        for (name, help, field) in counters {
+            let samples = workers.iter().map(|worker| (of_worker(worker), field(&worker.totals)));
+            page.counter(&format!("worker_{name}"), help, samples)?;
+        }
+        let drops = self.drops.iter().flat_map(|drop| {
+            let labels =
+                |worker: usize| vec![("worker", worker.to_string()), ("reason", drop.reason.clone())];
+            drop.workers.iter().enumerate().map(move |(worker, count)| (labels(worker), *count))
+        });
+        page.counter("worker_drops", "Frames dropped, by reason", drops)?;
+        let gauge = |field: fn(&WorkerStatus) -> u64| workers.iter().map(move |w| (of_worker(w), field(w)));
+        page.gauge("worker_held", "Frames inside the worker", gauge(|w| w.totals.held))?;
+        page.gauge(
+            "worker_stalled",
+            "1 if the worker has not turned for a second",
+            gauge(|w| w.stalled.into()),
+        )?;
+        page.gauge("flow_table_used", "Flows in the worker's tables", gauge(|w| w.totals.flows))?;
+        let help = "Flows that the worker's tables have room for, in the families that services use";
+        page.gauge("flow_table_capacity", help, gauge(|w| w.flow_capacity))?;
+        let occupancies = workers.iter().map(|worker| (of_worker(worker), worker.occupancy));
+        page.ratio("worker_occupancy_ratio", "Busy share of the last second's turns", occupancies)
+    }
+
+    fn services(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |field: fn(&ServiceStatus) -> u64| {
+            self.services.iter().map(move |service| (vec![("service", service.name.clone())], field(service)))
+        };
+        page.counter("service_connections", "Flows created", of(|s| s.connections))?;
+        page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
+        page.gauge("service_backends", "Backends configured", of(|s| s.backends_total as u64))?;
+        page.gauge("service_backends_up", "Backends in service", of(|s| s.backends_up as u64))
+    }
+
+    fn backends(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |field: fn(&BackendStatus) -> u64| {
+            let configured = self.backends.iter().filter(|backend| backend.state != "removed");
+            configured.map(move |backend| (of_backend(backend), field(backend)))
+        };
+        page.gauge("backend_up", "1 while in service", of(|b| (b.state == "up").into()))?;
+        page.gauge("backend_weight", "Share of new flows", of(|b| b.weight.into()))?;
+        page.gauge("backend_flows", "Flows on the backend", of(|b| b.flows))?;
+        page.counter("backend_transitions", "Changes of health", of(|b| b.transitions))?;
+        page.counter("backend_connections", "Flows created", of(|b| b.connections))?;
+        page.counter("backend_in_packets", "Packets from clients", of(|b| b.packets_in))?;
+        page.counter("backend_in_bytes", "Octets from clients", of(|b| b.bytes_in))?;
+        page.counter("backend_out_packets", "Packets to clients", of(|b| b.packets_out))?;
+        page.counter("backend_out_bytes", "Octets to clients", of(|b| b.bytes_out))
+    }
+}
+
+/// One metric after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Iterator<Item = (Labels, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, samples: impl Iterator<Item = (Labels, u64)>) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn ratio(&mut self, name: &str, help: &str, samples: impl Iterator<Item = (Labels, f64)>) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+}
+
+fn of_worker(worker: &WorkerStatus) -> Labels {
+    vec![("worker", worker.id.to_string())]
+}
+
+fn of_backend(backend: &BackendStatus) -> Labels {
+    let endpoint = if backend.address.contains(':') {
+        format!("[{}]:{}", backend.address, backend.port)
+    } else {
+        format!("{}:{}", backend.address, backend.port)
+    };
+    vec![("service", backend.service.clone()), ("backend", endpoint)]
+}

@@ -1,0 +1,334 @@
+//! What goes over the control socket: one JSON object a line, a request down and a reply up.
+//!
+//! Client and server share these types. Over HTTP go the same results.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::control::difference::Difference;
+
+/// Octets in a request, its end of line included.
+pub const LARGEST_REQUEST: usize = 64 * 1024;
+
+/// A request, as `{"command":"flows","service":"web","limit":10}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// Answered with a [`Status`].
+    Status,
+    /// Answered with [`Services`].
+    Services,
+    /// Answered with [`Backends`].
+    Backends {
+        /// Only of this service.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Answered with [`Flows`].
+    Flows(FlowQuery),
+    /// Answered with [`Counters`].
+    Counters,
+    /// Answered with a [`Reload`].
+    Reload {
+        /// Only say what would change.
+        #[serde(default)]
+        dry_run: bool,
+    },
+}
+
+/// Which flows to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowQuery {
+    /// Of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// On this backend: `10.0.9.1:80`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Of clients in this prefix: `192.0.2.0/24` or a single address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// At most this many; 100 if not given, never more than [`MOST_FLOWS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Flows in one reply.
+pub const MOST_FLOWS: usize = 100_000;
+
+/// A reply: `{"result": ...}` or `{"error": ...}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply<T> {
+    /// What was asked for.
+    Result(T),
+    /// Why there is none.
+    Error(Fault),
+}
+
+/// Why a request has no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// For programs.
+    pub kind: FaultKind,
+    /// For people.
+    pub message: String,
+}
+
+/// The kinds of [`Fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Not a request: no JSON, an unknown command or field, an impossible value.
+    Malformed,
+    /// Longer than [`LARGEST_REQUEST`].
+    TooLarge,
+    /// Too many clients at once.
+    Busy,
+    /// No such service or backend.
+    NotFound,
+    /// The configuration cannot be loaded; nothing changed.
+    Refused,
+    /// The balancer is ending.
+    Leaving,
+}
+
+/// The balancer as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `appliance.name`.
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// Since control started.
+    pub uptime_seconds: u64,
+    /// The VIPs are announced and every worker turns.
+    pub ready: bool,
+    /// Leaving: the VIPs are withdrawn, established flows go on.
+    pub draining: bool,
+    /// Of the latest snapshot.
+    pub snapshot_version: u64,
+    /// VIPs that the network leads here.
+    pub vips_announced: usize,
+    /// Where packet buffers come from.
+    pub memory: String,
+    /// As they were found at start.
+    pub ports: Vec<PortInfo>,
+    /// Each worker.
+    pub workers: Vec<WorkerStatus>,
+    /// The sums over workers.
+    pub total: Totals,
+}
+
+/// A port, as launch found it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// PCI address or vdev.
+    pub device: String,
+    /// The driver that serves it.
+    pub driver: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Largest IP packet.
+    pub mtu: u16,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// The TAP that is the kernel's side.
+    pub kernel_interface: Option<String>,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// From 0.
+    pub id: u16,
+    /// The CPU it runs on.
+    pub core: usize,
+    /// It has not turned for a second.
+    pub stalled: bool,
+    /// Share of the last second's turns in which something arrived, 0 to 1.
+    pub occupancy: f64,
+    /// Flows it has room for.
+    pub flow_capacity: u64,
+    /// What it counted.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// What workers count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Turns.
+    pub turns: u64,
+    /// Turns in which something arrived.
+    pub busy_turns: u64,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Their octets.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Their octets.
+    pub tx_bytes: u64,
+    /// Frames given to the kernel.
+    pub punted: u64,
+    /// Frames taken from other workers.
+    pub handed_in: u64,
+    /// Frames given to other workers.
+    pub handed_off: u64,
+    /// Frames taken from the kernel.
+    pub injected: u64,
+    /// Frames made here.
+    pub originated: u64,
+    /// Frames inside the worker now.
+    pub held: u64,
+    /// Flows now.
+    pub flows: u64,
+    /// Flows since the start.
+    pub flows_created: u64,
+    /// Frames dropped, by reason; reasons that never occurred are left out.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Every service, in the order of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Services {
+    /// See above.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// The address clients use.
+    pub vip: String,
+    /// The port or range of ports clients use.
+    pub port: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// How backends are picked.
+    pub scheduler: String,
+    /// Backends in service.
+    pub backends_up: usize,
+    /// Backends configured.
+    pub backends_total: usize,
+    /// Flows created.
+    pub connections: u64,
+    /// Flows refused.
+    pub refused: u64,
+}
+
+/// Backends, by service, in the order of the configuration; removed ones that still have an id last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// See above.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Whose it is.
+    pub service: String,
+    /// Where it listens.
+    pub address: String,
+    /// Where it listens; 0: the port the client used.
+    pub port: u16,
+    /// Its share of new flows.
+    pub weight: u32,
+    /// `up`, `down`, `unknown` (not probed yet) or `removed`.
+    pub state: String,
+    /// For how long.
+    pub since_seconds: u64,
+    /// The latest probe's outcome: `ok`, a failure such as `timeout` or `status=503`, or nothing.
+    pub last_check: Option<String>,
+    /// Changes of state.
+    pub transitions: u64,
+    /// Flows now.
+    pub flows: u64,
+    /// Flows created.
+    pub connections: u64,
+    /// From clients.
+    pub packets_in: u64,
+    /// From clients.
+    pub bytes_in: u64,
+    /// To clients.
+    pub packets_out: u64,
+    /// To clients.
+    pub bytes_out: u64,
+}
+
+/// Some of the flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// See above.
+    pub flows: Vec<FlowStatus>,
+    /// There are more.
+    pub truncated: bool,
+    /// Workers that did not answer in time; their flows are missing.
+    pub silent_workers: Vec<u16>,
+}
+
+/// A flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Of this service.
+    pub service: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The client.
+    pub client: String,
+    /// Where it connected to.
+    pub vip: String,
+    /// The address and port that replace the client's.
+    pub local: String,
+    /// The backend.
+    pub backend: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// Since its last packet.
+    pub idle_seconds: u32,
+    /// Until it expires if no packet comes.
+    pub expires_seconds: u32,
+    /// Whose table it is in.
+    pub worker: u16,
+}
+
+/// Every reason for which frames are dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// See above.
+    pub counters: Vec<CounterStatus>,
+}
+
+/// Drops for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterStatus {
+    /// The name in metrics.
+    pub reason: String,
+    /// What happened.
+    pub sentence: String,
+    /// Over all workers.
+    pub total: u64,
+    /// By worker.
+    pub workers: Vec<u64>,
+}
+
+/// A reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// False for a dry run.
+    pub applied: bool,
+    /// What changed or would change.
+    pub difference: Difference,
+}

@@ -1,0 +1,282 @@
+//! Puts together what is shown, from the state and the counters.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use super::FlowPlan;
+use super::Listing;
+use super::StartInfo;
+use super::protocol::BackendStatus;
+use super::protocol::Backends;
+use super::protocol::CounterStatus;
+use super::protocol::Counters;
+use super::protocol::Fault;
+use super::protocol::FaultKind;
+use super::protocol::FlowQuery;
+use super::protocol::FlowStatus;
+use super::protocol::Flows;
+use super::protocol::ServiceStatus;
+use super::protocol::Services;
+use super::protocol::Status;
+use super::protocol::Totals;
+use super::protocol::WorkerStatus;
+use crate::control::ledger::Ledger;
+use crate::control::ledger::flows as flows_of;
+use crate::control::registry::Backend;
+use crate::control::registry::Service;
+use crate::control::state::Phase;
+use crate::control::state::State;
+use crate::control::workers::WorkerWatch;
+use crate::model::BackendId;
+use crate::model::Cidr;
+use crate::model::Endpoint;
+use crate::model::Nanos;
+use crate::model::ServiceId;
+use crate::model::WorkerId;
+use crate::shared::DropReason;
+use crate::shared::FlowFilter;
+use crate::shared::Tally;
+
+/// Everything that reports are made of, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Now, on control's clock, which starts at 0.
+    pub now: Nanos,
+    /// Services, backends and the phase.
+    pub state: &'a State,
+    /// Counters.
+    pub ledger: &'a Ledger,
+    /// How the workers are.
+    pub watch: &'a WorkerWatch,
+    /// What does not change.
+    pub start: &'a StartInfo,
+}
+
+impl View<'_> {
+    /// The balancer as a whole.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let appliance = &self.state.config().appliance;
+        let stalled = self.state.stalled();
+        let mut sum = (0, Tally::default());
+        let mut workers = Vec::new();
+        let cores = appliance.workers.iter().copied();
+        for (id, (((turns, tally), occupancy), core)) in
+            (0..).zip(self.ledger.workers().zip(self.watch.occupancies()).zip(cores))
+        {
+            sum.0 += turns;
+            sum.1.add(&tally);
+            workers.push(WorkerStatus {
+                id,
+                core,
+                stalled: stalled.contains(&WorkerId(id)),
+                occupancy,
+                flow_capacity: self.flow_capacity(),
+                totals: totals(turns, &tally),
+            });
+        }
+        let phase = self.state.phase();
+        Status {
+            name: appliance.name.clone(),
+            version: self.start.version.clone(),
+            uptime_seconds: self.now.0 / 1_000_000_000,
+            ready: matches!(phase, Phase::Running) && stalled.is_empty(),
+            draining: matches!(phase, Phase::Draining(_)),
+            snapshot_version: self.state.snapshot_version(),
+            vips_announced: self.state.announced(),
+            memory: self.start.memory.clone(),
+            ports: self.start.ports.clone(),
+            workers,
+            total: totals(sum.0, &sum.1),
+        }
+    }
+
+    /// A worker has a table per address family; those of families without a service stay empty.
+    fn flow_capacity(&self) -> u64 {
+        let families: BTreeSet<bool> =
+            self.state.registry().services().map(|service| service.config.vip.is_ipv4()).collect();
+        (families.len().max(1) * self.state.config().appliance.flows_per_worker) as u64
+    }
+
+    /// Every service.
+    #[must_use]
+    pub fn services(&self) -> Services {
+        let services = self.state.registry().services().map(|service| self.service(service));
+        Services { services: services.collect() }
+    }
+
+    fn service(&self, service: &Service) -> ServiceStatus {
+        let totals = self.ledger.service(service.id);
+        let config = &service.config;
+        ServiceStatus {
+            name: config.name.clone(),
+            vip: config.vip.to_string(),
+            port: config.ports.to_string(),
+            protocol: config.protocol.to_string(),
+            scheduler: config.scheduler.to_string(),
+            backends_up: self.state.registry().backends_of(service).filter(|b| b.in_service()).count(),
+            backends_total: service.backends.len(),
+            connections: totals.connections,
+            refused: totals.refused,
+        }
+    }
+
+    /// Every backend, or those of one service.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such service.
+    pub fn backends(&self, service: Option<&str>) -> Result<Backends, Fault> {
+        let only = service.map(|name| self.service_named(name)).transpose()?;
+        let registry = self.state.registry();
+        let configured = registry.services().flat_map(|service| registry.backends_of(service));
+        let removed = registry.backends().filter(|backend| backend.removed.is_some());
+        let wanted = |backend: &&Backend| only.is_none_or(|id| id == backend.service);
+        Ok(Backends { backends: configured.chain(removed).filter(wanted).map(|b| self.backend(b)).collect() })
+    }
+
+    fn backend(&self, backend: &Backend) -> BackendStatus {
+        let totals = self.ledger.backend(backend.id);
+        let (state, since) = match backend.removed {
+            Some(at) => ("removed".to_owned(), at),
+            None => (backend.health.state().to_string(), backend.health.since()),
+        };
+        let last_check = backend.health.last().map(|result| match result {
+            Ok(()) => "ok".to_owned(),
+            Err(failure) => failure.to_string(),
+        });
+        let service = self.state.registry().service(backend.service);
+        BackendStatus {
+            service: service.map_or_else(String::new, |service| service.config.name.clone()),
+            address: backend.endpoint.address.to_string(),
+            port: backend.endpoint.port,
+            weight: backend.weight,
+            state,
+            since_seconds: self.now.since(since).0 / 1_000_000_000,
+            last_check,
+            transitions: backend.health.transitions(),
+            flows: totals.flows,
+            connections: totals.connections,
+            packets_in: totals.in_packets,
+            bytes_in: totals.in_octets,
+            packets_out: totals.out_packets,
+            bytes_out: totals.out_octets,
+        }
+    }
+
+    /// Every drop reason.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let tallies: Vec<Tally> = self.ledger.workers().map(|(_, tally)| tally).collect();
+        let counter = |reason: DropReason| {
+            let workers: Vec<u64> = tallies.iter().map(|tally| tally.drops[reason as usize]).collect();
+            CounterStatus {
+                reason: reason.name().to_owned(),
+                sentence: reason.sentence().to_owned(),
+                total: workers.iter().sum(),
+                workers,
+            }
+        };
+        Counters { counters: DropReason::ALL.into_iter().map(counter).collect() }
+    }
+
+    /// What a query for flows means in ids.
+    ///
+    /// # Errors
+    ///
+    /// If it names what does not exist.
+    pub fn flow_plan(&self, query: &FlowQuery) -> Result<FlowPlan, Fault> {
+        let registry = self.state.registry();
+        let service = query.service.as_deref().map(|name| self.service_named(name)).transpose()?;
+        let backend = query.backend.as_deref().map(|text| self.backend_named(text, service)).transpose()?;
+        let client = query.client.as_deref().map(Cidr::from_str).transpose();
+        let client = client.map_err(|error| fault(FaultKind::Malformed, format!("client: {error}")))?;
+        let services = registry.services().map(|service| service.id);
+        let of_backends = registry.backends().map(|backend| backend.service);
+        let names = services.chain(of_backends).filter_map(|id| {
+            let service = registry.service(id)?;
+            Some((id, service.config.name.clone()))
+        });
+        Ok(FlowPlan { filter: FlowFilter { service, backend, client }, names: names.collect() })
+    }
+
+    fn service_named(&self, name: &str) -> Result<ServiceId, Fault> {
+        let mut services = self.state.registry().services();
+        services.find(|service| service.config.name == name).map(|service| service.id).ok_or_else(|| {
+            fault(FaultKind::NotFound, format!("no service {name:?}; `evenkeel services` lists them"))
+        })
+    }
+
+    fn backend_named(&self, text: &str, service: Option<ServiceId>) -> Result<BackendId, Fault> {
+        let endpoint: std::net::SocketAddr = text.parse().map_err(|_| {
+            let message =
+                format!("backend {text:?} is not an address and port; write 10.0.9.1:80 or [fd00::1]:80");
+            fault(FaultKind::Malformed, message)
+        })?;
+        let endpoint = Endpoint::new(endpoint.ip(), endpoint.port());
+        let mut found = self
+            .state
+            .registry()
+            .backends()
+            .filter(|b| b.endpoint == endpoint && service.is_none_or(|id| id == b.service));
+        match (found.next(), found.next()) {
+            (Some(backend), None) => Ok(backend.id),
+            (Some(_), Some(_)) => {
+                let message = format!("backend {text} is in several services; name the service as well");
+                Err(fault(FaultKind::Malformed, message))
+            }
+            (None, _) => {
+                let message = format!("no backend {text}; `evenkeel backends` lists them");
+                Err(fault(FaultKind::NotFound, message))
+            }
+        }
+    }
+}
+
+/// A listing in the words of the protocol.
+pub(super) fn flows(listing: &Listing, names: &HashMap<ServiceId, String>) -> Flows {
+    let flows = listing.flows.iter().map(|(worker, flow)| FlowStatus {
+        service: names.get(&flow.service).cloned().unwrap_or_default(),
+        protocol: flow.protocol.to_string(),
+        client: flow.client.to_string(),
+        vip: flow.vip.to_string(),
+        local: flow.local.to_string(),
+        backend: flow.backend.to_string(),
+        state: flow.state.to_string(),
+        idle_seconds: flow.idle_secs,
+        expires_seconds: flow.expires_secs,
+        worker: worker.0,
+    });
+    Flows {
+        flows: flows.collect(),
+        truncated: listing.truncated,
+        silent_workers: listing.silent.iter().map(|worker| worker.0).collect(),
+    }
+}
+
+fn totals(turns: u64, tally: &Tally) -> Totals {
+    let drops =
+        DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), tally.drops[reason as usize]));
+    Totals {
+        turns,
+        busy_turns: tally.busy_turns,
+        rx_packets: tally.rx_packets,
+        rx_bytes: tally.rx_octets,
+        tx_packets: tally.tx_packets,
+        tx_bytes: tally.tx_octets,
+        punted: tally.punted,
+        handed_in: tally.handed_in,
+        handed_off: tally.handed_off,
+        injected: tally.injected,
+        originated: tally.originated,
+        held: tally.held,
+        flows: flows_of(tally),
+        flows_created: tally.flows_created,
+        drops: drops.filter(|(_, count)| *count > 0).collect(),
+    }
+}
+
+fn fault(kind: FaultKind, message: String) -> Fault {
+    Fault { kind, message }
+}

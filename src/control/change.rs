@@ -1,0 +1,103 @@
+//! Changes of state, as they are logged: an event name and `key=value`s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drain::DrainEnd;
+use super::health::ProbeFailure;
+use crate::model::Endpoint;
+use crate::model::WorkerId;
+
+/// Something an operator may be paged for, or want to find later.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A backend came into service.
+    BackendUp {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// After this many good probes in a row; 0 if it is not probed.
+        after: u32,
+    },
+    /// A backend went out of service.
+    BackendDown {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// The last probe's failure.
+        reason: ProbeFailure,
+        /// After this many failures in a row.
+        after: u32,
+    },
+    /// The first backend of a service came into service.
+    ServiceUp {
+        /// Which.
+        service: Arc<str>,
+    },
+    /// The last backend of a service went out of service: clients are refused.
+    ServiceDown {
+        /// Which.
+        service: Arc<str>,
+    },
+    /// A configuration took effect.
+    ConfigurationLoaded {
+        /// Services in it.
+        services: usize,
+        /// Backends in it.
+        backends: usize,
+    },
+    /// The network leads this many VIPs to us; 0: they are withdrawn.
+    VipsAnnounced {
+        /// How many.
+        vips: usize,
+    },
+    /// Everything is in place.
+    Ready,
+    /// A worker does not turn: it forwards nothing.
+    WorkerStalled {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// It turns again.
+    WorkerResumed {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// New clients are to go elsewhere; established flows go on.
+    Draining {
+        /// For at most this long.
+        timeout: Duration,
+    },
+    /// The process ends.
+    Leaving {
+        /// Why now.
+        reason: DrainEnd,
+    },
+}
+
+impl Change {
+    /// Writes the change to the log.
+    pub fn log(&self) {
+        match self {
+            Self::BackendUp { service, backend, after } => {
+                tracing::info!(%service, %backend, after, "backend_up");
+            }
+            Self::BackendDown { service, backend, reason, after } => {
+                tracing::warn!(%service, %backend, %reason, after, "backend_down");
+            }
+            Self::ServiceUp { service } => tracing::info!(%service, "service_up"),
+            Self::ServiceDown { service } => tracing::error!(%service, "service_down"),
+            Self::ConfigurationLoaded { services, backends } => {
+                tracing::info!(services, backends, "configuration_loaded");
+            }
+            Self::VipsAnnounced { vips } => tracing::info!(vips, "vips_announced"),
+            Self::Ready => tracing::info!("ready"),
+            Self::WorkerStalled { worker } => tracing::error!(%worker, "worker_stalled"),
+            Self::WorkerResumed { worker } => tracing::info!(%worker, "worker_resumed"),
+            Self::Draining { timeout } => tracing::info!(timeout_s = timeout.as_secs_f64(), "draining"),
+            Self::Leaving { reason } => tracing::info!(%reason, "leaving"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! When a backend is in service, decided from the results of its probes.
+//!
+//! Pure, in virtual time. A backend starts closed: until its first probe has an answer it gets no flows, and that
+//! answer decides at once. From then on only `fall` failures in a row take it out and only `rise` successes in a row
+//! bring it back, so that one lost probe never flips it.
+
+use std::fmt;
+
+use super::ProbeFailure;
+use super::ProbeResult;
+use crate::model::Nanos;
+
+/// The health of one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    state: HealthState,
+    since: Nanos,
+    thresholds: Thresholds,
+    /// Results in a row that contradict `state`.
+    contrary: u32,
+    last: Option<ProbeResult>,
+    transitions: u64,
+}
+
+/// What the probes of a backend say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthState {
+    /// No probe has an answer yet: out of service.
+    Unknown,
+    /// In service.
+    Up,
+    /// Out of service.
+    Down,
+}
+
+/// How many results in a row change a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Failures that take a backend out of service, from 1.
+    pub fall: u32,
+    /// Successes that bring it back, from 1.
+    pub rise: u32,
+}
+
+/// A backend changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The new state.
+    pub to: HealthState,
+    /// The last failure, for a backend that went down.
+    pub reason: Option<ProbeFailure>,
+    /// Results in a row that led here.
+    pub after: u32,
+}
+
+impl Health {
+    /// Nothing known, at `now`.
+    #[must_use]
+    pub const fn unknown(now: Nanos, thresholds: Thresholds) -> Self {
+        Self { state: HealthState::Unknown, since: now, thresholds, contrary: 0, last: None, transitions: 0 }
+    }
+
+    /// Takes in one result.
+    pub fn apply(&mut self, now: Nanos, result: ProbeResult) -> Option<Transition> {
+        self.last = Some(result);
+        let (agrees, to, needed) = match (self.state, result) {
+            (HealthState::Unknown, Ok(())) => (false, HealthState::Up, 1),
+            (HealthState::Unknown, Err(_)) => (false, HealthState::Down, 1),
+            (HealthState::Up, Err(_)) => (false, HealthState::Down, self.thresholds.fall),
+            (HealthState::Down, Ok(())) => (false, HealthState::Up, self.thresholds.rise),
+            (state @ HealthState::Up, Ok(())) | (state @ HealthState::Down, Err(_)) => (true, state, 0),
+        };
+        if agrees {
+            self.contrary = 0;
+            return None;
+        }
+        self.contrary += 1;
+        if self.contrary < needed {
+            return None;
+        }
+        Some(self.become_state(now, to, result.err()))
+    }
+
+    /// Brings a backend that is no longer probed into service; `None` if it already is.
+    pub fn trust(&mut self, now: Nanos) -> Option<Transition> {
+        self.last = None;
+        self.contrary = 0;
+        (self.state != HealthState::Up).then(|| self.become_state(now, HealthState::Up, None))
+    }
+
+    /// Changes the thresholds; the state and the results counted so far stay.
+    pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    const fn become_state(
+        &mut self,
+        now: Nanos,
+        to: HealthState,
+        reason: Option<ProbeFailure>,
+    ) -> Transition {
+        let after = self.contrary;
+        self.state = to;
+        self.since = now;
+        self.contrary = 0;
+        self.transitions += 1;
+        Transition { to, reason, after }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub const fn state(&self) -> HealthState {
+        self.state
+    }
+
+    /// When the state was entered.
+    #[must_use]
+    pub const fn since(&self) -> Nanos {
+        self.since
+    }
+
+    /// The latest result; `None` before the first and without probes.
+    #[must_use]
+    pub const fn last(&self) -> Option<ProbeResult> {
+        self.last
+    }
+
+    /// Changes of state so far.
+    #[must_use]
+    pub const fn transitions(&self) -> u64 {
+        self.transitions
+    }
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FAILED: ProbeResult = Err(ProbeFailure::Timeout);
+
+    fn health(fall: u32, rise: u32) -> Health {
+        Health::unknown(Nanos(0), Thresholds { fall, rise })
+    }
+
+    #[test]
+    fn the_first_answer_decides_at_once() {
+        let mut up = health(3, 3);
+        let transition = up.apply(Nanos(5), Ok(())).unwrap();
+        assert_eq!((transition.to, transition.reason, transition.after), (HealthState::Up, None, 1));
+        assert_eq!(up.since(), Nanos(5));
+
+        let mut down = health(3, 3);
+        let transition = down.apply(Nanos(5), FAILED).unwrap();
+        assert_eq!(transition.to, HealthState::Down);
+        assert_eq!(transition.reason, Some(ProbeFailure::Timeout));
+    }
+
+    #[test]
+    fn exactly_fall_failures_in_a_row_take_a_backend_out_and_exactly_rise_successes_bring_it_back() {
+        let mut health = health(3, 2);
+        health.apply(Nanos(0), Ok(()));
+        for result in [FAILED, FAILED, Ok(()), FAILED, FAILED] {
+            assert_eq!(health.apply(Nanos(1), result), None);
+        }
+        assert_eq!(health.apply(Nanos(2), FAILED).unwrap().after, 3);
+        for result in [Ok(()), FAILED, Ok(())] {
+            assert_eq!(health.apply(Nanos(3), result), None);
+        }
+        assert_eq!(health.apply(Nanos(4), Ok(())).unwrap().to, HealthState::Up);
+        assert_eq!(health.transitions(), 3);
+    }
+
+    #[test]
+    fn a_backend_that_is_not_probed_any_more_is_in_service() {
+        let mut health = health(1, 1);
+        health.apply(Nanos(0), FAILED);
+        assert_eq!(health.trust(Nanos(1)).unwrap().to, HealthState::Up);
+        assert_eq!(health.trust(Nanos(2)), None);
+        assert_eq!(health.since(), Nanos(1));
+    }
+
+    proptest! {
+        #[test]
+        fn the_state_is_what_the_last_long_enough_run_said(
+            fall in 1_u32..5, rise in 1_u32..5, results in prop::collection::vec(any::<bool>(), 1..60),
+        ) {
+            let mut health = health(fall, rise);
+            let mut expected = results[0];
+            let mut run = 0;
+            for (n, ok) in results.iter().enumerate() {
+                health.apply(Nanos(0), if *ok { Ok(()) } else { FAILED });
+                run = if n > 0 && results[n - 1] == *ok { run + 1 } else { 1 };
+                if run >= if *ok { rise } else { fall } {
+                    expected = *ok;
+                }
+                prop_assert_eq!(health.state() == HealthState::Up, expected);
+            }
+        }
+    }
+}

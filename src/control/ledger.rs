@@ -1,0 +1,109 @@
+//! Counters of all workers put together, by the services and backends that have the ids now.
+//!
+//! Workers never reset a counter, and ids are given out again: when an id gets a new owner, what its counters show by
+//! then is noted and subtracted from all later readings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::registry::Assigned;
+use super::workers::Beat;
+use crate::model::BackendId;
+use crate::model::ServiceId;
+use crate::shared::BackendTotals;
+use crate::shared::ServiceTotals;
+use crate::shared::Tally;
+use crate::shared::WorkerCounters;
+
+/// Reads the counters of every worker.
+#[derive(Debug)]
+pub struct Ledger {
+    workers: Vec<Arc<WorkerCounters>>,
+    services: HashMap<ServiceId, ServiceTotals>,
+    backends: HashMap<BackendId, BackendTotals>,
+}
+
+impl Ledger {
+    /// Of these workers, in order.
+    #[must_use]
+    pub fn new(workers: Vec<Arc<WorkerCounters>>) -> Self {
+        Self { workers, services: HashMap::new(), backends: HashMap::new() }
+    }
+
+    /// An id has a new owner, whose counters start at zero.
+    pub fn assign(&mut self, assigned: Assigned) {
+        match assigned {
+            Assigned::Service(id) => {
+                self.services.insert(id, self.service_sum(id));
+            }
+            Assigned::Backend(id) => {
+                self.backends.insert(id, self.backend_sum(id));
+            }
+        }
+    }
+
+    /// The totals of a service.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> ServiceTotals {
+        let sum = self.service_sum(id);
+        let before = self.services.get(&id).copied().unwrap_or_default();
+        ServiceTotals {
+            connections: sum.connections.saturating_sub(before.connections),
+            refused: sum.refused.saturating_sub(before.refused),
+        }
+    }
+
+    /// The totals of a backend.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> BackendTotals {
+        let sum = self.backend_sum(id);
+        let before = self.backends.get(&id).copied().unwrap_or_default();
+        BackendTotals {
+            in_packets: sum.in_packets.saturating_sub(before.in_packets),
+            in_octets: sum.in_octets.saturating_sub(before.in_octets),
+            out_packets: sum.out_packets.saturating_sub(before.out_packets),
+            out_octets: sum.out_octets.saturating_sub(before.out_octets),
+            connections: sum.connections.saturating_sub(before.connections),
+            flows: sum.flows,
+        }
+    }
+
+    fn service_sum(&self, id: ServiceId) -> ServiceTotals {
+        let mut sum = ServiceTotals::default();
+        for totals in self.workers.iter().filter_map(|worker| worker.service(id)).map(|c| c.totals()) {
+            sum.connections += totals.connections;
+            sum.refused += totals.refused;
+        }
+        sum
+    }
+
+    fn backend_sum(&self, id: BackendId) -> BackendTotals {
+        let mut sum = BackendTotals::default();
+        for totals in self.workers.iter().filter_map(|worker| worker.backend(id)).map(|c| c.totals()) {
+            sum.add(&totals);
+        }
+        sum
+    }
+
+    /// Per worker, its turns and its totals.
+    pub fn workers(&self) -> impl Iterator<Item = (u64, Tally)> + '_ {
+        self.workers.iter().map(|worker| (worker.turns(), worker.tally()))
+    }
+
+    /// Per worker, its heartbeat.
+    pub fn beats(&self) -> impl Iterator<Item = Beat> + '_ {
+        self.workers().map(|(turns, tally)| Beat { turns, busy_turns: tally.busy_turns })
+    }
+
+    /// Flows that exist now, on all workers.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        self.workers().map(|(_, tally)| flows(&tally)).sum()
+    }
+}
+
+/// Flows that exist now. Both counters are read one after the other: the difference must not go below zero.
+#[must_use]
+pub const fn flows(tally: &Tally) -> u64 {
+    tally.flows_created.saturating_sub(tally.flows_ended)
+}

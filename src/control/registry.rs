@@ -1,0 +1,292 @@
+//! Services and backends with their ids, stable over reloads.
+//!
+//! What is configured keeps its id, its health and its counters, whatever else changes. What was removed keeps its id
+//! while a worker may still have a flow on it: for [`GRACE`], and then until no worker counts one. Put back into the
+//! configuration in that time it gets its id back.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::health::Health;
+use super::health::HealthState;
+use super::health::ProbeSpec;
+use super::health::Thresholds;
+use super::identity::counterparts;
+use crate::config::BackendConfig;
+use crate::config::HealthConfig;
+use crate::config::ProbeKind;
+use crate::config::ServiceConfig;
+use crate::model::BackendId;
+use crate::model::Endpoint;
+use crate::model::Nanos;
+use crate::model::ServiceId;
+use crate::shared::Capacities;
+
+/// How long the id of something that was removed waits at least: far longer than a worker takes to see a snapshot.
+pub const GRACE: Nanos = Nanos::from_secs(10);
+
+/// Every service and backend that has an id.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    capacities: Capacities,
+    services: BTreeMap<ServiceId, Service>,
+    backends: BTreeMap<BackendId, Backend>,
+    /// The configured services, in the order of the file.
+    order: Vec<ServiceId>,
+}
+
+/// A service with an id.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Stable while configured.
+    pub id: ServiceId,
+    /// As configured, or as it last was.
+    pub config: Arc<ServiceConfig>,
+    /// Its configured backends, in the order of the file.
+    pub backends: Vec<BackendId>,
+    /// When it was removed from the configuration.
+    pub removed: Option<Nanos>,
+}
+
+/// A backend with an id.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Stable while configured.
+    pub id: BackendId,
+    /// Whose it is.
+    pub service: ServiceId,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Its share of new flows.
+    pub weight: u32,
+    /// What its probes say.
+    pub health: Health,
+    /// How it is being probed; `None`: it is not.
+    pub probe: Option<ProbeSpec>,
+    /// When it was removed from the configuration.
+    pub removed: Option<Nanos>,
+}
+
+/// An id was given out: what its counters show belongs to the one who had it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// To a service.
+    Service(ServiceId),
+    /// To a backend.
+    Backend(BackendId),
+}
+
+/// There is no id for another service or backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RegistryFull {
+    /// See the message.
+    #[error(
+        "more than {0} services, counting those that were removed and still have flows; raise appliance.max_services and restart, or wait"
+    )]
+    Services(usize),
+    /// See the message.
+    #[error(
+        "more than {0} backends, counting those that were removed and still have flows; raise appliance.max_backends and restart, or wait"
+    )]
+    Backends(usize),
+}
+
+impl Backend {
+    /// Whether new flows may be placed on it.
+    #[must_use]
+    pub fn in_service(&self) -> bool {
+        self.removed.is_none() && self.health.state() == HealthState::Up
+    }
+}
+
+impl Registry {
+    /// Empty, with ids below `capacities`.
+    #[must_use]
+    pub const fn new(capacities: Capacities) -> Self {
+        Self { capacities, services: BTreeMap::new(), backends: BTreeMap::new(), order: Vec::new() }
+    }
+
+    /// Makes `services` the configured ones. On an error the registry is half changed: load into a clone.
+    ///
+    /// # Errors
+    ///
+    /// If there are not enough ids.
+    pub fn load(&mut self, now: Nanos, services: &[ServiceConfig]) -> Result<Vec<Assigned>, RegistryFull> {
+        let known =
+            self.services.values().map(|service| (service.id, &*service.config, service.removed.is_none()));
+        let counterparts = counterparts(known, services);
+        let mut ids = FreeIds::new(self);
+        let mut assigned = Vec::new();
+
+        self.order.clear();
+        for (config, counterpart) in services.iter().zip(counterparts) {
+            let id = match counterpart {
+                Some(id) => id,
+                None => {
+                    let id = ids.service(self.capacities)?;
+                    assigned.push(Assigned::Service(id));
+                    id
+                }
+            };
+            self.order.push(id);
+            self.load_backends(now, id, config, &mut ids, &mut assigned)?;
+        }
+        self.remove_others(now);
+        Ok(assigned)
+    }
+
+    fn load_backends(
+        &mut self,
+        now: Nanos,
+        service: ServiceId,
+        config: &ServiceConfig,
+        ids: &mut FreeIds,
+        assigned: &mut Vec<Assigned>,
+    ) -> Result<(), RegistryFull> {
+        let known: HashMap<Endpoint, BackendId> =
+            self.backends.values().filter(|b| b.service == service).map(|b| (b.endpoint, b.id)).collect();
+        let thresholds = Thresholds { fall: config.health.fall, rise: config.health.rise };
+        let mut backends = Vec::with_capacity(config.backends.len());
+        for BackendConfig { endpoint, weight } in &config.backends {
+            let id = match known.get(endpoint) {
+                Some(id) => *id,
+                None => {
+                    let id = ids.backend(self.capacities)?;
+                    assigned.push(Assigned::Backend(id));
+                    id
+                }
+            };
+            backends.push(id);
+            let backend = self.backends.entry(id).or_insert_with(|| Backend {
+                id,
+                service,
+                endpoint: *endpoint,
+                weight: *weight,
+                health: Health::unknown(now, thresholds),
+                probe: None,
+                removed: None,
+            });
+            backend.weight = *weight;
+            backend.health.set_thresholds(thresholds);
+            if backend.removed.take().is_some() {
+                backend.health = Health::unknown(now, thresholds);
+            }
+        }
+        let config = Arc::new(config.clone());
+        self.services.insert(service, Service { id: service, config, backends, removed: None });
+        Ok(())
+    }
+
+    fn remove_others(&mut self, now: Nanos) {
+        for service in self.services.values_mut().filter(|service| !self.order.contains(&service.id)) {
+            service.removed.get_or_insert(now);
+            service.backends.clear();
+        }
+        for backend in self.backends.values_mut() {
+            let configured = self
+                .services
+                .get(&backend.service)
+                .is_some_and(|service| service.backends.contains(&backend.id));
+            if !configured {
+                backend.removed.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Backends whose id is free as soon as they have no flows.
+    pub fn waiting(&self, now: Nanos) -> impl Iterator<Item = BackendId> + '_ {
+        let over = move |backend: &&Backend| backend.removed.is_some_and(|at| now.since(at) >= GRACE);
+        self.backends.values().filter(over).map(|backend| backend.id)
+    }
+
+    /// Frees the ids of those waiting backends that are in `flowless`, and of removed services that have none left.
+    pub fn release(&mut self, now: Nanos, flowless: &[BackendId]) {
+        let free: Vec<BackendId> = self.waiting(now).filter(|id| flowless.contains(id)).collect();
+        for id in free {
+            self.backends.remove(&id);
+        }
+        let backends = &self.backends;
+        self.services.retain(|id, service| {
+            let over = service.removed.is_some_and(|at| now.since(at) >= GRACE);
+            !over || backends.values().any(|backend| backend.service == *id)
+        });
+    }
+
+    /// A backend, to change its health or its probe.
+    pub(super) fn backend_mut(&mut self, id: BackendId) -> Option<&mut Backend> {
+        self.backends.get_mut(&id)
+    }
+
+    /// The configured services in the order of the file.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.order.iter().filter_map(|id| self.services.get(id))
+    }
+
+    /// A service, configured or waiting.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(&id)
+    }
+
+    /// A backend, configured or waiting.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(&id)
+    }
+
+    /// Every backend, configured or waiting, by id.
+    pub fn backends(&self) -> impl DoubleEndedIterator<Item = &Backend> {
+        self.backends.values()
+    }
+
+    /// The configured backends of a service, in the order of the file.
+    pub fn backends_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Backend> {
+        service.backends.iter().filter_map(|id| self.backends.get(id))
+    }
+}
+
+/// How `backend` is to be probed, as generation 0; `None` if not at all.
+pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
+    let HealthConfig { kind, interval, timeout, fall: _, rise: _, port } = &service.health;
+    if backend.removed.is_some() || *kind == ProbeKind::None {
+        return None;
+    }
+    // A service on a range of ports is probed on its first.
+    let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
+    Some(ProbeSpec {
+        backend: backend.id,
+        generation: 0,
+        target: SocketAddr::new(backend.endpoint.address, port.unwrap_or(own)),
+        kind: kind.clone(),
+        interval: *interval,
+        timeout: *timeout,
+    })
+}
+
+/// The ids that nobody had when a load began, lowest first.
+struct FreeIds {
+    services: std::vec::IntoIter<ServiceId>,
+    backends: std::vec::IntoIter<BackendId>,
+}
+
+impl FreeIds {
+    fn new(registry: &Registry) -> Self {
+        let services = (0..u16::try_from(registry.capacities.services).unwrap_or(u16::MAX)).map(ServiceId);
+        let backends = (0..u32::try_from(registry.capacities.backends).unwrap_or(u32::MAX)).map(BackendId);
+        let services: Vec<_> = services.filter(|id| !registry.services.contains_key(id)).collect();
+        let backends: Vec<_> = backends.filter(|id| !registry.backends.contains_key(id)).collect();
+        Self { services: services.into_iter(), backends: backends.into_iter() }
+    }
+
+    fn service(&mut self, capacities: Capacities) -> Result<ServiceId, RegistryFull> {
+        self.services.next().ok_or(RegistryFull::Services(capacities.services))
+    }
+
+    fn backend(&mut self, capacities: Capacities) -> Result<BackendId, RegistryFull> {
+        self.backends.next().ok_or(RegistryFull::Backends(capacities.backends))
+    }
+}

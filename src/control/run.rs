@@ -1,0 +1,402 @@
+//! The loop of control: waits for what happens, asks [`State`] what follows, and does it.
+//!
+//! One thread, one tokio runtime. Nothing here waits for a worker or for the network: probes, announcements, listings
+//! and clients are tasks of their own that report back.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::net::UnixListener;
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::admin::Call;
+use super::admin::FlowLister;
+use super::admin::Handle;
+use super::admin::Listeners;
+use super::admin::SocketFile;
+use super::admin::StartInfo;
+use super::admin::View;
+use super::admin::exposition;
+use super::admin::protocol::Fault;
+use super::admin::protocol::FaultKind;
+use super::admin::protocol::Reload;
+use super::admin::serve_http;
+use super::admin::serve_socket;
+use super::drain::DrainEnd;
+use super::health::ProbeReport;
+use super::health::Probes;
+use super::ledger::Ledger;
+use super::network::Network;
+use super::network::Wanted;
+use super::service_manager::ServiceManager;
+use super::state::Effect;
+use super::state::Event;
+use super::state::Phase;
+use super::state::Refusal;
+use super::state::State;
+use super::workers::WorkerWatch;
+use crate::config::Config;
+use crate::model::Nanos;
+use crate::shared::Publisher;
+use crate::shared::Snapshot;
+use crate::shared::WorkerCounters;
+use crate::shared::rings::CommandRings;
+
+/// What control needs to run.
+pub struct ControlPlane {
+    /// The configuration to start with.
+    pub config: Config,
+    /// Reads the configuration again, for a reload; an error is lines for people. Runs on control's thread.
+    pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// The way down to the workers.
+    pub snapshots: Publisher<Snapshot>,
+    /// The way up, per worker.
+    pub counters: Vec<Arc<WorkerCounters>>,
+    /// Questions to workers; control is the only reader of the event ends.
+    pub rings: CommandRings,
+    /// The kernel's side of the ports.
+    pub network: Box<dyn Network>,
+    /// What else is to run on control's runtime, such as mirroring the kernel's neighbours. One that ends with an
+    /// error ends the balancer; one that ends well has done its work.
+    pub tasks: Vec<BoxFuture<'static, Result<(), String>>>,
+    /// Where requests arrive.
+    pub listeners: Listeners,
+    /// What launch found out about the machine.
+    pub start_info: StartInfo,
+}
+
+/// Why control ended, or did not begin.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// The operating system refused something that control cannot do without.
+    #[error("control cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// One of [`ControlPlane::tasks`] failed.
+    #[error("{0}")]
+    Task(String),
+}
+
+impl ControlPlane {
+    /// Runs control on this thread until the process is to end: after SIGTERM or SIGINT, once the drain is over.
+    ///
+    /// # Errors
+    ///
+    /// If control cannot start, or one of its tasks fails.
+    pub fn run(self) -> Result<DrainEnd, ControlError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { Loop::start(self)?.run().await })
+    }
+}
+
+/// Time from one look at the workers to the next: while starting, so as to be ready soon, and later.
+const LOOK_STARTING: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(250);
+
+/// After which the network is asked again for what it could not do.
+const NETWORK_RETRY: Duration = Duration::from_secs(1);
+
+/// Messages under way from tasks to the loop.
+const BACKLOG: usize = 256;
+
+struct Loop {
+    started: Instant,
+    state: State,
+    load: Box<dyn Fn() -> Result<Config, String>>,
+    snapshots: Publisher<Snapshot>,
+    ledger: Ledger,
+    watch: WorkerWatch,
+    next_look: Instant,
+    probes: Probes,
+    lister: Arc<FlowLister>,
+    start_info: StartInfo,
+    service_manager: ServiceManager,
+    wanted: watch::Sender<Wanted>,
+    inputs: Inputs,
+    established: mpsc::Sender<bool>,
+    /// A look for established flows is under way.
+    looking_for_flows: bool,
+    tasks: JoinSet<Result<(), String>>,
+    end: Option<DrainEnd>,
+    _socket_file: SocketFile,
+}
+
+/// Where the loop hears from others.
+struct Inputs {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    probes: mpsc::Receiver<ProbeReport>,
+    held: mpsc::Receiver<Wanted>,
+    calls: mpsc::Receiver<Call>,
+    established: mpsc::Receiver<bool>,
+}
+
+impl Loop {
+    fn start(plane: ControlPlane) -> Result<Self, ControlError> {
+        let ControlPlane { config, load, snapshots, counters, rings, network, tasks, listeners, start_info } =
+            plane;
+        let started = Instant::now();
+        let (reports, probe_reports) = mpsc::channel(BACKLOG);
+        let (wanted, wishes) = watch::channel(Wanted::default());
+        let (holds, held) = mpsc::channel(BACKLOG);
+        let (calls, call_queue) = mpsc::channel(BACKLOG);
+        let (established, established_answers) = mpsc::channel(1);
+        let inputs = Inputs {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            probes: probe_reports,
+            held,
+            calls: call_queue,
+            established: established_answers,
+        };
+        let lister = Arc::new(FlowLister::new(rings));
+        let handle = Handle::new(calls, Arc::clone(&lister));
+
+        let mut running = JoinSet::new();
+        for task in tasks {
+            running.spawn(task);
+        }
+        tokio::spawn(hold(network, wishes, holds));
+        tokio::spawn(serve_socket(UnixListener::from_std(listeners.socket)?, handle.clone()));
+        if let Some(http) = listeners.http {
+            let server = serve_http(TcpListener::from_std(http)?, handle);
+            running.spawn(async move { server.await.map_err(|error| format!("http_listen: {error}")) });
+        }
+
+        let now = Nanos(0);
+        let workers = counters.len();
+        let (state, effects) = State::new(now, config)?;
+        let mut this = Self {
+            started,
+            state,
+            load,
+            snapshots,
+            ledger: Ledger::new(counters),
+            watch: WorkerWatch::new(now, workers),
+            next_look: started,
+            probes: Probes::new(reports),
+            lister,
+            start_info,
+            service_manager: ServiceManager::default(),
+            wanted,
+            inputs,
+            established,
+            looking_for_flows: false,
+            tasks: running,
+            end: None,
+            _socket_file: listeners.file,
+        };
+        this.perform(effects);
+        Ok(this)
+    }
+
+    async fn run(mut self) -> Result<DrainEnd, ControlError> {
+        loop {
+            if let Some(end) = self.end {
+                return Ok(end);
+            }
+            let wake = self.wake_at();
+            // In this order: a flood of probe results or questions must not delay signals or the look at the workers.
+            tokio::select! {
+                biased;
+                _ = self.inputs.terminate.recv() => self.apply(Event::Shutdown),
+                _ = self.inputs.interrupt.recv() => self.apply(Event::Shutdown),
+                _ = self.inputs.hangup.recv() => self.reload_on_signal(),
+                Some(ended) = self.tasks.join_next() => self.task_ended(ended)?,
+                () = tokio::time::sleep_until(wake) => self.look(),
+                Some(any) = self.inputs.established.recv() => self.established(any),
+                Some(held) = self.inputs.held.recv() => self.apply(Event::Held(held)),
+                Some(report) = self.inputs.probes.recv() => self.apply(Event::Probe(report)),
+                Some(call) = self.inputs.calls.recv() => self.answer(call),
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let due = self.state.wake_at().map(|at| self.started + at.into());
+        due.map_or(self.next_look, |due| due.min(self.next_look))
+    }
+
+    fn now(&self) -> Nanos {
+        self.started.elapsed().into()
+    }
+
+    fn apply(&mut self, event: Event) {
+        let effects = self.state.apply(self.now(), event);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Assign(assigned) => self.ledger.assign(assigned),
+                Effect::StartProbe(spec) => self.probes.start(spec),
+                Effect::StopProbe(backend) => self.probes.stop(backend),
+                Effect::Publish(snapshot) => self.snapshots.publish(*snapshot),
+                Effect::Hold(wanted) => {
+                    self.wanted.send_replace(wanted);
+                }
+                Effect::Log(change) => change.log(),
+                Effect::Ready => self.service_manager.ready(&self.summary()),
+                Effect::Stopping => self.service_manager.stopping(),
+                Effect::Leave(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    /// What is due by time: a look at the workers, and whatever the state is waiting for.
+    fn look(&mut self) {
+        let now = self.now();
+        if Instant::now() >= self.next_look {
+            let starting = matches!(self.state.phase(), Phase::Starting);
+            self.next_look = Instant::now() + if starting { LOOK_STARTING } else { LOOK };
+            self.snapshots.reclaim();
+            let pulse = self.watch.observe(now, self.ledger.beats());
+            let turning = pulse.stalled.is_empty();
+            self.apply(Event::Workers(pulse));
+            self.service_manager.watchdog(turning, &self.summary());
+            self.look_for_flows();
+        }
+        let waiting = self.state.registry().waiting(now);
+        let flowless = waiting.filter(|id| self.ledger.backend(*id).flows == 0).collect();
+        self.apply(Event::Tick { flowless });
+    }
+
+    /// During a drain: asks the workers whether any TCP connection is left.
+    fn look_for_flows(&mut self) {
+        if !matches!(self.state.phase(), Phase::Draining(_)) || self.looking_for_flows {
+            return;
+        }
+        if self.ledger.flows() == 0 {
+            return self.apply(Event::NoneEstablished);
+        }
+        self.looking_for_flows = true;
+        let (lister, answer) = (Arc::clone(&self.lister), self.established.clone());
+        tokio::spawn(async move {
+            let any = lister.any_established().await;
+            // The loop has ended: nobody needs the answer.
+            let _ended = answer.send(any).await;
+        });
+    }
+
+    fn established(&mut self, any: bool) {
+        self.looking_for_flows = false;
+        if !any {
+            self.apply(Event::NoneEstablished);
+        }
+    }
+
+    fn task_ended(
+        &self,
+        ended: Result<Result<(), String>, tokio::task::JoinError>,
+    ) -> Result<(), ControlError> {
+        match ended {
+            Ok(result) => result.map_err(ControlError::Task),
+            Err(error) => Err(ControlError::Task(error.to_string())),
+        }
+    }
+
+    fn reload_on_signal(&mut self) {
+        // The log says how it ended.
+        let _logged = self.reload(false);
+    }
+
+    fn reload(&mut self, dry_run: bool) -> Result<Reload, Fault> {
+        let refused = |message: String| {
+            if !dry_run {
+                message.lines().for_each(|reason| tracing::error!(%reason, "reload_refused"));
+            }
+            Fault { kind: FaultKind::Refused, message }
+        };
+        let config = (self.load)().map_err(refused)?;
+        let difference = self.state.review(&config).map_err(|refusal| refused(refusal.to_string()))?;
+        if !dry_run {
+            self.apply(Event::Load(Box::new(config)));
+        }
+        Ok(Reload { applied: !dry_run, difference })
+    }
+
+    /// Answers a question. One whose asker has gone away is not answered.
+    fn answer(&mut self, call: Call) {
+        if let Call::Reload { dry_run, reply } = call {
+            let _gone = reply.send(self.reload(dry_run));
+            return;
+        }
+        let view = self.view();
+        let _gone = match call {
+            Call::Status(reply) => reply.send(view.status()).is_ok(),
+            Call::Services(reply) => reply.send(view.services()).is_ok(),
+            Call::Backends(service, reply) => reply.send(view.backends(service.as_deref())).is_ok(),
+            Call::Counters(reply) => reply.send(view.counters()).is_ok(),
+            Call::Flows(query, reply) => reply.send(view.flow_plan(&query)).is_ok(),
+            Call::Metrics(reply) => reply.send(exposition(&view)).is_ok(),
+            Call::Reload { .. } => false,
+        };
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            now: self.now(),
+            state: &self.state,
+            ledger: &self.ledger,
+            watch: &self.watch,
+            start: &self.start_info,
+        }
+    }
+
+    /// For `systemctl status`.
+    fn summary(&self) -> String {
+        let registry = self.state.registry();
+        let services = registry.services().count();
+        let (mut up, mut total) = (0, 0);
+        for backend in registry.services().flat_map(|service| registry.backends_of(service)) {
+            total += 1;
+            up += usize::from(backend.in_service());
+        }
+        format!("{services} services, {up} of {total} backends in service")
+    }
+}
+
+/// Makes the network hold what is wanted, and says when it does.
+async fn hold(
+    mut network: Box<dyn Network>,
+    mut wishes: watch::Receiver<Wanted>,
+    held: mpsc::Sender<Wanted>,
+) {
+    let mut failing = false;
+    // The value at creation is not a wish.
+    while wishes.changed().await.is_ok() {
+        loop {
+            let wanted = wishes.borrow_and_update().clone();
+            match network.hold(&wanted).await {
+                Ok(()) => {
+                    failing = false;
+                    if held.send(wanted).await.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(reason = %error, "network_failed");
+                    }
+                    tokio::time::sleep(NETWORK_RETRY).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The state of control, and what follows from each event. Pure: time comes in with every event, and what is to be
+//! done comes out as [`Effect`]s; `run` does them.
+//!
+//! It keeps this order: VIPs are announced only once a snapshot with every backend's first probe result is published
+//! and every worker turns; the process is ready once they are; a drain withdraws them first.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::change::Change;
+use super::difference::Difference;
+use super::difference::restart_only;
+use super::drain::Drain;
+use super::drain::DrainEnd;
+use super::health::HealthState;
+use super::health::ProbeReport;
+use super::health::ProbeSpec;
+use super::health::Transition;
+use super::network::Wanted;
+use super::publication::Publication;
+use super::registry::Assigned;
+use super::registry::Registry;
+use super::registry::RegistryFull;
+use super::registry::probe_spec;
+use super::tables::Tables;
+use super::tables::local_addresses;
+use super::workers::Pulse;
+use crate::config::Config;
+use crate::config::ProbeKind;
+use crate::model::BackendId;
+use crate::model::Nanos;
+use crate::model::WorkerId;
+use crate::shared::Capacities;
+use crate::shared::Snapshot;
+
+/// Everything control knows and decides by.
+#[derive(Debug)]
+pub struct State {
+    config: Config,
+    registry: Registry,
+    tables: Tables,
+    publication: Publication,
+    published: Published,
+    /// What the network was last asked to hold, and what it last said it holds.
+    wanted: Option<Wanted>,
+    held: Option<Wanted>,
+    /// Something that `wanted` depends on may have changed.
+    wanted_stale: bool,
+    pulse: Pulse,
+    phase: Phase,
+    /// The latest time by which every first probe has an answer.
+    settle_deadline: Nanos,
+    probe_generation: u64,
+}
+
+/// What the latest snapshot tells the workers.
+#[derive(Debug, Default)]
+struct Published {
+    version: u64,
+    vips: BTreeSet<IpAddr>,
+    /// It holds every backend's first probe result.
+    settled: bool,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug)]
+pub enum Phase {
+    /// Not ready yet.
+    Starting,
+    /// Ready.
+    Running,
+    /// Leaving.
+    Draining(Drain),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A configuration was read. [`State::review`] says beforehand whether it can be loaded.
+    Load(Box<Config>),
+    /// A probe has a result.
+    Probe(ProbeReport),
+    /// How the workers are.
+    Workers(Pulse),
+    /// The network holds this.
+    Held(Wanted),
+    /// Time has passed; of the backends in [`Registry::waiting`], these have no flows.
+    Tick {
+        /// See above.
+        flowless: Vec<BackendId>,
+    },
+    /// The process was asked to leave.
+    Shutdown,
+    /// During a drain: no worker has an established TCP flow.
+    NoneEstablished,
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Take note that an id has a new owner.
+    Assign(Assigned),
+    /// Probe a backend, in place of what was asked of it before.
+    StartProbe(ProbeSpec),
+    /// Stop probing a backend.
+    StopProbe(BackendId),
+    /// Give workers this snapshot.
+    Publish(Box<Snapshot>),
+    /// Ask the network to hold this.
+    Hold(Wanted),
+    /// Write to the log.
+    Log(Change),
+    /// Tell the service manager that the balancer serves.
+    Ready,
+    /// Tell the service manager that the balancer is leaving.
+    Stopping,
+    /// End the process.
+    Leave(DrainEnd),
+}
+
+/// Why a configuration cannot be loaded. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It changes what only a restart can change.
+    #[error("only a restart can change {}; restart, or take these changes back", .0.join(", "))]
+    RestartNeeded(Vec<String>),
+    /// It does not fit.
+    #[error(transparent)]
+    Full(#[from] RegistryFull),
+}
+
+/// Beyond the probes' timeout, for their results to arrive.
+const SETTLE_MARGIN: Nanos = Nanos::from_millis(500);
+
+impl State {
+    /// A balancer that starts with `config` at `now`, and what to do first.
+    ///
+    /// # Errors
+    ///
+    /// If there are more services or backends than `appliance` has room for.
+    pub fn new(now: Nanos, config: Config) -> Result<(Self, Vec<Effect>), Refusal> {
+        let capacities =
+            Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+        let slowest = config.services.iter().map(|service| service.health.timeout).max();
+        let mut state = Self {
+            registry: Registry::new(capacities),
+            tables: Tables::default(),
+            publication: Publication::default(),
+            published: Published::default(),
+            wanted: None,
+            held: None,
+            wanted_stale: true,
+            pulse: Pulse::default(),
+            phase: Phase::Starting,
+            settle_deadline: now + slowest.unwrap_or_default().into() + SETTLE_MARGIN,
+            probe_generation: 0,
+            config: config.clone(),
+        };
+        let mut effects = Vec::new();
+        state.load(now, config, &mut effects)?;
+        state.conclude(now, &mut effects);
+        Ok((state, effects))
+    }
+
+    /// Takes in an event and returns what is to be done, in this order.
+    pub fn apply(&mut self, now: Nanos, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Load(config) => {
+                // Whoever reads configurations asks `review` first; a refused one changes nothing.
+                if self.review(&config).is_ok() {
+                    let _fits = self.load(now, *config, &mut effects);
+                }
+            }
+            Event::Probe(report) => self.probe_result(now, report, &mut effects),
+            Event::Workers(pulse) => self.workers(pulse, &mut effects),
+            Event::Held(wanted) => self.held(wanted, &mut effects),
+            Event::Tick { flowless } => self.registry.release(now, &flowless),
+            Event::Shutdown => self.shutdown(now, &mut effects),
+            Event::NoneEstablished => {
+                // Only once the VIPs are withdrawn: until then new flows arrive.
+                if matches!(self.phase, Phase::Draining(_)) && self.held == self.wanted {
+                    leave(DrainEnd::Idle, &mut effects);
+                }
+            }
+        }
+        self.conclude(now, &mut effects);
+        effects
+    }
+
+    /// What loading `config` would change.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be loaded.
+    pub fn review(&self, config: &Config) -> Result<Difference, Refusal> {
+        let keys = restart_only(&self.config, config);
+        if !keys.is_empty() {
+            return Err(Refusal::RestartNeeded(keys));
+        }
+        self.registry.clone().load(Nanos(0), &config.services)?;
+        Ok(Difference::between(&self.config, config))
+    }
+
+    fn load(&mut self, now: Nanos, config: Config, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let mut registry = self.registry.clone();
+        let assigned = registry.load(now, &config.services)?;
+        self.registry = registry;
+        self.config = config;
+        effects.extend(assigned.into_iter().map(Effect::Assign));
+        let backends = self.config.services.iter().map(|service| service.backends.len()).sum();
+        let loaded = Change::ConfigurationLoaded { services: self.config.services.len(), backends };
+        effects.push(Effect::Log(loaded));
+        self.follow_with_probes(now, effects);
+        self.publication.request();
+        self.wanted_stale = true;
+        Ok(())
+    }
+
+    /// Starts and stops probes as the registry now has it.
+    fn follow_with_probes(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let ids: Vec<BackendId> = self.registry.backends().map(|backend| backend.id).collect();
+        for id in ids {
+            let Some(backend) = self.registry.backend(id) else { continue };
+            let Some(service) = self.registry.service(backend.service) else { continue };
+            let spec = probe_spec(backend, &service.config);
+            let trusted = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            let same = match (&backend.probe, &spec) {
+                (Some(old), Some(new)) => *old == ProbeSpec { generation: old.generation, ..new.clone() },
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !same {
+                self.probe_generation += 1;
+                let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
+                effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
+                if let Some(backend) = self.registry.backend_mut(id) {
+                    backend.probe = spec;
+                }
+            }
+            if trusted {
+                let transition = self.registry.backend_mut(id).and_then(|backend| backend.health.trust(now));
+                self.transition(id, transition, effects);
+            }
+        }
+    }
+
+    fn probe_result(&mut self, now: Nanos, report: ProbeReport, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
+        // A result of a probe that was stopped or replaced while it was under way.
+        if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
+            return;
+        }
+        let transition = backend.health.apply(now, report.result);
+        self.transition(report.backend, transition, effects);
+    }
+
+    fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
+        let Some(Transition { to, reason, after }) = transition else { return };
+        self.publication.request();
+        let Some(backend) = self.registry.backend(id) else { return };
+        let Some(owner) = self.registry.service(backend.service) else { return };
+        let service: Arc<str> = owner.config.name.as_str().into();
+        let endpoint = backend.endpoint;
+        let up = self.registry.backends_of(owner).filter(|other| other.in_service()).count();
+        let known =
+            self.registry.backends_of(owner).all(|other| other.health.state() != HealthState::Unknown);
+        if let Some(reason) = reason {
+            let change =
+                Change::BackendDown { service: Arc::clone(&service), backend: endpoint, reason, after };
+            effects.push(Effect::Log(change));
+        } else {
+            let change = Change::BackendUp { service: Arc::clone(&service), backend: endpoint, after };
+            effects.push(Effect::Log(change));
+        }
+        match (to, up) {
+            (HealthState::Up, 1) => effects.push(Effect::Log(Change::ServiceUp { service })),
+            (HealthState::Down, 0) if known => {
+                effects.push(Effect::Log(Change::ServiceDown { service }));
+            }
+            (HealthState::Up | HealthState::Down | HealthState::Unknown, _) => {}
+        }
+    }
+
+    fn workers(&mut self, pulse: Pulse, effects: &mut Vec<Effect>) {
+        self.wanted_stale |= self.pulse != pulse;
+        let before = std::mem::replace(&mut self.pulse, pulse);
+        for worker in self.pulse.stalled.iter().filter(|worker| !before.stalled.contains(worker)) {
+            effects.push(Effect::Log(Change::WorkerStalled { worker: *worker }));
+        }
+        for worker in before.stalled.iter().filter(|worker| !self.pulse.stalled.contains(worker)) {
+            effects.push(Effect::Log(Change::WorkerResumed { worker: *worker }));
+        }
+    }
+
+    fn held(&mut self, held: Wanted, effects: &mut Vec<Effect>) {
+        let before = self.held.as_ref().map_or(0, |held| held.vips.len());
+        if before != held.vips.len() {
+            effects.push(Effect::Log(Change::VipsAnnounced { vips: held.vips.len() }));
+        }
+        self.held = Some(held);
+    }
+
+    fn shutdown(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::Draining(_) => leave(DrainEnd::Interrupted, effects),
+            Phase::Starting | Phase::Running => {
+                let timeout = self.config.appliance.drain_timeout;
+                self.phase = Phase::Draining(Drain::begin(now, timeout.into()));
+                self.wanted_stale = true;
+                effects.push(Effect::Log(Change::Draining { timeout }));
+                effects.push(Effect::Stopping);
+            }
+        }
+    }
+
+    /// What follows from the state, whatever the event was.
+    fn conclude(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let settled = self.published.settled || self.settled() || now >= self.settle_deadline;
+        if settled && !self.published.settled {
+            self.publication.request();
+        }
+        if self.publication.take(now) {
+            self.published.version += 1;
+            self.published.settled = settled;
+            self.published.vips = self.config.services.iter().map(|service| service.vip).collect();
+            let snapshot = self.tables.snapshot(&self.registry, &self.config, self.published.version);
+            effects.push(Effect::Publish(Box::new(snapshot)));
+            self.wanted_stale = true;
+        }
+        if std::mem::take(&mut self.wanted_stale) {
+            let wanted = self.wanted();
+            if self.wanted.as_ref() != Some(&wanted) {
+                self.wanted = Some(wanted.clone());
+                effects.push(Effect::Hold(wanted));
+            }
+        }
+        match self.phase {
+            Phase::Starting if self.may_announce() && self.held == self.wanted => {
+                self.phase = Phase::Running;
+                effects.push(Effect::Log(Change::Ready));
+                effects.push(Effect::Ready);
+            }
+            Phase::Draining(drain) => {
+                if let Some(end) = drain.end_by_time(now) {
+                    leave(end, effects);
+                }
+            }
+            Phase::Starting | Phase::Running => {}
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let configured: BTreeSet<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
+        // Not before workers know the VIP: the kernel would answer in their place.
+        let vips = configured.intersection(&self.published.vips).filter(|_| self.may_announce());
+        let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
+        let backends = self.config.services.iter().flat_map(|service| &service.backends);
+        let backends: BTreeSet<IpAddr> = backends.map(|backend| backend.endpoint.address).collect();
+        Wanted {
+            vips: vips.copied().collect(),
+            local: local.into_iter().collect(),
+            backends: backends.into_iter().collect(),
+            next_hops: self.config.next_hops.clone(),
+        }
+    }
+
+    fn may_announce(&self) -> bool {
+        let leaving = matches!(self.phase, Phase::Draining(_));
+        !leaving && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
+    }
+
+    /// Every configured backend's first probe has a result.
+    fn settled(&self) -> bool {
+        let mut configured = self.registry.backends().filter(|backend| backend.removed.is_none());
+        configured.all(|backend| backend.health.state() != HealthState::Unknown)
+    }
+
+    /// When [`Event::Tick`] is due even if nothing happens; `None`: no need.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Nanos> {
+        let settle = (!self.published.settled).then_some(self.settle_deadline);
+        let drain = match self.phase {
+            Phase::Draining(drain) => Some(drain.deadline()),
+            Phase::Starting | Phase::Running => None,
+        };
+        [self.publication.due(), settle, drain].into_iter().flatten().min()
+    }
+
+    /// The configuration in effect.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Services and backends.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Where the process is in its life.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The version of the latest snapshot.
+    #[must_use]
+    pub const fn snapshot_version(&self) -> u64 {
+        self.published.version
+    }
+
+    /// Workers that stand still.
+    #[must_use]
+    pub fn stalled(&self) -> &[WorkerId] {
+        &self.pulse.stalled
+    }
+
+    /// VIPs that the network leads here.
+    #[must_use]
+    pub fn announced(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.vips.len())
+    }
+}
+
+fn leave(end: DrainEnd, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Log(Change::Leaving { reason: end }));
+    effects.push(Effect::Leave(end));
+}
