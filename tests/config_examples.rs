@@ -23,8 +23,8 @@ fn refused(text: &str) -> ConfigErrors {
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(directory).expect("conf/ can be listed") {
+        let path = entry.expect("conf/ can be listed").path();
         if path.is_dir() {
             found.extend(files(&path));
         } else if path.extension().is_some_and(|extension| extension == "toml") {
@@ -88,7 +88,10 @@ fn every_range_in_the_reference_is_the_codes() {
         let beyond = if setting.contains('[') { format!("[{beyond}]") } else { beyond.to_owned() };
         let errors = refused(&REFERENCE.replacen(line, &format!("{key} = {beyond}"), 1));
         let messages = errors.to_string();
-        assert!(messages.contains("out of range") && messages.ends_with(&format!("from {range}")), "{line}: {messages}");
+        assert!(
+            messages.contains("out of range") && messages.ends_with(&format!("from {range}")),
+            "{line}: {messages}"
+        );
     }
     assert!(seen >= 15, "{seen}");
 }
@@ -128,7 +131,13 @@ fn the_reference_has_every_key_that_the_reader_knows() {
             .map(|(key, _)| key)
             .filter(|key| !key.contains(' '))
             .collect();
-        let known: BTreeSet<_> = keys.split(", ").filter(|key| !matches!(*key, "health" | "backend")).collect();
+        let known: BTreeSet<_> =
+            keys.split(", ").filter(|key| !matches!(*key, "health" | "backend")).collect();
         assert_eq!(written, known, "{table}");
     }
+    let message = refused(&format!("unknown = 1\n{REFERENCE}")).to_string();
+    assert!(
+        message.ends_with("the keys are appliance, local_addresses, next_hop, port, service, timeouts"),
+        "{message}"
+    );
 }

@@ -123,8 +123,13 @@ pub(super) fn address(value: Value<'_>) -> Option<IpAddr> {
 }
 
 fn host_address(value: Value<'_>, address: IpAddr) -> Option<IpAddr> {
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        return value
+            .wrong(format!("{} {address} is an IPv4 address written as IPv6; write \"{v4}\"", value.key));
+    }
     let kind = match address {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "an IPv4 address written as IPv6",
         IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
         _ if address.is_unspecified() => "the unspecified address",
         _ if address.is_loopback() => "a loopback address",

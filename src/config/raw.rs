@@ -207,7 +207,8 @@ impl Port {
             device: table.required("device", "\"0000:03:00.0\"", fields::device),
             mac: table.optional("mac", fields::mac_or_auto),
             kernel_interface: table.optional("kernel_interface", fields::interface_or_none),
-            addresses: table.optional("addresses", |v| v.each(fields::interface_address)),
+            addresses: table
+                .optional("addresses", |v| v.each(|item| fields::interface_address(item.called("address")))),
             mtu: table.optional("mtu", |v| v.integer(1280..=9000)),
         };
         table.finish();
@@ -244,7 +245,10 @@ impl Timeouts {
 
 impl<'a> Pool<'a> {
     fn read_all(table: Table<'a>) -> Vec<Self> {
-        let read = |(name, value): (_, Value<'a>)| Self { name, addresses: value.each(fields::address) };
+        let read = |(name, value): (_, Value<'a>)| {
+            let list = || value.each(|item| fields::address(item.called("local address")));
+            Self { name, addresses: if value.is_readable() { list() } else { None } }
+        };
         table.all().into_iter().map(read).collect()
     }
 }
@@ -345,9 +349,7 @@ impl Backend {
         };
         table.optional("tier", |v| match v.integer(0..=255)? {
             0 => Some(()),
-            tier => {
-                v.wrong(format!("tier {tier} is not in this version; write 0, or weight = 0 for a standby"))
-            }
+            tier => v.wrong(format!("tier {tier} is not in this version; write 0")),
         });
         table.finish();
         backend

@@ -1,6 +1,7 @@
 //! The errors found so far.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use super::error::{ConfigError, ConfigErrors};
 use super::source::Source;
@@ -10,11 +11,12 @@ pub(super) struct Report<'a> {
     source: &'a Source<'a>,
     errors: RefCell<Vec<(usize, String)>>,
     broken: Cell<bool>,
+    unreadable: RefCell<BTreeSet<usize>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Self {
-        Self { source, errors: RefCell::default(), broken: Cell::new(false) }
+        Self { source, errors: RefCell::default(), broken: Cell::new(false), unreadable: RefCell::default() }
     }
 
     /// Notes that what stands at octet `at` is wrong, with the way out.
@@ -22,15 +24,24 @@ impl<'a> Report<'a> {
         self.errors.borrow_mut().push((at, message.into()));
     }
 
-    /// As [`Report::wrong`], for text that is not TOML: from here on, what is absent may only be unreadable.
-    pub(super) fn not_toml(&self, at: usize, message: impl Into<String>) {
+    /// Notes that a part of the file is lost because it is not TOML: what is absent may only be unreadable.
+    pub(super) fn set_broken(&self) {
         self.broken.set(true);
-        self.wrong(at, message);
     }
 
-    /// Whether parts of the file could not be read as TOML, so that absence proves nothing.
+    /// Notes that the value at octet `at` stands for one that is not TOML.
+    pub(super) fn set_unreadable(&self, at: usize) {
+        self.unreadable.borrow_mut().insert(at);
+    }
+
+    /// Whether a part of the file is lost, so that absence proves nothing.
     pub(super) fn broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// Whether the value at octet `at` only stands for one that is not TOML.
+    pub(super) fn is_unreadable(&self, at: usize) -> bool {
+        self.unreadable.borrow().contains(&at)
     }
 
     /// The line of octet `at`, to point from one error to a second place.

@@ -1,7 +1,7 @@
-//! Text that is not TOML: every such place is reported, and blanked so that the rest can be read.
+//! Text that is not TOML: every such place is reported and replaced, so that the rest can be read.
 //!
 //! The parser recovers by itself, but a bracket left open then swallows the following lines and complains about each.
-//! So only its first error counts; the lines of the statement at fault are replaced by spaces, which keeps all
+//! So only its first error counts; the lines at fault are replaced by spaces (and a value by 0), which keeps all
 //! positions, and the parser starts again.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::source::Source;
 /// Broken statements after which the search ends: such a file is of another kind.
 const MAX_STATEMENTS: usize = 50;
 
-/// The text of `source` with every statement that is not TOML replaced by spaces, after reporting it.
+/// The text of `source` with every statement that is not TOML replaced, after reporting it.
 pub(super) fn repaired<'a>(source: &Source<'a>, report: &Report<'_>) -> Cow<'a, str> {
     let mut text = Cow::Borrowed(source.text);
     for _ in 0..MAX_STATEMENTS {
@@ -24,64 +24,108 @@ pub(super) fn repaired<'a>(source: &Source<'a>, report: &Report<'_>) -> Cow<'a, 
         let Some((at, message)) = first else {
             return text;
         };
-        let fault = Fault::new(source, &text, tree.get_ref(), at, message);
-        report.not_toml(fault.at, fault.message);
-        let blank: String = text[fault.statement.clone()].chars().map(blanked).collect();
-        if blank == text[fault.statement.clone()] {
+        let lines = Lines { source, text: &text };
+        let fault = Fault::new(&lines, tree.get_ref(), at, message);
+        let stands_in = fault.stand_in(&lines, report);
+        report.wrong(fault.at, fault.message);
+        if stands_in == text[fault.statement.clone()] {
             return text;
         }
         let rest = &text[fault.statement.end..];
-        text = Cow::Owned(format!("{}{blank}{rest}", &text[..fault.statement.start]));
+        text = Cow::Owned(format!("{}{stands_in}{rest}", &text[..fault.statement.start]));
     }
     text
 }
+
 /// A place that is not TOML.
 struct Fault {
     at: usize,
     message: String,
-    /// What to blank, in octets.
+    /// The lines at fault, in octets.
     statement: Range<usize>,
+    lost: Lost,
+}
+
+/// What is lost with a statement at fault.
+enum Lost {
+    /// What was a repetition.
+    Nothing,
+    /// A value; its key can be read.
+    Value,
+    /// Keys, or whole tables.
+    Part,
 }
 
 impl Fault {
     /// The fault behind the parser's first error, found at octet `at` with the words `message`.
-    fn new(source: &Source<'_>, text: &str, tree: &DeTable<'_>, at: usize, message: &str) -> Self {
-        let lines = Lines { source, text };
-        let line = source.line(at);
+    fn new(lines: &Lines<'_>, tree: &DeTable<'_>, at: usize, message: &str) -> Self {
+        let line = lines.source.line(at);
         let value = enclosing(tree, at);
-        if let Some((span, value)) = &value
-            && source.line(span.start) < line
-        {
-            let first = source.line(span.start);
-            if matches!(value, DeValue::String(_)) {
+        let first = value.as_ref().map_or(line, |(span, _)| lines.source.line(span.start));
+        if let Some((span, value)) = &value {
+            let (at, lost) = (span.start, Lost::Value);
+            if first < line && value.is_str() {
                 let message = "string is not closed; write three quotes at its end".to_owned();
-                return Self { at: span.start, message, statement: lines.octets(first..first + 1) };
+                return Self { at, message, statement: lines.octets(first..first + 1), lost };
             }
-            if at == text.len() || lines.is_statement(line) {
-                let (what, bracket) = match value {
-                    DeValue::Table(_) => ("table", '}'),
-                    _ => ("list", ']'),
-                };
+            let runs_on = first < line && (span.end == lines.text.len() || lines.is_statement(line));
+            if runs_on
+                || message.starts_with("unclosed array,")
+                || message.starts_with("unclosed inline table")
+            {
+                let (what, bracket) = if value.is_table() { ("table", '}') } else { ("list", ']') };
                 let message = format!("{what} is not closed; write \"{bracket}\" at its end");
-                return Self { at: span.start, message, statement: lines.octets(first..line) };
+                return Self { at, message, statement: lines.octets(first..line.max(first + 1)), lost };
             }
         }
-        let statement = match lines.header(line) {
-            Some(name) => lines.octets(line..lines.end_of_table(line, name)),
-            None => lines.octets(line..line + 1),
+        let repeated = message.starts_with("duplicate key");
+        let (statement, lost) = match lines.header(line) {
+            Some(name) => (line..lines.end_of_table(line, name), Lost::Part),
+            None if repeated => (line..line + 1, Lost::Nothing),
+            None if first == line => (line..line + 1, Lost::Value),
+            None => (line..line + 1, Lost::Part),
         };
-        let message = explained(&lines, at, message, value.map(|(span, _)| span));
-        Self { at, message, statement }
+        let token = value.and_then(|(span, _)| lines.text.get(span)).unwrap_or_default();
+        let message = if repeated { duplicate(lines, at) } else { explained(lines, at, message, token) };
+        Self { at, message, statement: lines.octets(statement), lost }
+    }
+
+    /// What takes the place of the statement, as long as it is: spaces, after the key with a 0 if the key is known.
+    fn stand_in(&self, lines: &Lines<'_>, report: &Report<'_>) -> String {
+        let blank: String = lines.text[self.statement.clone()].chars().map(blanked).collect();
+        match self.lost {
+            Lost::Nothing => return blank,
+            Lost::Part => {}
+            Lost::Value => {
+                let line = lines.source.line(self.statement.start);
+                let text = lines.line(line);
+                if let Some(key) = lines.key(line)
+                    && let Some(start) = text.find(key)
+                    && let end = start + key.len()
+                    && end + 2 <= text.trim_end().len()
+                {
+                    report.set_unreadable(self.statement.start + end + 1);
+                    return format!("{}{key}=0{}", &blank[..start], &blank[end + 2..]);
+                }
+            }
+        }
+        report.set_broken();
+        blank
     }
 }
 
-/// What the parser's `message` means, and the way out. `value`: the value that the error lies in.
-fn explained(lines: &Lines<'_>, at: usize, message: &str, value: Option<Range<usize>>) -> String {
-    if message.starts_with("duplicate key") {
-        return duplicate(lines, at);
-    }
+/// What the parser's `message` means, and the way out. `token`: the value that the error lies in.
+fn explained(lines: &Lines<'_>, at: usize, message: &str, token: &str) -> String {
+    let octet = lines.text.as_bytes().get(at);
+    let at_end_of_line = matches!(octet, None | Some(b'\r' | b'\n'));
     if message.starts_with("key with no value") {
-        return "key without a value; write it as key = value".to_owned();
+        let spaced = lines.line(lines.source.line(at)).contains('=');
+        let way_out = if spaced {
+            "key with a space in it; remove the space"
+        } else {
+            "key without a value; write it as key = value"
+        };
+        return way_out.to_owned();
     }
     if message.starts_with("unclosed table") || message.starts_with("unclosed array table") {
         return "header is not closed; write the closing bracket".to_owned();
@@ -89,8 +133,15 @@ fn explained(lines: &Lines<'_>, at: usize, message: &str, value: Option<Range<us
     if message.starts_with("missing comma") {
         return "comma is missing; write one between elements".to_owned();
     }
-    let token = value.and_then(|span| lines.text.get(span)).unwrap_or_default();
-    let at_end_of_line = matches!(lines.text.as_bytes().get(at), None | Some(b'\r' | b'\n'));
+    if message.starts_with("missing escaped value") {
+        return "backslash without a meaning; write two for one, or use single quotes".to_owned();
+    }
+    if message.starts_with("unquoted keys cannot be empty") && octet == Some(&b'=') {
+        return "value without a key; write it as key = value".to_owned();
+    }
+    if token.is_empty() && at_end_of_line {
+        return "key without a value; write one after the equals sign".to_owned();
+    }
     if token.starts_with(['"', '\'']) && at_end_of_line {
         return "string is not closed; write a quote at its end".to_owned();
     }
@@ -118,7 +169,7 @@ fn duplicate(lines: &Lines<'_>, at: usize) -> String {
             None => format!("\"{name}\" exists already and is no such table; rename or remove one"),
         };
     }
-    let rest = &lines.text[at..];
+    let rest = &lines.text[lines.text.floor_char_boundary(at)..];
     let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '=' | '.')).unwrap_or(rest.len());
     let key = &rest[..end];
     let same = |earlier: &usize| lines.key(*earlier) == Some(key);
@@ -184,7 +235,8 @@ impl<'a> Lines<'a> {
     fn end_of_table(&self, line: usize, name: &str) -> usize {
         let inside = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         let outside = |line: &usize| self.header(*line).is_some_and(|other| !inside(other));
-        (line + 1..=self.source.lines()).find(outside).unwrap_or(self.source.lines() + 1)
+        let lines = self.source.lines();
+        (line + 1..=lines).find(outside).unwrap_or(lines + 1)
     }
 }
 

@@ -5,7 +5,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::report::Report;
 use super::suggest;
-use super::value::{List, Value};
+use super::value::Value;
 
 /// A value and where it stands, in octets.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,8 @@ impl<'a> Table<'a> {
             None => Entry::Absent,
             Some(spanned) => {
                 let value = Value::new(key, spanned, self.report);
-                read(value).map_or(Entry::Wrong, |read| Entry::Given(At { at: value.at, value: read }))
+                let read = if value.is_readable() { read(value) } else { None };
+                read.map_or(Entry::Wrong, |read| Entry::Given(At { at: value.at, value: read }))
             }
         }
     }
@@ -133,7 +134,7 @@ impl<'a> Table<'a> {
     }
 
     /// The table `[key]` below this one.
-    pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Entry<Table<'a>> {
+    pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Entry<Self> {
         let report = self.report;
         self.optional(key, |value| match value.inner() {
             DeValue::Table(entries) => Some(Self::new(name, value.at, entries, report)),
@@ -145,26 +146,28 @@ impl<'a> Table<'a> {
     }
 
     /// As [`Table::table`], an absent one being empty.
-    pub(super) fn section(&mut self, key: &'static str, name: &'static str) -> Table<'a> {
+    pub(super) fn section(&mut self, key: &'static str, name: &'static str) -> Self {
         let absent =
             Self { name, at: 0, entries: None, asked: Vec::new(), later: Vec::new(), report: self.report };
         self.table(key, name).given().map_or(absent, |given| given.value)
     }
 
     /// The tables `[[key]]` below this one, in order.
-    pub(super) fn tables(&mut self, key: &'static str, name: &'static str) -> Entry<Vec<Table<'a>>> {
+    pub(super) fn tables(&mut self, key: &'static str, name: &'static str) -> Entry<Vec<Self>> {
         let report = self.report;
         self.optional(key, |value| match value.inner() {
-            DeValue::Array(_) => value.each(|item| match item.inner() {
-                DeValue::Table(entries) => Some(Self::new(name, item.at, entries, report)),
-                _ => item.wrong(format!("{key} is {}; write tables {name}", item.described())),
-            }),
+            DeValue::Array(_) => {
+                let list = value.each(|item| match item.inner() {
+                    DeValue::Table(entries) => Some(Self::new(name, item.at, entries, report)),
+                    _ => item.wrong(format!("{key} is {}; write tables {name}", item.described())),
+                })?;
+                list.whole.then(|| list.into_values())
+            }
             DeValue::Table(_) => {
                 value.wrong(format!("{key} is a single table; write {name}, in double brackets"))
             }
             _ => value.wrong(format!("{key} is {}; write tables {name}", value.described())),
         })
-        .map(List::into_values)
     }
 
     /// Everything in the table, whatever its keys, in the order of the file.
@@ -179,7 +182,9 @@ impl<'a> Table<'a> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
+        self.asked.sort_unstable();
+        let keys = self.asked.join(", ");
         for (key, _) in self.entries.into_iter().flatten() {
             let (name, at) = (key.get_ref(), key.span().start);
             if self.asked.iter().chain(&self.later).any(|known| known == name) {
@@ -187,7 +192,6 @@ impl<'a> Table<'a> {
             }
             let way_out = suggest::nearest(name, self.asked.iter().copied())
                 .map_or_else(|| "remove it,".to_owned(), |near| format!("did you mean \"{near}\"?"));
-            let keys = self.asked.join(", ");
             self.report
                 .wrong(at, format!("unknown key {name:?} in {}; {way_out} the keys are {keys}", self.name));
         }

@@ -49,6 +49,16 @@ impl<'a> Value<'a> {
         Self { key, at: spanned.span().start, inner: spanned.get_ref(), report }
     }
 
+    /// The same under another name, for the elements of a list.
+    pub(super) fn called(self, key: &'a str) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Whether it stands in the file like this; else it is in place of one that has been reported.
+    pub(super) fn is_readable(self) -> bool {
+        !self.report.is_unreadable(self.at)
+    }
+
     /// Reports `message` for this place.
     pub(super) fn wrong<T>(self, message: impl Into<String>) -> Option<T> {
         self.report.wrong(self.at, message);
@@ -97,10 +107,10 @@ impl<'a> Value<'a> {
         let (first, last) = (range.start(), range.end());
         let DeValue::Integer(number) = self.inner else {
             let (key, described) = (self.key, self.described());
-            let quoted = self.inner.as_str().is_some_and(|text| text.parse::<i128>().is_ok());
-            let way_out = if quoted { "remove the quotes; it is" } else { "write" };
-            return self
-                .wrong(format!("{key} is {described}; {way_out} a whole number from {first} to {last}"));
+            let way_out = if self.inner.is_str() { ", without quotes" } else { "" };
+            return self.wrong(format!(
+                "{key} is {described}; write a whole number from {first} to {last}{way_out}"
+            ));
         };
         i128::from_str_radix(number.as_str(), number.radix())
             .ok()
@@ -137,7 +147,11 @@ impl<'a> Value<'a> {
             return Some(*choice);
         }
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let words = words.join(" or ");
+        let words = match words.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        };
         if later.contains(&text) {
             return self.wrong(format!("{key} {text:?} is not in this version; write {words}"));
         }

@@ -95,12 +95,15 @@ fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
         };
         let others = listening.entry((vip.value, protocol)).or_default();
         if let Some(other) = others.iter().find(|other| other.value.overlaps(ports.value)) {
-            let (vip, ports, other, line) = (vip.value, ports.value, other.value, report.line(other.at));
-            let overlap = if ports == other { "has".to_owned() } else { format!("has {other}") };
-            let message = format!(
-                "{protocol} port {ports} of vip {vip}: another service {overlap} (line {line}); change one"
-            );
-            report.wrong(service.ports.as_ref().given().map_or(service.at, |ports| ports.at), message);
+            let (vip, At { at, value: ports }, other, line) =
+                (vip.value, ports, other.value, report.line(other.at));
+            let clash = if ports == other {
+                "is another service's".to_owned()
+            } else {
+                format!("overlaps another service's {other}")
+            };
+            let message = format!("{protocol} port {ports} of vip {vip} {clash} (line {line}); change one");
+            report.wrong(at, message);
         }
         others.push(ports);
     }
