@@ -22,6 +22,8 @@ const FUNCTIONS: &[&str] = &[
     "evenkeel_errno",
     // Ports.
     "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_owner_new",
+    "rte_eth_dev_owner_set",
     "rte_eth_dev_info_get",
     "rte_eth_dev_configure",
     "rte_eth_dev_adjust_nb_rx_tx_desc",

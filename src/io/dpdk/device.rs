@@ -171,7 +171,7 @@ pub(super) struct OpenPort {
 }
 
 impl OpenPort {
-    /// The caller makes one per port, and before the port starts.
+    /// The caller owns the port, and makes one of these.
     pub(super) const fn new(port: u16) -> Self {
         Self { port }
     }

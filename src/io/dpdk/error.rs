@@ -65,28 +65,24 @@ pub enum DpdkError {
 
     /// No driver took the device.
     #[error(
-        "device {device:?}: no driver took it: {source}; write a PCI address bound to vfio-pci \
-         (dpdk-devbind.py --status) or a vdev with its arguments, such as \"net_af_packet0,iface=eth1\", whose \
-         interface or file exists"
+        "device {device:?}: no driver took it (its message is above); write a PCI address or a vdev with its \
+         arguments, such as \"net_af_packet0,iface=eth1\", whose interface or file exists"
     )]
     Probe {
         /// As configured.
         device: String,
-        /// Why.
-        source: io::Error,
     },
 
     /// A driver took the device but made no port of that name.
     #[error(
-        "device {device:?}: DPDK has no port {name:?} ({source}); is it a network device, and bound to vfio-pci?"
+        "device {device:?}: DPDK has no port {name:?}; is it a network card, and bound to vfio-pci (dpdk-devbind.py \
+         --status)?"
     )]
     NoPort {
         /// As configured.
         device: String,
         /// The name looked for.
         name: String,
-        /// Why.
-        source: io::Error,
     },
 
     /// The packet buffers did not fit into memory.

@@ -5,11 +5,11 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::io;
 use std::ptr::NonNull;
 
 use dpdk_sys::rte_mempool;
 
-use super::DpdkError;
 use super::DpdkFrame;
 use super::eal::last_error;
 use crate::io::FramePool;
@@ -29,27 +29,14 @@ unsafe impl Sync for DpdkPool {}
 
 impl DpdkPool {
     /// A pool of `mbufs` buffers of `octets` octets each, headroom included, near the memory of `socket` (-1: any).
-    /// The name is the port's number, so that a second pool for an open port fails.
-    pub(super) fn create(
-        device: &str,
-        port: u16,
-        mbufs: u32,
-        octets: u16,
-        socket: i32,
-    ) -> Result<Self, DpdkError> {
-        let name = CString::new(format!("evenkeel_port{port}")).expect("the name has no NUL");
+    /// No other pool of the process has that `number`.
+    pub(super) fn create(number: u64, mbufs: u32, octets: u16, socket: i32) -> io::Result<Self> {
+        let name = CString::new(format!("evenkeel_pool_{number}"))?;
         // SAFETY: the name is NUL-terminated and copied by the callee; EAL runs, as there is a port.
         let pool = unsafe {
             dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), mbufs, cache_frames(mbufs), 0, octets, socket)
         };
-        let Some(pool) = NonNull::new(pool) else {
-            let source = last_error();
-            return Err(match source.kind() {
-                std::io::ErrorKind::AlreadyExists => DpdkError::OpenAlready { device: device.to_owned() },
-                _ => DpdkError::Pool { device: device.to_owned(), mbufs, octets, source },
-            });
-        };
-        Ok(Self { pool, mbufs })
+        NonNull::new(pool).map(|pool| Self { pool, mbufs }).ok_or_else(last_error)
     }
 
     /// Buffers in all.

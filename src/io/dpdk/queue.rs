@@ -29,8 +29,7 @@ pub struct DpdkPort {
 }
 
 impl DpdkPort {
-    /// The port of worker number `worker` among `workers`. The caller makes one per worker, so that no two share a
-    /// queue.
+    /// The caller gives each queue of the device to one port at most.
     pub(super) const fn new(
         device: Arc<OpenPort>,
         pool: DpdkPool,

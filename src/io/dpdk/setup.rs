@@ -44,32 +44,30 @@ impl<'a> Setup<'a> {
     /// Finds the port of a device, after having its driver make it if need be.
     pub(super) fn find(device: &'a str) -> Result<Self, DpdkError> {
         let name = port_name(device);
-        if let Ok(port) = port_by_name(&name) {
+        if let Some(port) = port_by_name(&name) {
             return Ok(Self { device, port });
         }
         // A PCI device was probed when EAL started, or not at all.
-        if !is_pci(device) {
-            probe(device)?;
+        if !is_pci(device) && !probe(device) {
+            return Err(DpdkError::Probe { device: device.to_owned() });
         }
-        let port = port_by_name(&name).map_err(|source| DpdkError::NoPort {
-            device: device.to_owned(),
-            name,
-            source,
-        })?;
-        Ok(Self { device, port })
+        match port_by_name(&name) {
+            Some(port) => Ok(Self { device, port }),
+            None => Err(DpdkError::NoPort { device: device.to_owned(), name }),
+        }
     }
 
     /// Configures the port and starts it.
     pub(super) fn start(&self, options: &DeviceOptions) -> Result<(Facts, DpdkPool, OpenPort), DpdkError> {
         let limits = self.limits()?;
         self.check_mtu(options.mtu, &limits)?;
+        let (open, owner) = self.claim()?;
         let workers = u16::try_from(options.workers).unwrap_or(u16::MAX);
         let (rx, tx) = (workers.min(limits.rx_queues), workers.min(limits.tx_queues));
-        let wanted = options.mbufs_for(rx, tx, options.descriptors);
-        // First of all, since it fails for a port that is open already.
-        let pool =
-            DpdkPool::create(self.device, self.port, wanted, options.buffer_octets(), self.memory_socket())?;
-        let open = OpenPort::new(self.port);
+        let mbufs = options.mbufs_for(rx, tx, options.descriptors);
+        let octets = options.buffer_octets();
+        let pool = DpdkPool::create(owner, mbufs, octets, self.memory_socket())
+            .map_err(|source| DpdkError::Pool { device: self.device.to_owned(), mbufs, octets, source })?;
 
         self.configure(rx, tx, options.mtu, limits.rss_flows)?;
         let (rx_descriptors, tx_descriptors) = self.descriptors(options.descriptors)?;
@@ -84,6 +82,18 @@ impl<'a> Setup<'a> {
 
         let (device, driver) = (self.device.to_owned(), limits.driver);
         Ok((Facts { device, driver, mac, promiscuous: refused, rx_queues: rx, tx_queues: tx }, pool, open))
+    }
+
+    /// Takes the port for itself, before anything of it is changed. The number is the owner's, unique in the process.
+    fn claim(&self) -> Result<(OpenPort, u64), DpdkError> {
+        let mut owner = dpdk_sys::rte_eth_dev_owner::default();
+        // SAFETY: `owner.id` is ours, and filled by the callee.
+        self.check("taking it", unsafe { dpdk_sys::rte_eth_dev_owner_new(&raw mut owner.id) }, "")?;
+        // SAFETY: the port exists; `owner` is copied, and its name is an empty NUL-terminated string.
+        match unsafe { dpdk_sys::rte_eth_dev_owner_set(self.port, &raw const owner) } {
+            0 => Ok((OpenPort::new(self.port), owner.id)),
+            _ => Err(DpdkError::OpenAlready { device: self.device.to_owned() }),
+        }
     }
 
     fn limits(&self) -> Result<Limits, DpdkError> {
@@ -102,7 +112,7 @@ impl<'a> Setup<'a> {
             rx_queues: info.max_rx_queues,
             tx_queues: info.max_tx_queues,
             smallest_mtu: info.min_mtu,
-            largest_mtu: info.max_mtu,
+            largest_mtu: largest_mtu(info.max_mtu, info.max_rx_pktlen),
             rss_flows: info.flow_type_rss_offloads & dpdk_sys::EVENKEEL_RSS_FLOWS,
         })
     }
@@ -230,15 +240,11 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Has a driver make the port of a vdev.
-fn probe(device: &str) -> Result<(), DpdkError> {
-    let error = |source| DpdkError::Probe { device: device.to_owned(), source };
-    let arguments = CString::new(device).map_err(|source| error(source.into()))?;
+/// Has a driver make the port of a vdev. What EAL returns if not is the driver's -1 more often than an error number.
+fn probe(device: &str) -> bool {
+    let Ok(arguments) = CString::new(device) else { return false };
     // SAFETY: EAL runs (Device::open has its proof); the text is NUL-terminated and copied.
-    match unsafe { dpdk_sys::rte_dev_probe(arguments.as_ptr()) } {
-        0 => Ok(()),
-        result => Err(error(os_error(result))),
-    }
+    unsafe { dpdk_sys::rte_dev_probe(arguments.as_ptr()) == 0 }
 }
 
 /// What DPDK calls a device's port: the whole PCI address, with domain, or the vdev's name.
@@ -251,14 +257,20 @@ fn port_name(device: &str) -> String {
     format!("{domain}{name}").to_ascii_lowercase()
 }
 
-fn port_by_name(name: &str) -> Result<u16, io::Error> {
-    let name = CString::new(name)?;
+fn port_by_name(name: &str) -> Option<u16> {
+    let name = CString::new(name).ok()?;
     let mut port = 0;
     // SAFETY: the name is NUL-terminated; `port` is ours, and filled by the callee.
-    match unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut port) } {
-        0 => Ok(port),
-        result => Err(os_error(result)),
-    }
+    let result = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut port) };
+    (result == 0).then_some(port)
+}
+
+/// Of the largest packet and the largest frame that a device states, the limit that binds. The difference of the two
+/// is what the device adds to a packet; where it states the largest possible packet, it is an Ethernet header and FCS.
+fn largest_mtu(packet: u16, frame: u32) -> u16 {
+    let stated = packet != u16::MAX && frame > u32::from(packet);
+    let overhead = if stated { frame - u32::from(packet) } else { 14 + 4 };
+    u16::try_from(frame.saturating_sub(overhead)).map_or(packet, |largest| largest.min(packet))
 }
 
 fn os_error(result: i32) -> io::Error {
@@ -272,6 +284,15 @@ fn unsupported(result: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_mtu_follows_from_the_largest_frame_where_that_binds() {
+        for (packet, frame, largest) in
+            [(9216, 9238, 9216), (u16::MAX, 1522, 1504), (u16::MAX, u32::MAX, u16::MAX), (1500, 0, 0)]
+        {
+            assert_eq!(largest_mtu(packet, frame), largest, "{packet} {frame}");
+        }
+    }
 
     #[test]
     fn a_port_is_called_by_its_whole_pci_address_or_by_the_name_of_its_vdev() {

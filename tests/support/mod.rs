@@ -1,0 +1,4 @@
+//! What several test binaries use.
+
+#[cfg(feature = "dpdk")]
+pub(crate) mod dpdk;
