@@ -5,7 +5,7 @@ mod kernel_support;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use evenkeel::control::announce::{Announced, Announcer};
+use evenkeel::control::announce::{AnnounceRequest, Announced, Announcer};
 use kernel_support::{
     OURS, Running, THEIRS, arp_request, eventually_async, in_namespace_async, is_arp, shell, side,
 };
@@ -141,26 +141,26 @@ fn addresses_that_others_removed_come_back_and_failures_are_reported_per_address
         let side = side(&["192.0.2.10/24"]);
         let running = Running::start(&side);
         let announcer = Announcer::open(std::slice::from_ref(&side), running.outbox.clone()).await.unwrap();
-        let vips = addresses(&["203.0.113.80", "224.0.0.9"]);
-        let (want, wanted) = tokio::sync::watch::channel(Announced { vips, ..Announced::default() });
-        let (report, failed) = tokio::sync::watch::channel(Vec::new());
-        let task = tokio::spawn(announcer.run(wanted, report));
+        let (requests, served) = tokio::sync::mpsc::channel(1);
+        let task = tokio::spawn(announcer.run(served));
+        let ask = async |vips| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let wanted = Announced { vips: addresses(vips), ..Announced::default() };
+            requests.send(AnnounceRequest { wanted, reply }).await.unwrap();
+            answer.await.unwrap()
+        };
+        let failures = ask(&["203.0.113.80", "224.0.0.9"]).await;
         let bad: IpAddr = "224.0.0.9".parse().unwrap();
-        eventually_async("failure", || {
-            let failures = failed.borrow();
-            (failures.len() == 1 && failures[0].address == bad && failures[0].interface == "ek0")
-                .then_some(())
-        })
-        .await;
-        eventually_async("added", || carried().contains(&"203.0.113.80/32".to_owned()).then_some(())).await;
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert_eq!((failures[0].address, failures[0].interface.as_str()), (bad, "ek0"));
+        assert!(carried().contains(&"203.0.113.80/32".to_owned()));
 
         // The failed address makes it look again every second.
         shell("ip address flush dev ek0");
         eventually_async("back", || (carried() == ["192.0.2.10/24", "203.0.113.80/32"]).then_some(())).await;
-        want.send(Announced::default()).unwrap();
-        eventually_async("withdrawn", || (carried() == ["192.0.2.10/24"]).then_some(())).await;
-        eventually_async("no failure left", || failed.borrow().is_empty().then_some(())).await;
-        drop(want);
+        assert_eq!(ask(&[]).await, []);
+        assert_eq!(carried(), ["192.0.2.10/24"]);
+        drop(requests);
         task.await.unwrap();
     });
 }

@@ -1,6 +1,36 @@
-//! Starts the balancer.
+//! Starts the balancer: reads the configuration, takes what it needs of the machine, in an order in which a failure
+//! leaves nothing behind, and hands over to control until that ends.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, bail};
+use core_affinity::CoreId;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::sync::mpsc;
+
+use super::kernel_network::KernelNetwork;
+use super::worker_thread;
+use crate::config::{Config, Idle, PortConfig};
+use crate::control::admin::protocol::PortInfo;
+use crate::control::admin::{Listeners, StartInfo};
+use crate::control::kernel_port::{Exit, KernelPort, KernelSide};
+use crate::control::neighbours;
+use crate::control::run::ControlPlane;
+use crate::dataplane::worker::Connections;
+use crate::dataplane::{Settings, Worker, WorkerPort};
+use crate::hash::IndexKey;
+use crate::io::dpdk::{
+    DEFAULT_DESCRIPTORS, Device, DeviceOptions, DpdkPool, DpdkPort, Eal, EalOptions, register_thread,
+};
+use crate::model::{Mac, PortId, WorkerId};
+use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
+use crate::shared::{Capacities, Fib, Reader, Snapshot, WorkerCounters, channel};
+
+/// Commands to the mirror of the kernel's neighbours under way at most.
+const NEIGHBOUR_COMMANDS: usize = 16;
 
 /// Runs the balancer with the configuration at `path` until it is told to leave.
 ///
@@ -8,6 +38,311 @@ use std::path::Path;
 ///
 /// If it cannot start, or has to stop.
 pub fn run(path: &Path) -> anyhow::Result<()> {
-    let _config = crate::config::load(path)?;
-    anyhow::bail!("run is not built in yet")
+    let config = crate::config::load(path)?;
+    check_cores(&config)?;
+    let listeners = Listeners::bind(&config.appliance)?;
+
+    let options = device_options(&config);
+    let eal = Eal::start(&EalOptions {
+        memory: config.appliance.memory,
+        control_core: config.appliance.control_core,
+        memory_mib: options.iter().map(DeviceOptions::memory_mib).sum(),
+        devices: config.ports.iter().map(|port| port.device.clone()).collect(),
+        extra_args: config.appliance.eal_args.clone(),
+    })?;
+    tracing::info!(memory = %eal.memory(), "packet_memory");
+    let ports = options
+        .iter()
+        .zip(&config.ports)
+        .map(|(options, port)| OpenPort::open(&eal, options, port))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let start_info = StartInfo {
+        version: super::cli::VERSION.clone(),
+        memory: eal.memory().to_string(),
+        ports: ports.iter().map(OpenPort::info).collect(),
+    };
+    let port_macs: Vec<Mac> = ports.iter().map(|port| port.device.mac()).collect();
+    let sides = kernel_sides(&ports);
+    let kernel_port = KernelPort::open(&sides)?;
+
+    let count = config.appliance.workers.len();
+    let capacities =
+        Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+    let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
+    let (fibs, fib_readers) = channel(Fib::default(), count);
+    let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+    let frames = FrameRings::new(count);
+    let rings = CommandRings::new(count);
+
+    let exits = ports.iter().zip(port_ids()).filter(|(port, _)| port.config.kernel_interface.is_some());
+    let exits = exits.map(|(port, id)| port.exit(id)).collect();
+    // Until control has ended these live on the stack: whatever ends it, the threads are stopped and waited for.
+    let threads = Threads::default();
+    let outbox = kernel_port.outbox();
+    let kernel_thread =
+        kernel_port.spawn(frames.clone(), exits, config.appliance.control_core, threads.stop_flag())?;
+    let threads = threads.and(kernel_thread);
+
+    let factory =
+        WorkerFactory { config: &config, capacities, key: random_key()?, frames, rings: rings.clone() };
+    let threads = factory.start(ports, snapshot_readers, fib_readers, &counters, threads)?;
+
+    let (commands, command_queue) = mpsc::channel(NEIGHBOUR_COMMANDS);
+    let mirror = neighbours::run(sides.clone(), port_macs, fibs, command_queue);
+    let file = path.to_owned();
+    let plane = ControlPlane {
+        config,
+        load: Box::new(move || crate::config::load(&file).map_err(|errors| errors.to_string())),
+        snapshots,
+        counters,
+        rings,
+        network: Box::new(KernelNetwork::new(sides, outbox, commands)),
+        tasks: vec![Box::pin(async move {
+            mirror.await;
+            Ok(())
+        })],
+        listeners,
+        start_info,
+    };
+    let ended = plane.run();
+    threads.stop();
+    let end = ended?;
+    tracing::info!(reason = %end, "left");
+    Ok(())
+}
+
+/// A port and everything that is made of it.
+struct OpenPort<'a> {
+    config: &'a PortConfig,
+    device: Device,
+    /// One per worker.
+    queues: Vec<DpdkPort>,
+}
+
+impl<'a> OpenPort<'a> {
+    fn open(eal: &Eal, options: &DeviceOptions, config: &'a PortConfig) -> anyhow::Result<Self> {
+        let opened = Device::open(eal, options);
+        let (device, queues) = opened.with_context(|| format!("port {:?}", config.name))?;
+        tracing::info!(
+            port = %config.name,
+            device = %device.device(),
+            driver = %device.driver(),
+            mac = %device.mac(),
+            rx_queues = device.rx_queues(),
+            tx_queues = device.tx_queues(),
+            "port_open"
+        );
+        Ok(Self { config, device, queues })
+    }
+
+    fn info(&self) -> PortInfo {
+        PortInfo {
+            name: self.config.name.clone(),
+            device: self.device.device().to_owned(),
+            driver: self.device.driver().to_owned(),
+            mac: self.device.mac().to_string(),
+            mtu: self.config.mtu,
+            rx_queues: self.device.rx_queues(),
+            tx_queues: self.device.tx_queues(),
+            kernel_interface: self.config.kernel_interface.clone(),
+        }
+    }
+
+    /// The worker that sends on this port for `worker`: itself if it has a queue, else one of those that have.
+    fn transmitter(&self, worker: u16) -> WorkerId {
+        WorkerId(worker % self.device.tx_queues().max(1))
+    }
+
+    /// The kernel's frames leave by a queue that depends on the port, so that not all fall to one worker.
+    fn exit(&self, id: PortId) -> Exit<DpdkPool> {
+        Exit { port: id, transmitter: self.transmitter(id.0), pool: self.device.pool().clone() }
+    }
+}
+
+/// What all workers have in common.
+struct WorkerFactory<'a> {
+    config: &'a Config,
+    capacities: Capacities,
+    key: IndexKey,
+    frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
+    rings: CommandRings,
+}
+
+impl WorkerFactory<'_> {
+    /// Starts every worker on its core.
+    fn start(
+        &self,
+        mut ports: Vec<OpenPort<'_>>,
+        snapshots: Vec<Reader<Snapshot>>,
+        fibs: Vec<Reader<Fib>>,
+        counters: &[Arc<WorkerCounters>],
+        mut threads: Threads,
+    ) -> anyhow::Result<Threads> {
+        let cores = &self.config.appliance.workers;
+        let workers = u16::try_from(cores.len()).context("more workers than there can be")?;
+        // Queues are taken from the front, worker by worker.
+        for port in &mut ports {
+            port.queues.reverse();
+        }
+        for (((worker, core), snapshots), (fibs, counters)) in
+            (0..workers).zip(cores).zip(snapshots).zip(fibs.into_iter().zip(counters))
+        {
+            let settings = Settings {
+                worker: WorkerId(worker),
+                workers,
+                flows: self.config.appliance.flows_per_worker,
+                capacities: self.capacities,
+                key: self.key,
+            };
+            let queues = ports.iter_mut().map(|port| {
+                Some(WorkerPort {
+                    queue: port.queues.pop()?,
+                    mac: port.device.mac(),
+                    mtu: port.config.mtu,
+                    kernel: port.config.kernel_interface.is_some(),
+                    transmitter: port.transmitter(worker),
+                })
+            });
+            let queues =
+                queues.collect::<Option<Vec<_>>>().context("a port has a queue pair for every worker")?;
+            let connections = Connections {
+                snapshots,
+                fibs,
+                frames: self.frames.clone(),
+                commands: self.rings.clone(),
+                counters: Arc::clone(counters),
+            };
+            let thread =
+                start_worker(settings, *core, queues, connections, self.config.appliance.idle, &threads);
+            threads = threads.and(thread.with_context(|| format!("worker {worker} on core {core}"))?);
+        }
+        Ok(threads)
+    }
+}
+
+/// The worker's memory is touched first by its own thread, so that it lies on the NUMA node of its core.
+fn start_worker(
+    settings: Settings,
+    core: usize,
+    ports: Vec<WorkerPort<DpdkPort>>,
+    connections: Connections<<DpdkPort as crate::io::Port>::Frame>,
+    idle: Idle,
+    threads: &Threads,
+) -> anyhow::Result<JoinHandle<()>> {
+    let stop = threads.stop_flag();
+    let name = format!("worker-{}", settings.worker);
+    let (report, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        if !core_affinity::set_for_current(CoreId { id: core }) {
+            let _gone = report.send(Err(format!("the thread cannot be pinned to core {core}")));
+            return;
+        }
+        let registered = match register_thread() {
+            Ok(registered) => registered,
+            Err(error) => {
+                let _gone = report.send(Err(error.to_string()));
+                return;
+            }
+        };
+        let worker = Worker::new(&settings, ports, connections);
+        let _gone = report.send(Ok(()));
+        worker_thread::turn_until(worker, idle, &stop);
+        drop(registered);
+    })?;
+    match started.recv().context("the worker's thread ended")? {
+        Ok(()) => Ok(thread),
+        Err(reason) => bail!(reason),
+    }
+}
+
+/// The threads of workers and kernel port; dropping it stops them and waits.
+#[derive(Default)]
+struct Threads {
+    stop: Arc<AtomicBool>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    fn and(mut self, thread: JoinHandle<()>) -> Self {
+        self.running.push(thread);
+        self
+    }
+
+    fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.running.drain(..) {
+            // A thread that panicked has said so; with panic = "abort" there is none.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn port_ids() -> impl Iterator<Item = PortId> {
+    (0..=u16::MAX).map(PortId)
+}
+
+fn kernel_sides(ports: &[OpenPort<'_>]) -> Vec<KernelSide> {
+    let side = |(port, id): (&OpenPort<'_>, PortId)| {
+        Some(KernelSide {
+            port: id,
+            interface: port.config.kernel_interface.clone()?,
+            mac: port.device.mac(),
+            mtu: port.config.mtu,
+            addresses: port.config.addresses.clone(),
+        })
+    };
+    ports.iter().zip(port_ids()).filter_map(side).collect()
+}
+
+fn device_options(config: &Config) -> Vec<DeviceOptions> {
+    let workers = config.appliance.workers.len();
+    let option = |port: &PortConfig| DeviceOptions {
+        device: port.device.clone(),
+        workers,
+        mtu: port.mtu,
+        mac: port.mac,
+        mbufs: config.appliance.mbufs,
+        ports: config.ports.len(),
+        // An inbox and an injection ring per worker, and the ring to the kernel port.
+        waiting_frames: FRAME_RING * (2 * workers + 1),
+        descriptors: DEFAULT_DESCRIPTORS,
+    };
+    config.ports.iter().map(option).collect()
+}
+
+/// Every core that is named must be one that this process may run on.
+fn check_cores(config: &Config) -> anyhow::Result<()> {
+    let available: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let control = ("appliance.control_core", &config.appliance.control_core);
+    let workers = config.appliance.workers.iter().map(|core| ("appliance.workers", core));
+    for (key, core) in std::iter::once(control).chain(workers) {
+        if !available.contains(core) {
+            bail!("{key}: core {core} is not available to this process; choose from {available:?}");
+        }
+    }
+    Ok(())
+}
+
+fn random_key() -> anyhow::Result<IndexKey> {
+    let mut bytes = [0_u8; 32];
+    let got = getrandom(&mut bytes, GetRandomFlags::empty()).context("no random numbers from the kernel")?;
+    if got != bytes.len() {
+        bail!("the kernel gave {got} random octets instead of {}", bytes.len());
+    }
+    let word = |n: usize| {
+        let bytes = bytes[n * 8..].first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(bytes)
+    };
+    Ok(IndexKey::new([word(0), word(1), word(2), word(3)]))
 }

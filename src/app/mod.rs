@@ -5,10 +5,15 @@
 pub mod cli;
 pub mod client;
 pub mod client_text;
+#[cfg(feature = "dpdk")]
+mod kernel_network;
+#[cfg(feature = "dpdk")]
 pub mod launch;
 mod logging;
 pub mod replay;
 pub mod table;
+#[cfg(feature = "dpdk")]
+mod worker_thread;
 
 use std::io;
 use std::io::Write;
@@ -28,7 +33,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start();
     let done = match &cli.command {
+        #[cfg(feature = "dpdk")]
         Command::Run(args) => launch::run(&args.config),
+        #[cfg(not(feature = "dpdk"))]
+        Command::Run(_) => {
+            Err(anyhow::anyhow!("this evenkeel was built without ports; build it with the feature dpdk"))
+        }
         Command::Check(args) => check(&args.config),
         Command::Replay(args) => replay::run(args),
         Command::Ask(question) => client::run(question),

@@ -62,6 +62,8 @@ pub enum CaptureError {
 pub struct CaptureReader {
     path: PathBuf,
     frames: u64,
+    /// A frame could not be read: nothing behind it can be found.
+    broken: bool,
     format: Format,
 }
 
@@ -99,7 +101,7 @@ impl CaptureReader {
             ethernet(path, reader.header().datalink)?;
             Format::Classic(reader)
         };
-        Ok(Self { path: path.to_owned(), frames: 0, format })
+        Ok(Self { path: path.to_owned(), frames: 0, broken: false, format })
     }
 
     fn read(&mut self) -> Result<Option<CapturedFrame>, CaptureError> {
@@ -107,11 +109,17 @@ impl CaptureReader {
             |source| CaptureError::Format { path: self.path.clone(), frame: self.frames + 1, source };
         match &mut self.format {
             Format::Classic(reader) => {
-                let Some(packet) = reader.next_packet() else { return Ok(None) };
+                let fractions = match reader.header().ts_resolution {
+                    TsResolution::MicroSecond => 1_000,
+                    TsResolution::NanoSecond => 1,
+                };
+                // Raw: the reader's own checks refuse frames that a capture was told to cut.
+                let Some(packet) = reader.next_raw_packet() else { return Ok(None) };
                 let packet = packet.map_err(broken)?;
                 Ok(Some(CapturedFrame {
-                    time: packet.timestamp.into(),
-                    cut: (packet.data.len() as u64) < u64::from(packet.orig_len),
+                    time: Nanos::from_secs(u64::from(packet.ts_sec))
+                        + Nanos(u64::from(packet.ts_frac) * fractions),
+                    cut: packet.incl_len < packet.orig_len,
                     bytes: packet.data.into_owned(),
                 }))
             }
@@ -149,9 +157,13 @@ impl Iterator for CaptureReader {
     type Item = Result<CapturedFrame, CaptureError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let frame = self.read().transpose();
+        if self.broken {
+            return None;
+        }
+        let frame = self.read();
         self.frames += 1;
-        frame
+        self.broken = frame.is_err();
+        frame.transpose()
     }
 }
 
@@ -202,6 +214,7 @@ impl CaptureWriter {
         let header = PcapHeader {
             datalink: DataLink::ETHERNET,
             ts_resolution: TsResolution::NanoSecond,
+            snaplen: 1 << 18,
             // Fixed, so that the same frames give the same bytes on every machine.
             endianness: Endianness::Little,
             ..PcapHeader::default()
@@ -253,6 +266,22 @@ mod tests {
         let expected =
             CapturedFrame { time: Nanos(1_700_000_000_123_456_789), bytes: vec![1, 2, 3], cut: false };
         assert_eq!(frames, [expected]);
+    }
+
+    #[test]
+    fn a_frame_that_the_capture_cut_short_is_read_and_marked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cut.pcap");
+        // Big-endian, microseconds, snap length 4; one frame of 1,500 octets at 1.5 s.
+        let words: [u32; 10] = [0xa1b2_c3d4, 0x0002_0004, 0, 0, 4, 1, 1, 500_000, 4, 1500];
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend([1, 2, 3, 4]);
+        std::fs::write(&path, bytes).unwrap();
+        let frames: Vec<_> = CaptureReader::open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(
+            frames,
+            [CapturedFrame { time: Nanos(1_500_000_000), bytes: vec![1, 2, 3, 4], cut: true }]
+        );
     }
 
     #[test]

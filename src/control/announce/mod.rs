@@ -20,7 +20,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use self::netlink::Netlink;
 use self::placement::Interface;
@@ -195,32 +196,43 @@ impl Announcer {
         self.repeat = repeat;
     }
 
-    /// Follows `wanted` until its sender is gone, reports what does not work whenever that changes, tries it again
-    /// every second, and puts back within 5 s what others removed. Leaves all addresses as they are at the end: set
-    /// [`Announced::default`] to withdraw them.
-    pub async fn run(
-        mut self,
-        mut wanted: watch::Receiver<Announced>,
-        failed: watch::Sender<Vec<AddressFailure>>,
-    ) {
+    /// Serves `requests` until their sender is gone: makes the interfaces carry what each wants and answers with what
+    /// did not work. Between requests it tries that again every second, and puts back within 5 s what others removed.
+    /// Leaves all addresses as they are at the end: ask for [`Announced::default`] to withdraw them.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<AnnounceRequest>) {
+        let mut wanted = Announced::default();
+        let mut known: Vec<AddressFailure> = Vec::new();
         loop {
-            let now = wanted.borrow_and_update().clone();
-            let failures = self.set(&now).await;
-            let soon = !failures.is_empty() || !self.repeat.is_empty();
-            failed.send_if_modified(|before| {
-                let changed = *before != failures;
-                if changed {
-                    failures.iter().for_each(|failure| tracing::warn!("address_failed {failure}"));
-                    *before = failures;
+            let soon = !known.is_empty() || !self.repeat.is_empty();
+            let failures = tokio::select! {
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    wanted = request.wanted;
+                    let failures = self.set(&wanted).await;
+                    // Who no longer listens has asked anew.
+                    let _gone = request.reply.send(failures.clone());
+                    failures
                 }
-                changed
-            });
-            tokio::select! {
-                changed = wanted.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(if soon { RETRY } else { CHECK }) => self.announce_again(),
+                () = tokio::time::sleep(if soon { RETRY } else { CHECK }) => {
+                    self.announce_again();
+                    self.set(&wanted).await
+                }
+            };
+            for failure in failures.iter().filter(|failure| !known.contains(failure)) {
+                tracing::warn!("address_failed {failure}");
             }
+            known = failures;
         }
     }
+}
+
+/// A request to [`Announcer::run`].
+#[derive(Debug)]
+pub struct AnnounceRequest {
+    /// The whole set.
+    pub wanted: Announced,
+    /// Gets what did not work; empty: the interfaces carry all of it.
+    pub reply: oneshot::Sender<Vec<AddressFailure>>,
 }
 
 /// Announcements of a new address after the first: a frame may be lost, and a switch may take a while to forward on a

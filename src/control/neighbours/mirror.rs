@@ -116,8 +116,7 @@ impl Mirror {
         if numbered.len() < content.next_hops.len() {
             tracing::warn!("next_hop_table_full next_hops={}", content.next_hops.len());
         }
-        let same_ways =
-            |last: &Content| last.routes == content.routes && last.statics == content.statics;
+        let same_ways = |last: &Content| last.routes == content.routes && last.statics == content.statics;
         if !self.last.as_ref().is_some_and(same_ways) {
             self.epoch = self.epoch.wrapping_add(1);
         }

@@ -31,10 +31,10 @@ impl Tick {
         Self((time.0 >> Self::SHIFT) as u32)
     }
 
-    /// When the tick begins.
+    /// When the tick after the one that `time` lies in begins: the next moment at which anything can be due.
     #[must_use]
-    pub const fn start(self) -> Nanos {
-        Nanos((self.0 as u64) << Self::SHIFT)
+    pub const fn next(time: Nanos) -> Nanos {
+        Nanos(((time.0 >> Self::SHIFT) + 1) << Self::SHIFT)
     }
 
     /// Ticks from `earlier` to `self`, over a wrap too; 0 if `earlier` is later.

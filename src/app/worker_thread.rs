@@ -1,0 +1,69 @@
+//! A worker's thread: gives its turns the time, and decides what to do when nothing arrives.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::config::Idle;
+use crate::dataplane::Worker;
+use crate::io::Port;
+use crate::model::Nanos;
+
+/// Turns `worker` on this thread until `stop`.
+pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, idle: Idle, stop: &AtomicBool) {
+    let start = Instant::now();
+    let mut waiting = Waiting::new();
+    while !stop.load(Ordering::Relaxed) {
+        let busy = worker.turn(Nanos::from(start.elapsed()));
+        match idle {
+            Idle::Poll => {}
+            Idle::Adaptive if busy => waiting = Waiting::new(),
+            Idle::Adaptive => {
+                if let Some(nap) = waiting.next() {
+                    worker.rest();
+                    std::thread::sleep(nap);
+                }
+            }
+        }
+    }
+}
+
+/// How long nothing has arrived.
+struct Waiting {
+    idle_turns: u32,
+}
+
+/// Idle turns before the first nap: the gap between the packets of a busy connection.
+const PATIENCE: u32 = 200;
+
+/// The first nap, which the following double; a kernel's timer slack adds 50 us.
+const FIRST_NAP: Duration = Duration::from_micros(10);
+
+/// The longest: the price of the first packet after a pause.
+const LONGEST_NAP: Duration = Duration::from_micros(500);
+
+impl Waiting {
+    const fn new() -> Self {
+        Self { idle_turns: 0 }
+    }
+
+    /// Counts an idle turn; the nap to take, if any.
+    fn next(&mut self) -> Option<Duration> {
+        self.idle_turns = self.idle_turns.saturating_add(1);
+        let naps = self.idle_turns.checked_sub(PATIENCE)?;
+        Some((FIRST_NAP * 2_u32.pow(naps.min(6))).min(LONGEST_NAP))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_begin_after_a_pause_grow_and_stay_short() {
+        let mut waiting = Waiting::new();
+        let naps: Vec<_> = (0..PATIENCE + 20).map(|_| waiting.next()).collect();
+        assert!(naps[..PATIENCE as usize - 1].iter().all(Option::is_none));
+        assert_eq!(naps[PATIENCE as usize - 1], Some(FIRST_NAP));
+        assert_eq!(naps.last(), Some(&Some(LONGEST_NAP)));
+    }
+}
