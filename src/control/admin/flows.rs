@@ -77,13 +77,11 @@ impl Desk {
         let mut listing = Listing::default();
         // What is under way now belongs to an earlier listing.
         let mut foreign = self.under_way.clone();
-        let mut waiting: Vec<Option<Instant>> = vec![None; foreign.len()];
-        for worker in 0..foreign.len() {
-            waiting[worker] = self.send(worker, Box::new(FlowPage::new(filter, PAGE)), &mut listing);
-        }
+        let send = |worker| self.send(worker, Box::new(FlowPage::new(filter, PAGE)), &mut listing);
+        let mut waiting: Vec<Option<Instant>> = (0..foreign.len()).map(send).collect();
         loop {
-            for worker in 0..foreign.len() {
-                let Some(since) = waiting[worker] else { continue };
+            for (worker, slot) in waiting.iter_mut().enumerate() {
+                let Some(since) = *slot else { continue };
                 match self.rings.events[worker].pop() {
                     Some(Event::Flows(page)) => {
                         self.under_way[worker] = self.under_way[worker].saturating_sub(1);
@@ -91,11 +89,11 @@ impl Desk {
                             foreign[worker] -= 1;
                             continue;
                         }
-                        waiting[worker] = self.take(worker, page, wanted, limit, &mut listing);
+                        *slot = self.take(worker, page, wanted, limit, &mut listing);
                     }
                     None if since.elapsed() >= PATIENCE => {
                         listing.silent.push(worker_id(worker));
-                        waiting[worker] = None;
+                        *slot = None;
                     }
                     None => {}
                 }

@@ -1,0 +1,381 @@
+//! The control socket and HTTP of a control plane that runs, with made-up workers.
+
+mod control_support;
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use control_support::config;
+use control_support::endpoint;
+use control_support::service;
+use evenkeel::config::Config;
+use evenkeel::config::ProbeKind;
+use evenkeel::control::admin::ListenError;
+use evenkeel::control::admin::Listeners;
+use evenkeel::control::admin::StartInfo;
+use evenkeel::control::network::NoNetwork;
+use evenkeel::control::run::ControlPlane;
+use evenkeel::model::BackendId;
+use evenkeel::model::Protocol;
+use evenkeel::model::ServiceId;
+use evenkeel::shared::Capacities;
+use evenkeel::shared::Command;
+use evenkeel::shared::DropReason;
+use evenkeel::shared::Event;
+use evenkeel::shared::FlowPage;
+use evenkeel::shared::FlowRecord;
+use evenkeel::shared::FlowState;
+use evenkeel::shared::Snapshot;
+use evenkeel::shared::Tally;
+use evenkeel::shared::WorkerCounters;
+use evenkeel::shared::channel;
+use evenkeel::shared::rings::CommandRings;
+use serde_json::Value;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A control plane on a thread of its own, until the process ends.
+struct Rig {
+    directory: TempDir,
+    http: SocketAddr,
+    file: Arc<Mutex<Result<Config, String>>>,
+}
+
+impl Rig {
+    /// Two workers; the second never answers.
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut config = two_services();
+        config.appliance.control_socket = directory.path().join("run/evenkeel/control.sock");
+        config.appliance.http_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.appliance.workers = vec![1, 2];
+        let listeners = Listeners::bind(&config.appliance).expect("the directory is ours");
+        let http = listeners.http_address().expect("http is asked for");
+
+        let capacities = Capacities { services: 16, backends: 64 };
+        let counters: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let rings = CommandRings::new(2);
+        let (snapshots, _readers) = channel(Snapshot::empty(), 2);
+        thread::spawn({
+            let (counters, rings) = (counters.clone(), rings.clone());
+            move || work(&counters, &rings)
+        });
+        let file = Arc::new(Mutex::new(Ok(config.clone())));
+        let source = Arc::clone(&file);
+        let start = move || ControlPlane {
+            config,
+            load: Box::new(move || source.lock().expect("no test panics with it").clone()),
+            snapshots,
+            counters,
+            rings,
+            network: Box::new(NoNetwork),
+            tasks: vec![],
+            listeners,
+            start_info: StartInfo {
+                version: "1.2.3".to_owned(),
+                memory: "ordinary pages".to_owned(),
+                ports: vec![],
+            },
+        };
+        thread::spawn(move || start().run());
+        let rig = Self { directory, http, file };
+        while rig.ask(&json!({"command": "status"}))["result"]["ready"] != json!(true) {}
+        rig
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/evenkeel/control.sock")
+    }
+
+    fn ask(&self, request: &Value) -> Value {
+        self.say(format!("{request}\n").as_bytes())
+    }
+
+    fn say(&self, request: &[u8]) -> Value {
+        let mut stream = UnixStream::connect(self.socket()).expect("control listens");
+        stream.write_all(request).expect("control reads");
+        answer(&mut BufReader::new(stream))
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.http).expect("http listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: lb1\r\nConnection: close\r\n\r\n").expect("http reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("http answers");
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+}
+
+fn answer(stream: &mut impl BufRead) -> Value {
+    let mut line = String::new();
+    stream.read_line(&mut line).expect("control answers");
+    serde_json::from_str(&line).expect("an answer is JSON")
+}
+
+fn two_services() -> Config {
+    let mut config = config(vec![
+        service("web", "203.0.113.80:80", &[("10.0.9.1:80", 1), ("10.0.9.2:80", 2)]),
+        service("mail", "203.0.113.80:25", &[("10.0.9.1:25", 1)]),
+    ]);
+    config.services.iter_mut().for_each(|service| service.health.kind = ProbeKind::None);
+    config
+}
+
+/// Both workers turn and count. The first answers, a page in two parts; the second has no flows, and keeps the page
+/// of whoever asks for those of mail.
+fn work(counters: &[Arc<WorkerCounters>], rings: &CommandRings) {
+    let mut tally =
+        Tally { rx_packets: 10, rx_octets: 640, flows_created: 7, flows_ended: 2, ..Tally::default() };
+    tally.drops[DropReason::NoBackend as usize] = 3;
+    loop {
+        for worker in counters {
+            worker.count_turn();
+            worker.publish(&tally);
+        }
+        if let Some(Command::ListFlows(mut page)) = rings.commands[0].pop() {
+            fill(&mut page);
+            rings.events[0].push(Event::Flows(page)).expect("control takes pages away");
+        }
+        if let Some(Command::ListFlows(mut page)) = rings.commands[1].pop()
+            && page.filter.service != Some(ServiceId(1))
+        {
+            page.done = true;
+            rings.events[1].push(Event::Flows(page)).expect("control takes pages away");
+        }
+        thread::yield_now();
+    }
+}
+
+/// Flows 0 to 4, three a page.
+fn fill(page: &mut FlowPage) {
+    let from = page.cursor;
+    let filter = page.filter;
+    page.records.extend((from..(from + 3).min(5)).map(flow).filter(|flow| filter.matches(flow)));
+    page.cursor = from + 3;
+    page.done = page.cursor >= 5;
+}
+
+fn flow(n: u64) -> FlowRecord {
+    FlowRecord {
+        protocol: Protocol::Tcp,
+        client: endpoint(&format!("192.0.2.{n}:40000")),
+        vip: endpoint("203.0.113.80:80"),
+        local: endpoint("10.0.8.10:2000"),
+        backend: endpoint("10.0.9.1:80"),
+        backend_id: BackendId(0),
+        service: ServiceId(0),
+        state: FlowState::Established,
+        idle_secs: 4,
+        expires_secs: 896,
+    }
+}
+
+#[test]
+fn status_services_backends_and_counters_say_what_there_is() {
+    let rig = Rig::start();
+    let status = &rig.ask(&json!({"command": "status"}))["result"];
+    for (key, expected) in [
+        ("name", json!("lb1")),
+        ("version", json!("1.2.3")),
+        ("memory", json!("ordinary pages")),
+        ("draining", json!(false)),
+        ("vips_announced", json!(1)),
+    ] {
+        assert_eq!(status[key], expected, "{key}");
+    }
+    let worker = &status["workers"][1];
+    assert_eq!((&worker["id"], &worker["core"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&worker["rx_packets"], &worker["rx_bytes"], &worker["flows"]),
+        (&json!(10), &json!(640), &json!(5))
+    );
+    assert_eq!(worker["drops"], json!({"no_backend": 3}));
+    assert_eq!(status["total"]["drops"], json!({"no_backend": 6}));
+
+    let services = &rig.ask(&json!({"command": "services"}))["result"]["services"];
+    assert_eq!(services[0]["name"], json!("web"));
+    assert_eq!((&services[0]["backends_up"], &services[0]["backends_total"]), (&json!(2), &json!(2)));
+
+    let backends = &rig.ask(&json!({"command": "backends", "service": "web"}))["result"]["backends"];
+    assert_eq!(backends.as_array().unwrap().len(), 2);
+    assert_eq!((&backends[1]["address"], &backends[1]["weight"]), (&json!("10.0.9.2"), &json!(2)));
+    assert_eq!(backends[1]["state"], json!("up"));
+
+    let counters = &rig.ask(&json!({"command": "counters"}))["result"]["counters"];
+    assert_eq!(counters.as_array().unwrap().len(), DropReason::COUNT);
+    let no_backend = &counters[DropReason::NoBackend as usize];
+    assert_eq!((&no_backend["workers"], &no_backend["total"]), (&json!([3, 3]), &json!(6)));
+}
+
+#[test]
+fn flows_are_collected_page_by_page_and_a_silent_worker_is_named() {
+    let rig = Rig::start();
+    let all = &rig.ask(&json!({"command": "flows", "service": "web"}))["result"];
+    assert_eq!(all["flows"].as_array().unwrap().len(), 5);
+    assert_eq!(all["silent_workers"], json!([]));
+    assert_eq!(all["flows"][4]["client"], json!("192.0.2.4:40000"));
+    assert_eq!(all["flows"][0]["service"], json!("web"));
+
+    let one = json!({"command": "flows", "client": "192.0.2.3", "backend": "10.0.9.1:80"});
+    assert_eq!(rig.ask(&one)["result"]["flows"].as_array().unwrap().len(), 1);
+    let some = rig.ask(&json!({"command": "flows", "limit": 2}));
+    assert_eq!(some["result"]["flows"].as_array().unwrap().len(), 2);
+    assert_eq!(some["result"]["truncated"], json!(true));
+    let silent = rig.ask(&json!({"command": "flows", "service": "mail"}));
+    assert_eq!(silent["result"], json!({"flows": [], "truncated": false, "silent_workers": [1]}));
+}
+
+#[test]
+fn wrong_requests_get_an_error_each_and_the_connection_goes_on() {
+    let rig = Rig::start();
+    let stream = UnixStream::connect(rig.socket()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    for (request, kind) in [
+        ("nonsense", "malformed"),
+        ("{\"command\":\"explode\"}", "malformed"),
+        ("{\"command\":\"flows\",\"colour\":1}", "malformed"),
+        ("{\"command\":\"flows\",\"client\":\"192.0.2.0/99\"}", "malformed"),
+        ("{\"command\":\"flows\",\"backend\":\"10.0.9.1\"}", "malformed"),
+        ("{\"command\":\"flows\",\"backend\":\"10.0.9.99:80\"}", "not_found"),
+        ("{\"command\":\"backends\",\"service\":\"nope\"}", "not_found"),
+    ] {
+        writeln!(&stream, "{request}").unwrap();
+        assert_eq!(answer(&mut reader)["error"]["kind"], json!(kind), "{request}");
+    }
+    writeln!(&stream, "{{\"command\":\"status\"}}").unwrap();
+    assert_eq!(answer(&mut reader)["result"]["name"], json!("lb1"));
+}
+
+#[test]
+fn a_request_that_is_too_long_and_a_client_too_many_are_told_so() {
+    let rig = Rig::start();
+    // One octet more than allowed, and no end of line.
+    assert_eq!(rig.say(&vec![b' '; 64 * 1024 + 1])["error"]["kind"], json!("too_large"));
+
+    let crowd: Vec<_> = (0..64).map(|_| UnixStream::connect(rig.socket()).unwrap()).collect();
+    let mut last = BufReader::new(crowd.last().unwrap());
+    assert_eq!(answer(&mut last)["error"]["kind"], json!("busy"));
+}
+
+#[test]
+fn a_reload_prints_the_difference_and_a_bad_file_changes_nothing() {
+    let rig = Rig::start();
+    let mut changed = rig.file.lock().unwrap().clone().unwrap();
+    changed.services.truncate(1);
+    changed.services[0].backends[0].weight = 50;
+    *rig.file.lock().unwrap() = Ok(changed.clone());
+
+    let dry = &rig.ask(&json!({"command": "reload", "dry_run": true}))["result"];
+    assert_eq!(dry["applied"], json!(false));
+    assert_eq!(dry["difference"]["services"]["removed"], json!(["mail"]));
+    assert_eq!(dry["difference"]["backends"]["changed"], json!(["web 10.0.9.1:80: weight 1 -> 50"]));
+    let services =
+        || rig.ask(&json!({"command": "services"}))["result"]["services"].as_array().unwrap().len();
+    assert_eq!(services(), 2);
+
+    *rig.file.lock().unwrap() = Err("lb.toml:1:1: wrong; make it right".to_owned());
+    let bad = rig.ask(&json!({"command": "reload"}));
+    assert_eq!(bad["error"], json!({"kind": "refused", "message": "lb.toml:1:1: wrong; make it right"}));
+    let mut restart = changed.clone();
+    restart.appliance.workers = vec![7];
+    *rig.file.lock().unwrap() = Ok(restart);
+    let refused = rig.ask(&json!({"command": "reload"}));
+    assert!(refused["error"]["message"].as_str().unwrap().contains("appliance.workers"), "{refused}");
+    assert_eq!(services(), 2);
+
+    *rig.file.lock().unwrap() = Ok(changed);
+    assert_eq!(rig.ask(&json!({"command": "reload"}))["result"]["applied"], json!(true));
+    assert_eq!(services(), 1);
+}
+
+#[test]
+fn http_serves_metrics_the_same_json_and_a_health_check() {
+    let rig = Rig::start();
+    let (status, text) = rig.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let samples: BTreeMap<&str, &str> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).collect();
+    assert!(samples.keys().all(|name| name.starts_with("evenkeel_")), "{text}");
+    for (sample, expected) in [
+        ("evenkeel_ready", "1"),
+        ("evenkeel_worker_rx_packets_total{worker=\"1\"}", "10"),
+        ("evenkeel_worker_drops_total{worker=\"0\",reason=\"no_backend\"}", "3"),
+        ("evenkeel_worker_drops_total{worker=\"0\",reason=\"martian\"}", "0"),
+        ("evenkeel_flow_table_used{worker=\"0\"}", "5"),
+        ("evenkeel_flow_table_capacity{worker=\"0\"}", "1000"),
+        ("evenkeel_service_backends_up{service=\"web\"}", "2"),
+        ("evenkeel_service_connections_total{service=\"mail\"}", "0"),
+        ("evenkeel_backend_up{service=\"web\",backend=\"10.0.9.2:80\"}", "1"),
+    ] {
+        assert_eq!(samples.get(sample), Some(&expected), "{sample}\n{text}");
+    }
+
+    assert_eq!(rig.get("/healthz"), (200, "ok\n".to_owned()));
+    for (path, key) in [
+        ("/api/v1/status", "workers"),
+        ("/api/v1/services", "services"),
+        ("/api/v1/backends?service=web", "backends"),
+        ("/api/v1/counters", "counters"),
+    ] {
+        let (status, body) = rig.get(path);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, body[key].is_array()), (200, true), "{path}");
+    }
+    assert_eq!(rig.get("/api/v1/backends?service=nope").0, 404);
+    assert_eq!(rig.get("/nope").0, 404);
+}
+
+#[test]
+fn the_socket_is_for_owner_and_group_and_takes_the_place_of_a_dead_one_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut appliance = config(vec![]).appliance;
+    let path = directory.path().join("deep/control.sock");
+    appliance.control_socket = path.clone();
+
+    let first = Listeners::bind(&appliance).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let second = Listeners::bind(&appliance).unwrap_err();
+    assert!(matches!(second, ListenError::InUse(_)), "{second}");
+    drop(first);
+    assert!(!path.exists(), "the socket is removed at the end");
+
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a process that died leaves its socket");
+    drop(Listeners::bind(&appliance).unwrap());
+
+    std::fs::write(&path, "mine").unwrap();
+    let in_the_way = Listeners::bind(&appliance).unwrap_err();
+    assert!(matches!(in_the_way, ListenError::NotASocket(_)), "{in_the_way}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn an_http_address_in_use_is_said_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut appliance = config(vec![]).appliance;
+    appliance.control_socket = directory.path().join("control.sock");
+    appliance.http_listen = Some(taken.local_addr().unwrap());
+    let error = Listeners::bind(&appliance).unwrap_err().to_string();
+    assert!(
+        error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("http_listen"),
+        "{error}"
+    );
+    assert!(!appliance.control_socket.exists());
+}
