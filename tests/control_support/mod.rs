@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+pub(crate) mod rig;
+
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
