@@ -105,7 +105,7 @@ impl Rig {
                 Effect::Hold(wanted) => self.wanted = wanted,
                 Effect::Log(change) => self.log.push(change),
                 Effect::Ready => self.ready = true,
-                Effect::Stopping => self.stopping = true,
+                Effect::Stopping(_) => self.stopping = true,
                 Effect::Leave(end) => self.end = Some(end),
             }
         }
