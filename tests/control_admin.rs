@@ -107,6 +107,16 @@ fn a_request_that_is_too_long_and_a_client_too_many_are_told_so() {
 }
 
 #[test]
+fn a_client_that_asks_and_never_listens_holds_nobody_up() {
+    let rig = Rig::start();
+    let deaf = UnixStream::connect(rig.socket()).unwrap();
+    (0..500).for_each(|_| writeln!(&deaf, "{{\"command\":\"counters\"}}").unwrap());
+    for _ in 0..10 {
+        assert_eq!(rig.ask(&json!({"command": "status"}))["result"]["name"], json!("lb1"));
+    }
+}
+
+#[test]
 fn a_reload_prints_the_difference_and_a_bad_file_changes_nothing() {
     let rig = Rig::start();
     let mut changed = rig.file.lock().unwrap().clone().unwrap();

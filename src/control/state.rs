@@ -239,8 +239,8 @@ impl State {
     }
 
     fn held(&mut self, held: Wanted, effects: &mut Vec<Effect>) {
-        let before = self.held.as_ref().map_or(0, |held| held.vips.len());
-        if before != held.vips.len() {
+        let before = self.held.as_ref().map_or(&[][..], |held| &held.vips);
+        if before != held.vips {
             effects.push(Effect::Log(Change::VipsAnnounced { vips: held.vips.len() }));
         }
         self.held = Some(held);
