@@ -50,6 +50,7 @@ pub enum Command {
                             --out sent.pcap"
     )]
     Replay(ReplayArgs),
+    /// See [`Ask`].
     #[command(flatten)]
     Ask(Ask),
 }

@@ -131,7 +131,7 @@ pub fn backends(list: &Backends) -> String {
         Right("SINCE"),
         Left("CHECK"),
         Right("FLOWS"),
-        Right("CONNECTIONS"),
+        Right("CREATED"),
         Right("IN"),
         Right("OUT"),
     ]);
@@ -165,7 +165,6 @@ pub fn flows(list: &Flows) -> String {
         Left("BACKEND"),
         Left("STATE"),
         Right("IDLE"),
-        Right("LEFT"),
     ]);
     for flow in &list.flows {
         table.row([
@@ -176,7 +175,6 @@ pub fn flows(list: &Flows) -> String {
             flow.backend.clone(),
             flow.state.clone(),
             span(flow.idle_seconds.into()),
-            span(flow.expires_seconds.into()),
         ]);
     }
     let mut out = table.to_string();
@@ -196,7 +194,10 @@ pub fn counters(list: &Counters, all: bool) -> String {
     let mut table = Table::new(&[Left("REASON"), Right("PACKETS"), Left("WHAT HAPPENED")]);
     let mut shown = 0;
     for counter in list.counters.iter().filter(|counter| all || counter.total > 0) {
-        table.row([counter.reason.clone(), counter.total.to_string(), counter.sentence.clone()]);
+        let mut lines = wrapped(&counter.sentence, 58).into_iter();
+        let first = lines.next().unwrap_or_default();
+        table.row([counter.reason.clone(), counter.total.to_string(), first]);
+        lines.for_each(|line| table.row([String::new(), String::new(), line]));
         shown += 1;
     }
     if shown == 0 { "No packet was dropped.\n".to_owned() } else { table.to_string() }
@@ -235,6 +236,21 @@ fn octets(n: u64) -> String {
         value /= 1000.0;
     }
     format!("{value:.1}P")
+}
+
+/// `text` in lines of at most `width` characters, as far as its words allow.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn shortened(text: &str, most: usize) -> String {

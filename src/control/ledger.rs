@@ -107,3 +107,32 @@ impl Ledger {
 pub const fn flows(tally: &Tally) -> u64 {
     tally.flows_created.saturating_sub(tally.flows_ended)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::Capacities;
+
+    #[test]
+    fn a_new_owner_of_an_id_starts_at_zero_and_sums_all_workers() {
+        let workers: Vec<_> =
+            (0..2).map(|_| Arc::new(WorkerCounters::new(Capacities { services: 1, backends: 1 }))).collect();
+        let mut ledger = Ledger::new(workers.clone());
+        let count = || {
+            for worker in &workers {
+                worker.backend(BackendId(0)).unwrap().count_connection();
+                worker.service(ServiceId(0)).unwrap().count_refused();
+            }
+        };
+        count();
+        workers[0].backend(BackendId(0)).unwrap().count_end();
+        assert_eq!(ledger.backend(BackendId(0)).connections, 2);
+        ledger.assign(Assigned::Backend(BackendId(0)));
+        ledger.assign(Assigned::Service(ServiceId(0)));
+        assert_eq!(ledger.backend(BackendId(0)).connections, 0);
+        assert_eq!(ledger.backend(BackendId(0)).flows, 1, "a gauge has no start");
+        count();
+        assert_eq!(ledger.backend(BackendId(0)).connections, 2);
+        assert_eq!(ledger.service(ServiceId(0)).refused, 2);
+    }
+}

@@ -1,6 +1,6 @@
 //! The control plane: everything that is not done per packet.
 //!
-//! [`state`] decides and does nothing else: events and the time go in, [`state::Effect`]s come out. [`run`] is the
+//! [`state`] decides and does nothing else: events and the time go in, [`state::Effect`]s come out. [`mod@run`] is the
 //! loop that feeds it and does what it says, on one thread, without ever waiting for a worker. [`health`] probes
 //! backends, [`tables`] turns the state into what workers decide by, [`admin`] answers questions. Towards the kernel:
 //! [`kernel_port`] exchanges frames with it, [`announce`] gives it our addresses, [`neighbours`] mirrors its routes.
@@ -10,6 +10,7 @@ pub mod announce;
 pub mod change;
 pub mod difference;
 pub mod drain;
+pub mod event;
 pub mod health;
 mod identity;
 pub mod kernel_port;

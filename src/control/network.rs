@@ -1,9 +1,12 @@
 //! What control wants of the network around the balancer: the kernel's side of the ports implements it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::config::StaticNextHop;
 
@@ -42,3 +45,36 @@ impl Network for NoNetwork {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+/// Makes the network hold what is wanted, and says when it does.
+pub(super) async fn keep_held(
+    mut network: Box<dyn Network>,
+    mut wishes: watch::Receiver<Wanted>,
+    held: mpsc::Sender<Wanted>,
+) {
+    let mut failing = false;
+    // The value at creation is not a wish.
+    while wishes.changed().await.is_ok() {
+        loop {
+            let wanted = wishes.borrow_and_update().clone();
+            match network.hold(&wanted).await {
+                Ok(()) => {
+                    failing = false;
+                    if held.send(wanted).await.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(reason = %error, "network_failed");
+                    }
+                    tokio::time::sleep(NETWORK_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+/// After which the network is asked again for what it could not do.
+const NETWORK_RETRY: Duration = Duration::from_secs(1);

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rustix::process::Resource;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
@@ -38,6 +41,7 @@ use super::health::Probes;
 use super::ledger::Ledger;
 use super::network::Network;
 use super::network::Wanted;
+use super::network::keep_held;
 use super::service_manager::ServiceManager;
 use super::state::Effect;
 use super::state::Event;
@@ -96,17 +100,25 @@ impl ControlPlane {
     ///
     /// If control cannot start, or one of its tasks fails.
     pub fn run(self) -> Result<DrainEnd, ControlError> {
+        raise_file_limit();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { Loop::start(self)?.run().await })
+    }
+}
+
+/// Every probe under way and every client needs a file descriptor, and the usual limit of 1024 is below the number of
+/// backends there may be.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "file_limit_not_raised");
     }
 }
 
 /// Time from one look at the workers to the next: while starting, so as to be ready soon, and later.
 const LOOK_STARTING: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(250);
-
-/// After which the network is asked again for what it could not do.
-const NETWORK_RETRY: Duration = Duration::from_secs(1);
 
 /// Messages under way from tasks to the loop.
 const BACKLOG: usize = 256;
@@ -170,7 +182,7 @@ impl Loop {
         for task in tasks {
             running.spawn(task);
         }
-        tokio::spawn(hold(network, wishes, holds));
+        tokio::spawn(keep_held(network, wishes, holds));
         tokio::spawn(serve_socket(UnixListener::from_std(listeners.socket)?, handle.clone()));
         if let Some(http) = listeners.http {
             let server = serve_http(TcpListener::from_std(http)?, handle);
@@ -252,7 +264,7 @@ impl Loop {
                 }
                 Effect::Log(change) => change.log(),
                 Effect::Ready => self.service_manager.ready(&self.summary()),
-                Effect::Stopping => self.service_manager.stopping(),
+                Effect::Stopping(within) => self.service_manager.stopping(within),
                 Effect::Leave(end) => self.end = Some(end),
             }
         }
@@ -332,19 +344,14 @@ impl Loop {
 
     /// Answers a question. One whose asker has gone away is not answered.
     fn answer(&mut self, call: Call) {
-        if let Call::Reload { dry_run, reply } = call {
-            let _gone = reply.send(self.reload(dry_run));
-            return;
-        }
-        let view = self.view();
-        let _gone = match call {
-            Call::Status(reply) => reply.send(view.status()).is_ok(),
-            Call::Services(reply) => reply.send(view.services()).is_ok(),
-            Call::Backends(service, reply) => reply.send(view.backends(service.as_deref())).is_ok(),
-            Call::Counters(reply) => reply.send(view.counters()).is_ok(),
-            Call::Flows(query, reply) => reply.send(view.flow_plan(&query)).is_ok(),
-            Call::Metrics(reply) => reply.send(exposition(&view)).is_ok(),
-            Call::Reload { .. } => false,
+        let _taken = match call {
+            Call::Status(reply) => reply.send(self.view().status()).is_ok(),
+            Call::Services(reply) => reply.send(self.view().services()).is_ok(),
+            Call::Backends(service, reply) => reply.send(self.view().backends(service.as_deref())).is_ok(),
+            Call::Counters(reply) => reply.send(self.view().counters()).is_ok(),
+            Call::Flows(query, reply) => reply.send(self.view().flow_plan(&query)).is_ok(),
+            Call::Metrics(reply) => reply.send(exposition(&self.view())).is_ok(),
+            Call::Reload { dry_run, reply } => reply.send(self.reload(dry_run)).is_ok(),
         };
     }
 
@@ -368,35 +375,5 @@ impl Loop {
             up += usize::from(backend.in_service());
         }
         format!("{services} services, {up} of {total} backends in service")
-    }
-}
-
-/// Makes the network hold what is wanted, and says when it does.
-async fn hold(
-    mut network: Box<dyn Network>,
-    mut wishes: watch::Receiver<Wanted>,
-    held: mpsc::Sender<Wanted>,
-) {
-    let mut failing = false;
-    // The value at creation is not a wish.
-    while wishes.changed().await.is_ok() {
-        loop {
-            let wanted = wishes.borrow_and_update().clone();
-            match network.hold(&wanted).await {
-                Ok(()) => {
-                    failing = false;
-                    if held.send(wanted).await.is_err() {
-                        return;
-                    }
-                    break;
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(reason = %error, "network_failed");
-                    }
-                    tokio::time::sleep(NETWORK_RETRY).await;
-                }
-            }
-        }
     }
 }

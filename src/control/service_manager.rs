@@ -15,6 +15,9 @@ pub(super) struct ServiceManager {
     status: String,
 }
 
+/// To withdraw addresses and close ports.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
 impl Default for ServiceManager {
     fn default() -> Self {
         Self {
@@ -32,9 +35,10 @@ impl ServiceManager {
         send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The balancer is leaving.
-    pub(super) fn stopping(&mut self) {
-        send(&[NotifyState::Stopping]);
+    /// The balancer is leaving, and needs up to `within` for it: more than a service manager grants by itself.
+    pub(super) fn stopping(&self, within: Duration) {
+        let micros = u32::try_from((within + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
+        send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
     /// Feeds the watchdog when it is time and `turning`: every worker turns. Refreshes the status line.

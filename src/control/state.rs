@@ -13,15 +13,16 @@ use super::difference::Difference;
 use super::difference::restart_only;
 use super::drain::Drain;
 use super::drain::DrainEnd;
+pub use super::event::Effect;
+pub use super::event::Event;
+pub use super::event::Refusal;
 use super::health::HealthState;
 use super::health::ProbeReport;
 use super::health::ProbeSpec;
 use super::health::Transition;
 use super::network::Wanted;
 use super::publication::Publication;
-use super::registry::Assigned;
 use super::registry::Registry;
-use super::registry::RegistryFull;
 use super::registry::probe_spec;
 use super::tables::Tables;
 use super::tables::local_addresses;
@@ -32,7 +33,6 @@ use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::model::WorkerId;
 use crate::shared::Capacities;
-use crate::shared::Snapshot;
 
 /// Everything control knows and decides by.
 #[derive(Debug)]
@@ -72,62 +72,6 @@ pub enum Phase {
     Running,
     /// Leaving.
     Draining(Drain),
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A configuration was read. [`State::review`] says beforehand whether it can be loaded.
-    Load(Box<Config>),
-    /// A probe has a result.
-    Probe(ProbeReport),
-    /// How the workers are.
-    Workers(Pulse),
-    /// The network holds this.
-    Held(Wanted),
-    /// Time has passed; of the backends in [`Registry::waiting`], these have no flows.
-    Tick {
-        /// See above.
-        flowless: Vec<BackendId>,
-    },
-    /// The process was asked to leave.
-    Shutdown,
-    /// During a drain: no worker has an established TCP flow.
-    NoneEstablished,
-}
-
-/// What is to be done, in order.
-#[derive(Debug)]
-pub enum Effect {
-    /// Take note that an id has a new owner.
-    Assign(Assigned),
-    /// Probe a backend, in place of what was asked of it before.
-    StartProbe(ProbeSpec),
-    /// Stop probing a backend.
-    StopProbe(BackendId),
-    /// Give workers this snapshot.
-    Publish(Box<Snapshot>),
-    /// Ask the network to hold this.
-    Hold(Wanted),
-    /// Write to the log.
-    Log(Change),
-    /// Tell the service manager that the balancer serves.
-    Ready,
-    /// Tell the service manager that the balancer is leaving.
-    Stopping,
-    /// End the process.
-    Leave(DrainEnd),
-}
-
-/// Why a configuration cannot be loaded. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It changes what only a restart can change.
-    #[error("only a restart can change {}; restart, or take these changes back", .0.join(", "))]
-    RestartNeeded(Vec<String>),
-    /// It does not fit.
-    #[error(transparent)]
-    Full(#[from] RegistryFull),
 }
 
 /// Beyond the probes' timeout, for their results to arrive.
@@ -295,8 +239,8 @@ impl State {
     }
 
     fn held(&mut self, held: Wanted, effects: &mut Vec<Effect>) {
-        let before = self.held.as_ref().map_or(0, |held| held.vips.len());
-        if before != held.vips.len() {
+        let before = self.held.as_ref().map_or(&[][..], |held| &held.vips);
+        if before != held.vips {
             effects.push(Effect::Log(Change::VipsAnnounced { vips: held.vips.len() }));
         }
         self.held = Some(held);
@@ -310,7 +254,7 @@ impl State {
                 self.phase = Phase::Draining(Drain::begin(now, timeout.into()));
                 self.wanted_stale = true;
                 effects.push(Effect::Log(Change::Draining { timeout }));
-                effects.push(Effect::Stopping);
+                effects.push(Effect::Stopping(timeout));
             }
         }
     }

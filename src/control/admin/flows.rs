@@ -77,13 +77,11 @@ impl Desk {
         let mut listing = Listing::default();
         // What is under way now belongs to an earlier listing.
         let mut foreign = self.under_way.clone();
-        let mut waiting: Vec<Option<Instant>> = vec![None; foreign.len()];
-        for worker in 0..foreign.len() {
-            waiting[worker] = self.send(worker, Box::new(FlowPage::new(filter, PAGE)), &mut listing);
-        }
+        let send = |worker| self.send(worker, Box::new(FlowPage::new(filter, PAGE)), &mut listing);
+        let mut waiting: Vec<Option<Instant>> = (0..foreign.len()).map(send).collect();
         loop {
-            for worker in 0..foreign.len() {
-                let Some(since) = waiting[worker] else { continue };
+            for (worker, slot) in waiting.iter_mut().enumerate() {
+                let Some(since) = *slot else { continue };
                 match self.rings.events[worker].pop() {
                     Some(Event::Flows(page)) => {
                         self.under_way[worker] = self.under_way[worker].saturating_sub(1);
@@ -91,11 +89,11 @@ impl Desk {
                             foreign[worker] -= 1;
                             continue;
                         }
-                        waiting[worker] = self.take(worker, page, wanted, limit, &mut listing);
+                        *slot = self.take(worker, page, wanted, limit, &mut listing);
                     }
                     None if since.elapsed() >= PATIENCE => {
                         listing.silent.push(worker_id(worker));
-                        waiting[worker] = None;
+                        *slot = None;
                     }
                     None => {}
                 }
@@ -140,4 +138,80 @@ impl Desk {
 
 fn worker_id(index: usize) -> WorkerId {
     WorkerId(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BackendId;
+    use crate::model::Endpoint;
+    use crate::model::Protocol;
+    use crate::model::ServiceId;
+
+    fn flow(state: FlowState, client_port: u16) -> FlowRecord {
+        let endpoint = |port| Endpoint::new([192, 0, 2, 1].into(), port);
+        FlowRecord {
+            protocol: Protocol::Tcp,
+            client: endpoint(client_port),
+            vip: endpoint(80),
+            local: endpoint(2000),
+            backend: endpoint(8080),
+            backend_id: BackendId(0),
+            service: ServiceId(0),
+            state,
+            idle_secs: 0,
+            expires_secs: 1,
+        }
+    }
+
+    /// A worker that answers every page at once, as full as it was made, with one flow.
+    async fn answer(rings: &CommandRings, state: FlowState, client_port: u16) {
+        loop {
+            if let Some(Command::ListFlows(mut page)) = rings.commands[0].pop() {
+                page.records.push(flow(state, client_port));
+                page.done = true;
+                rings.events[0].push(Event::Flows(page)).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_comes_too_late_is_not_taken_for_the_next_listings() {
+        let rings = CommandRings::new(1);
+        let lister = FlowLister::new(rings.clone());
+        let first = lister.list(FlowFilter::default(), |_| true, 10).await;
+        assert_eq!(first.silent, [WorkerId(0)]);
+
+        // The worker wakes up: it answers the old page first, with a flow that has gone since.
+        let Some(Command::ListFlows(mut late)) = rings.commands[0].pop() else { panic!("a page was sent") };
+        late.records.push(flow(FlowState::Closed, 1));
+        late.done = true;
+        rings.events[0].push(Event::Flows(late)).unwrap();
+        let second = tokio::select! {
+            listing = lister.list(FlowFilter::default(), |_| true, 10) => listing,
+            () = answer(&rings, FlowState::Established, 2) => unreachable!("it answers for ever"),
+        };
+        let ports: Vec<u16> = second.flows.iter().map(|(_, flow)| flow.client.port).collect();
+        assert_eq!((ports, second.silent), (vec![2], vec![]));
+    }
+
+    #[tokio::test]
+    async fn only_open_connections_hold_a_drain_up() {
+        for (state, holds) in [
+            (FlowState::Established, true),
+            (FlowState::FinWait, true),
+            (FlowState::TimeWait, false),
+            (FlowState::SynSent, false),
+            (FlowState::Udp, false),
+        ] {
+            let rings = CommandRings::new(1);
+            let lister = FlowLister::new(rings.clone());
+            let any = tokio::select! {
+                any = lister.any_established() => any,
+                () = answer(&rings, state, 1) => unreachable!("it answers for ever"),
+            };
+            assert_eq!(any, holds, "{state}");
+        }
+    }
 }

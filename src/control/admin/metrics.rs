@@ -58,16 +58,11 @@ impl Gathered {
         let Status { name, version, uptime_seconds, ready, draining, .. } = &self.status;
         let labels = vec![("name", name.clone()), ("version", version.clone())];
         page.gauge("info", "The balancer's name and version", [(labels, 1)].into_iter())?;
-        let single = |value: u64| [(Labels::new(), value)].into_iter();
-        page.gauge("uptime_seconds", "Seconds since control started", single(*uptime_seconds))?;
-        page.gauge("ready", "1 while VIPs are announced and every worker turns", single((*ready).into()))?;
-        page.gauge("draining", "1 while leaving", single((*draining).into()))?;
-        page.gauge(
-            "snapshot_version",
-            "Version of the latest snapshot",
-            single(self.status.snapshot_version),
-        )?;
-        page.gauge("vips_announced", "VIPs that lead here", single(self.status.vips_announced as u64))
+        page.single("uptime_seconds", "Seconds since control started", *uptime_seconds)?;
+        page.single("ready", "1 while VIPs are announced and every worker turns", (*ready).into())?;
+        page.single("draining", "1 while leaving", (*draining).into())?;
+        page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
+        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)
     }
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -142,6 +137,11 @@ impl Gathered {
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
+    /// A gauge of the process, without labels.
+    fn single(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
     fn counter(
         &mut self,
         name: &str,

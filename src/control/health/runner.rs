@@ -71,8 +71,14 @@ impl Drop for Probes {
 async fn keep_probing(spec: ProbeSpec, first_wait: Duration, reports: mpsc::Sender<ProbeReport>) {
     let mut start = Instant::now();
     let mut wait = first_wait;
+    let mut able = true;
     loop {
-        if let Some(result) = probe(&spec).await {
+        let outcome = probe(&spec).await;
+        if able && outcome.is_none() {
+            tracing::warn!(target = %spec.target, "probe_not_sent");
+        }
+        able = outcome.is_some();
+        if let Some(result) = outcome {
             let report = ProbeReport { backend: spec.backend, generation: spec.generation, result };
             if reports.send(report).await.is_err() {
                 return;

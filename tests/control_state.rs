@@ -1,0 +1,555 @@
+//! Control in virtual time: what follows from events, and when.
+
+mod control_support;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use control_support::address;
+use control_support::backend;
+use control_support::config;
+use control_support::endpoint;
+use control_support::service;
+use evenkeel::config::Config;
+use evenkeel::config::ProbeKind;
+use evenkeel::control::change::Change;
+use evenkeel::control::drain::DrainEnd;
+use evenkeel::control::health::ProbeFailure;
+use evenkeel::control::health::ProbeReport;
+use evenkeel::control::health::ProbeResult;
+use evenkeel::control::health::ProbeSpec;
+use evenkeel::control::network::Wanted;
+use evenkeel::control::registry::GRACE;
+use evenkeel::control::state::Effect;
+use evenkeel::control::state::Event;
+use evenkeel::control::state::Refusal;
+use evenkeel::control::state::State;
+use evenkeel::control::workers::Pulse;
+use evenkeel::model::BackendId;
+use evenkeel::model::BackendState;
+use evenkeel::model::Nanos;
+use evenkeel::model::ServiceId;
+use evenkeel::model::WorkerId;
+use evenkeel::shared::Snapshot;
+use proptest::prelude::*;
+
+const FAILED: ProbeResult = Err(ProbeFailure::Timeout);
+
+/// A state with a clock, and everything it asked for.
+struct Rig {
+    now: Nanos,
+    state: State,
+    snapshot: Option<Snapshot>,
+    published: u32,
+    wanted: Wanted,
+    probes: BTreeMap<BackendId, ProbeSpec>,
+    log: Vec<Change>,
+    ready: bool,
+    stopping: bool,
+    end: Option<DrainEnd>,
+}
+
+impl Rig {
+    fn new(config: Config) -> Self {
+        let now = Nanos(0);
+        let (state, effects) = State::new(now, config).expect("the configuration fits");
+        let mut rig = Self {
+            now,
+            state,
+            snapshot: None,
+            published: 0,
+            wanted: Wanted::default(),
+            probes: BTreeMap::new(),
+            log: vec![],
+            ready: false,
+            stopping: false,
+            end: None,
+        };
+        rig.perform(effects);
+        rig
+    }
+
+    /// As `new`, with every worker turning and every first probe a success, announced and ready.
+    fn ready(config: Config) -> Self {
+        let mut rig = Self::new(config);
+        rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+        for id in rig.probes.keys().copied().collect::<Vec<_>>() {
+            rig.probe(id, Ok(()));
+        }
+        rig.pass(200);
+        rig.hold();
+        assert!(rig.ready);
+        rig
+    }
+
+    fn apply(&mut self, event: Event) {
+        let effects = self.state.apply(self.now, event);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Assign(_) => {}
+                Effect::StartProbe(spec) => {
+                    self.probes.insert(spec.backend, spec);
+                }
+                Effect::StopProbe(id) => {
+                    self.probes.remove(&id).expect("only what runs is stopped");
+                }
+                Effect::Publish(snapshot) => {
+                    self.snapshot = Some(*snapshot);
+                    self.published += 1;
+                }
+                Effect::Hold(wanted) => self.wanted = wanted,
+                Effect::Log(change) => self.log.push(change),
+                Effect::Ready => self.ready = true,
+                Effect::Stopping(_) => self.stopping = true,
+                Effect::Leave(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    fn probe(&mut self, backend: BackendId, result: ProbeResult) {
+        let generation = self.probes[&backend].generation;
+        self.apply(Event::Probe(ProbeReport { backend, generation, result }));
+    }
+
+    /// Lets `millis` pass, with a tick at the end.
+    fn pass(&mut self, millis: u64) {
+        self.now = self.now + Nanos::from_millis(millis);
+        self.apply(Event::Tick { flowless: vec![] });
+    }
+
+    /// The network has done what it was asked.
+    fn hold(&mut self) {
+        self.apply(Event::Held(self.wanted.clone()));
+    }
+
+    fn load(&mut self, config: Config) {
+        self.state.review(&config).expect("the configuration is accepted");
+        self.apply(Event::Load(Box::new(config)));
+    }
+
+    fn service_id(&self, name: &str) -> ServiceId {
+        let mut services = self.state.registry().services();
+        services.find(|service| service.config.name == name).expect("the service is configured").id
+    }
+
+    fn backend_id(&self, at: &str) -> BackendId {
+        let mut backends = self.state.registry().backends();
+        backends.find(|backend| backend.endpoint == endpoint(at)).expect("the backend is known").id
+    }
+
+    fn state_of(&self, id: BackendId) -> BackendState {
+        self.snapshot.as_ref().expect("a snapshot is published").backend_state(id)
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        self.snapshot.as_ref().expect("a snapshot is published")
+    }
+}
+
+fn web(backends: &[(&str, u32)]) -> Config {
+    config(vec![service("web", "203.0.113.80:80", backends)])
+}
+
+#[test]
+fn nothing_is_in_service_or_announced_before_the_first_probe_results() {
+    let mut rig = Rig::new(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    let table = rig.snapshot().services[0].clone().unwrap();
+    assert!(table.lookup.is_empty() && table.backends.is_empty());
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    assert_eq!((&rig.wanted.vips, &rig.wanted.local), (&vec![], &vec![address("10.0.8.10")]));
+
+    rig.now = Nanos::from_millis(300);
+    rig.probe(BackendId(0), Ok(()));
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up, "the first success counts at once");
+    assert!(rig.wanted.vips.is_empty(), "the other backend has no result yet");
+    rig.probe(BackendId(1), FAILED);
+    rig.pass(100);
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+    assert!(!rig.ready, "the address is not announced yet");
+    rig.hold();
+    assert!(rig.ready);
+}
+
+#[test]
+fn a_probe_that_never_answers_delays_readiness_only_to_its_timeout() {
+    let mut rig = Rig::new(web(&[("10.0.9.1:80", 1)]));
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.now = rig.state.wake_at().expect("the state waits for the first results");
+    assert_eq!(rig.now, Nanos::from_millis(1500));
+    rig.pass(0);
+    rig.hold();
+    assert!(rig.ready);
+}
+
+#[test]
+fn no_vip_is_announced_before_every_worker_turns() {
+    let mut rig = Rig::new(web(&[]));
+    rig.pass(2000);
+    assert!(rig.wanted.vips.is_empty());
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+}
+
+#[test]
+fn one_lost_probe_flips_nothing_and_fall_in_a_row_do() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
+    let published = rig.published;
+    for result in [FAILED, Ok(()), FAILED, FAILED, Ok(())] {
+        rig.probe(BackendId(0), result);
+        rig.pass(2000);
+    }
+    assert_eq!(rig.published, published);
+    for result in [FAILED, FAILED, FAILED] {
+        assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+        rig.pass(2000);
+        rig.probe(BackendId(0), result);
+    }
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    let table = rig.snapshot().services[0].clone().unwrap();
+    assert_eq!(table.backends.iter().map(|b| b.id).collect::<Vec<_>>(), [BackendId(1)]);
+    let down = Change::BackendDown {
+        service: "web".into(),
+        backend: endpoint("10.0.9.1:80"),
+        reason: ProbeFailure::Timeout,
+        after: 3,
+    };
+    assert_eq!(rig.log.last(), Some(&down));
+}
+
+#[test]
+fn the_loss_of_the_last_backend_is_told() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    (0..3).for_each(|_| rig.probe(BackendId(0), FAILED));
+    assert_eq!(rig.log.last(), Some(&Change::ServiceDown { service: "web".into() }));
+    (0..2).for_each(|_| rig.probe(BackendId(0), Ok(())));
+    assert_eq!(rig.log.last(), Some(&Change::ServiceUp { service: "web".into() }));
+}
+
+#[test]
+fn a_backend_that_is_not_probed_is_in_service_at_once() {
+    let mut with_none = web(&[("10.0.9.1:80", 1)]);
+    with_none.services[0].health.kind = ProbeKind::None;
+    let rig = Rig::ready(with_none);
+    assert!(rig.probes.is_empty());
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+}
+
+#[test]
+fn a_backend_of_weight_zero_is_up_but_not_in_the_lookup() {
+    let rig = Rig::ready(web(&[("10.0.9.1:80", 0), ("10.0.9.2:80", 5)]));
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+    let table = rig.snapshot().services[0].clone().unwrap();
+    assert_eq!(table.backends.iter().map(|b| b.id).collect::<Vec<_>>(), [BackendId(1)]);
+    assert!(table.lookup.iter().all(|position| *position == 0));
+}
+
+#[test]
+fn a_storm_of_changes_is_published_ten_times_a_second_and_the_last_state_in_the_end() {
+    let mut storm = web(&[("10.0.9.1:80", 1)]);
+    storm.services[0].health.fall = 1;
+    storm.services[0].health.rise = 1;
+    let mut rig = Rig::ready(storm);
+    rig.pass(1000);
+    let before = rig.published;
+    for n in 0..1000 {
+        rig.now = rig.now + Nanos::from_millis(1);
+        rig.probe(BackendId(0), if n % 2 == 0 { FAILED } else { Ok(()) });
+    }
+    assert_eq!(rig.published - before, 10);
+    rig.probe(BackendId(0), FAILED);
+    rig.now = rig.state.wake_at().expect("a publication is due");
+    rig.pass(0);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    assert_eq!(rig.state.wake_at(), None);
+}
+
+#[test]
+fn only_the_table_of_a_service_that_changed_is_built_anew() {
+    let services = |weight| {
+        vec![
+            service("a", "203.0.113.80:80", &[("10.0.9.1:80", weight), ("10.0.9.2:80", 1)]),
+            service("b", "203.0.113.80:443", &[("10.0.9.1:443", 1)]),
+        ]
+    };
+    let mut rig = Rig::ready(config(services(1)));
+    let before = rig.snapshot().services.clone();
+    let mut reordered = services(1);
+    reordered.reverse();
+    reordered[1].backends.reverse();
+    rig.load(config(reordered));
+    rig.pass(200);
+    let same = |rig: &Rig, id: usize| {
+        Arc::ptr_eq(before[id].as_ref().unwrap(), rig.snapshot().services[id].as_ref().unwrap())
+    };
+    assert!(same(&rig, 0) && same(&rig, 1), "another order of the file is no change");
+
+    rig.load(config(services(7)));
+    rig.pass(200);
+    assert!(!same(&rig, 0) && same(&rig, 1));
+
+    let mut renamed = services(1);
+    renamed[0].name = "c".to_owned();
+    rig.load(config(renamed));
+    rig.pass(200);
+    let table = rig.snapshot().services[0].clone().unwrap();
+    assert_eq!(&*table.name, "c");
+    assert_eq!(table.lookup, before[0].as_ref().unwrap().lookup);
+}
+
+#[test]
+fn a_reload_leaves_health_and_probes_of_what_stays_alone() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
+    rig.probe(BackendId(0), FAILED);
+    rig.probe(BackendId(0), FAILED);
+    let probes = rig.probes.clone();
+    rig.pass(1000);
+    rig.load(web(&[("10.0.9.3:80", 1), ("10.0.9.2:80", 9), ("10.0.9.1:80", 1)]));
+    assert_eq!(rig.backend_id("10.0.9.1:80"), BackendId(0));
+    assert_eq!(rig.probes[&BackendId(0)], probes[&BackendId(0)]);
+    assert_eq!(rig.state_of(BackendId(1)), BackendState::Up);
+    assert_eq!(rig.state_of(BackendId(2)), BackendState::Down, "a new backend starts closed");
+    rig.probe(BackendId(0), FAILED);
+    rig.pass(200);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down, "two failures before the reload, one after");
+}
+
+#[test]
+fn results_of_probes_that_were_stopped_or_replaced_are_ignored() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
+    let generation = rig.probes[&BackendId(0)].generation;
+    let mut changed = web(&[("10.0.9.1:80", 1)]);
+    changed.services[0].health.fall = 1;
+    changed.services[0].health.port = Some(8081);
+    let removed = rig.probes[&BackendId(1)].generation;
+    rig.load(changed);
+    assert_eq!(rig.probes[&BackendId(0)].target.port(), 8081);
+    assert!(!rig.probes.contains_key(&BackendId(1)));
+    rig.pass(200);
+    let published = rig.published;
+    for (backend, generation) in [(BackendId(0), generation), (BackendId(1), removed), (BackendId(9), 0)] {
+        rig.apply(Event::Probe(ProbeReport { backend, generation, result: FAILED }));
+    }
+    rig.pass(200);
+    assert_eq!(rig.published, published);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+}
+
+#[test]
+fn the_id_of_a_removed_backend_waits_for_the_grace_period_and_for_its_last_flow() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    rig.load(web(&[("10.0.9.2:80", 1)]));
+    rig.pass(200);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Removed);
+    assert_eq!(rig.backend_id("10.0.9.2:80"), BackendId(1));
+
+    rig.apply(Event::Tick { flowless: vec![BackendId(0)] });
+    rig.load(web(&[("10.0.9.3:80", 1)]));
+    assert_eq!(rig.backend_id("10.0.9.3:80"), BackendId(2), "within the grace period");
+
+    rig.now = rig.now + GRACE;
+    rig.apply(Event::Tick { flowless: vec![BackendId(1)] });
+    rig.load(web(&[("10.0.9.4:80", 1)]));
+    assert_eq!(rig.backend_id("10.0.9.4:80"), BackendId(1), "0 still has flows, 1 has none");
+
+    rig.load(web(&[("10.0.9.1:80", 1)]));
+    assert_eq!(rig.backend_id("10.0.9.1:80"), BackendId(0), "put back, it is who it was");
+}
+
+#[test]
+fn the_id_of_a_removed_service_waits_for_those_of_its_backends() {
+    let other = |name: &str, at: &str| config(vec![service(name, at, &[("10.0.9.7:80", 1)])]);
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    rig.load(other("b", "203.0.113.81:80"));
+    rig.now = rig.now + GRACE;
+    rig.pass(0);
+    rig.load(other("c", "203.0.113.82:80"));
+    assert_eq!(rig.service_id("c"), ServiceId(2));
+    rig.apply(Event::Tick { flowless: vec![BackendId(0)] });
+    rig.load(other("d", "203.0.113.83:80"));
+    assert_eq!(rig.service_id("d"), ServiceId(0));
+}
+
+#[test]
+fn a_configuration_without_room_is_refused_and_changes_nothing() {
+    let full = |first: u8| {
+        let names: Vec<String> = (first..first + 40).map(|n| format!("10.0.9.{n}:80")).collect();
+        web(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>())
+    };
+    let mut rig = Rig::ready(full(1));
+    let refusal = rig.state.review(&full(100)).unwrap_err();
+    assert!(refusal.to_string().contains("appliance.max_backends"), "{refusal}");
+    let published = rig.published;
+    rig.apply(Event::Load(Box::new(full(100))));
+    rig.pass(1000);
+    assert_eq!(rig.published, published);
+    assert_eq!(rig.state.config(), &full(1));
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_by_name_and_nothing_is_loaded() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    let mut changed = web(&[("10.0.9.2:80", 1)]);
+    changed.appliance.workers = vec![1, 2];
+    changed.appliance.flows_per_worker = 7;
+    changed.appliance.hash_seed = 99;
+    let expected = ["appliance.workers", "appliance.flows_per_worker"].map(str::to_owned).to_vec();
+    assert_eq!(rig.state.review(&changed), Err(Refusal::RestartNeeded(expected)));
+    rig.apply(Event::Load(Box::new(changed)));
+    assert_eq!(rig.state.config(), &web(&[("10.0.9.1:80", 1)]));
+
+    let mut allowed = web(&[("10.0.9.1:80", 1)]);
+    allowed.appliance.hash_seed = 99;
+    allowed.appliance.drain_timeout = std::time::Duration::from_secs(1);
+    let difference = rig.state.review(&allowed).unwrap();
+    assert_eq!(difference.settings, ["appliance.hash_seed", "appliance.drain_timeout"]);
+    let before = rig.snapshot().services[0].clone().unwrap();
+    rig.load(allowed);
+    rig.pass(200);
+    assert!(!Arc::ptr_eq(&before, rig.snapshot().services[0].as_ref().unwrap()));
+}
+
+#[test]
+fn a_review_says_what_a_reload_would_change() {
+    let rig = Rig::ready(config(vec![
+        service("web", "203.0.113.80:80", &[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]),
+        service("dns", "203.0.113.80:53", &[("10.0.9.1:53", 1)]),
+    ]));
+    let mut web = service("web", "203.0.113.80:80", &[("10.0.9.2:80", 5), ("10.0.9.3:80", 1)]);
+    web.health.fall = 9;
+    let new = config(vec![service("mail", "203.0.113.80:25", &[("10.0.9.1:25", 1)]), web]);
+    let text = rig.state.review(&new).unwrap().to_string();
+    let expected = "- service dns\n+ service mail\n~ service web: health\n\
+                    - backend web 10.0.9.1:80\n- backend dns 10.0.9.1:53\n\
+                    + backend mail 10.0.9.1:25\n+ backend web 10.0.9.3:80\n\
+                    ~ backend web 10.0.9.2:80: weight 1 -> 5\n";
+    assert_eq!(text, expected);
+    assert!(rig.state.review(rig.state.config()).unwrap().is_empty());
+}
+
+#[test]
+fn a_new_vip_is_announced_after_workers_know_it_and_an_old_one_withdrawn_before() {
+    let mut rig = Rig::ready(web(&[]));
+    rig.now = rig.now + Nanos::from_millis(1000);
+    rig.load(web(&[("10.0.9.1:80", 1)]));
+    rig.load(config(vec![service("web", "203.0.113.90:80", &[])]));
+    assert!(rig.wanted.vips.is_empty(), "the publication of the new VIP is still due");
+    rig.pass(100);
+    assert_eq!(rig.wanted.vips, [address("203.0.113.90")]);
+}
+
+#[test]
+fn a_worker_that_stands_still_withdraws_the_vips_until_it_turns_again() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    rig.apply(Event::Workers(Pulse { stalled: vec![WorkerId(0)], started: true }));
+    assert!(rig.wanted.vips.is_empty());
+    assert_eq!(rig.wanted.local, [address("10.0.8.10")]);
+    assert_eq!(rig.log.last(), Some(&Change::WorkerStalled { worker: WorkerId(0) }));
+    rig.hold();
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    assert_eq!(rig.log.last(), Some(&Change::WorkerResumed { worker: WorkerId(0) }));
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+}
+
+#[test]
+fn a_drain_withdraws_first_and_ends_with_the_last_established_flow() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    rig.apply(Event::Shutdown);
+    assert!(rig.stopping);
+    assert!(rig.wanted.vips.is_empty());
+    assert_eq!(rig.wanted.local, [address("10.0.8.10")], "answers of backends still come this way");
+    rig.apply(Event::NoneEstablished);
+    assert_eq!(rig.end, None, "the VIPs still lead here");
+    rig.hold();
+    assert_eq!(rig.end, None);
+    rig.apply(Event::NoneEstablished);
+    assert_eq!(rig.end, Some(DrainEnd::Idle));
+}
+
+#[test]
+fn a_drain_ends_at_its_timeout_and_at_a_second_request() {
+    let mut rig = Rig::ready(web(&[]));
+    rig.apply(Event::Shutdown);
+    rig.pass(29_999);
+    assert_eq!(rig.end, None);
+    rig.now = rig.state.wake_at().expect("the drain has a deadline");
+    rig.pass(0);
+    assert_eq!(rig.end, Some(DrainEnd::TimedOut));
+
+    let mut rig = Rig::ready(web(&[]));
+    rig.apply(Event::Shutdown);
+    rig.apply(Event::Shutdown);
+    assert_eq!(rig.end, Some(DrainEnd::Interrupted));
+}
+
+/// Up to four services at places of a small pool, each with backends of a small pool.
+fn any_config() -> impl Strategy<Value = Config> {
+    let backends = prop::collection::btree_set(1_u8..8, 0..6);
+    let service_at = (0_u8..6, backends, 1_u32..3).prop_map(|(place, backends, weight)| {
+        let mut one = service(&format!("s{place}"), &format!("203.0.113.{place}:80"), &[]);
+        one.health.kind = ProbeKind::None;
+        one.backends = backends.iter().map(|n| backend(&format!("10.0.9.{n}:80"), weight)).collect();
+        one
+    });
+    prop::collection::vec(service_at, 0..4).prop_shuffle().prop_map(|mut services| {
+        let mut places = BTreeSet::new();
+        services.retain(|service| places.insert(service.vip));
+        config(services)
+    })
+}
+
+type Ids = BTreeMap<String, u32>;
+
+/// Every configured service and backend with its id.
+fn ids(state: &State) -> (Ids, Ids) {
+    let registry = state.registry();
+    let services = registry.services().map(|s| (s.config.name.clone(), u32::from(s.id.0))).collect();
+    let backends = registry.services().flat_map(|service| {
+        let name = service.config.name.clone();
+        registry.backends_of(service).map(move |b| (format!("{name} {}", b.endpoint), b.id.0))
+    });
+    (services, backends.collect())
+}
+
+fn agree(a: &Ids, b: &Ids) -> bool {
+    a.iter().all(|(name, id)| b.get(name).is_none_or(|other| other == id))
+}
+
+fn distinct(ids: &Ids) -> bool {
+    ids.values().collect::<BTreeSet<_>>().len() == ids.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn ids_are_stable_and_distinct_over_any_two_reloads(
+        a in any_config(), b in any_config(), flowless in prop::collection::vec(0_u32..24, 0..24),
+    ) {
+        let (mut state, _) = State::new(Nanos(0), a.clone()).unwrap();
+        let first = ids(&state);
+        state.apply(Nanos::from_secs(1), Event::Load(Box::new(b.clone())));
+        let second = ids(&state);
+        prop_assert!(agree(&first.0, &second.0) && agree(&first.1, &second.1));
+        prop_assert!(distinct(&second.0) && distinct(&second.1));
+        prop_assert_eq!(state.config(), &b);
+
+        // Whatever has no flows by now may lose its id; what has flows keeps it, and nobody else gets it.
+        let free: Vec<BackendId> = flowless.into_iter().map(BackendId).collect();
+        state.apply(Nanos::from_secs(60), Event::Tick { flowless: free.clone() });
+        state.apply(Nanos::from_secs(61), Event::Load(Box::new(a)));
+        let third = ids(&state);
+        prop_assert!(agree(&second.0, &third.0) && agree(&second.1, &third.1));
+        prop_assert!(distinct(&third.0) && distinct(&third.1));
+        for (name, id) in &first.1 {
+            if !second.1.contains_key(name) && !free.contains(&BackendId(*id)) {
+                prop_assert_eq!(third.1.get(name), Some(id));
+            }
+        }
+    }
+}
