@@ -43,17 +43,34 @@ const FUNCTIONS: &[&str] = &[
     // Frames.
     "rte_eth_rx_burst",
     "rte_eth_tx_burst",
-    "rte_pktmbuf_pool_create",
+    "rte_mempool_create_empty",
+    "rte_mempool_set_ops_byname",
+    "rte_mempool_populate_default",
+    "rte_mempool_obj_iter",
+    "rte_mempool_free",
+    "rte_mbuf_best_mempool_ops",
+    "rte_pktmbuf_pool_init",
+    "rte_pktmbuf_init",
     "rte_pktmbuf_alloc",
     "rte_pktmbuf_free",
     "rte_mempool_in_use_count",
 ];
 
-const TYPES: &[&str] =
-    &["rte_eth_conf", "rte_eth_dev_info", "rte_eth_stats", "evenkeel_mbuf_offset", "evenkeel_limit"];
+const TYPES: &[&str] = &[
+    "rte_eth_conf",
+    "rte_eth_dev_info",
+    "rte_eth_stats",
+    "rte_pktmbuf_pool_private",
+    "evenkeel_mbuf_offset",
+    "evenkeel_limit",
+];
 
-const CONSTANTS: &[&str] =
-    &["EVENKEEL_RSS_FLOWS", "RTE_MAX_ETHPORTS", "RTE_ETH_SPEED_NUM_NONE", "RTE_ETH_SPEED_NUM_UNKNOWN"];
+const CONSTANTS: &[&str] = &[
+    "EVENKEEL_RSS_FLOWS",
+    "RTE_ETH_SPEED_NUM_NONE",
+    "RTE_ETH_SPEED_NUM_UNKNOWN",
+    "RTE_MEMPOOL_F_NO_IOVA_CONTIG",
+];
 
 /// The libraries that define the functions above. Not all of pkg-config's list: the rest would be loaded for nothing.
 const LIBRARIES: &[&str] = &["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
@@ -115,8 +132,8 @@ fn bind(flags: &[String], wrappers: &Path) -> bindgen::Bindings {
         .wrap_static_fns_path(wrappers)
         .wrap_static_fns_suffix("_call")
         // Opaque, in lib.rs: what is inside is not for Rust (see wrapper.h).
-        .blocklist_type("rte_mbuf.*")
-        .blocklist_type("rte_mempool.*")
+        .blocklist_type("rte_mbuf(__.*)?")
+        .blocklist_type("rte_mempool(__.*)?")
         .prepend_enum_name(false)
         .derive_default(true)
         .layout_tests(false)

@@ -4,6 +4,8 @@
 //! memory. Frames of the suite have the EtherType of local experiments, and whatever else an interface brings (the
 //! kernel's own chatter) is ignored.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod support;
 
 use std::time::Duration;
@@ -481,7 +483,7 @@ mod dpdk {
             let options = DeviceOptions { mtu: 9000, ..one_worker("net_tap0,iface=tap") };
             let eal = start_eal(std::slice::from_ref(&options));
             let error = Device::open(&eal, &options).unwrap_err().to_string();
-            assert!(error.contains("mtu = 9000 is not possible, the device takes 68 to 1504"), "{error}");
+            assert!(error.contains("mtu = 9000 is not possible, the device takes "), "{error}");
         });
     }
 

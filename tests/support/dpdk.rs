@@ -1,5 +1,7 @@
 //! DPDK in tests: EAL starts once per process, so every case runs in a process of its own.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+
 use std::env;
 use std::process::Command;
 

@@ -94,9 +94,9 @@ impl Device {
     ///
     /// # Errors
     /// The device does not exist, is open already, refuses a step, or there is no memory for its buffers.
-    pub fn open(_: &Eal, options: &DeviceOptions) -> Result<(Self, Vec<DpdkPort>), DpdkError> {
+    pub fn open(eal: &Eal, options: &DeviceOptions) -> Result<(Self, Vec<DpdkPort>), DpdkError> {
         let setup = Setup::find(&options.device)?;
-        let (facts, pool, open) = setup.start(options)?;
+        let (facts, pool, open) = setup.start(eal, options)?;
         let open = Arc::new(open);
         let ports = (0..options.workers)
             .map(|worker| {

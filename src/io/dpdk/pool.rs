@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fmt;
 use std::io;
+use std::ptr;
 use std::ptr::NonNull;
 
 use dpdk_sys::rte_mempool;
@@ -21,6 +22,20 @@ pub struct DpdkPool {
     mbufs: u32,
 }
 
+/// What a pool is to be.
+pub(super) struct PoolOptions {
+    /// No other pool of the process has it.
+    pub(super) number: u64,
+    /// How many buffers.
+    pub(super) mbufs: u32,
+    /// Of how many octets each, headroom included.
+    pub(super) octets: u16,
+    /// The NUMA node it is near; -1: any.
+    pub(super) socket: i32,
+    /// Whether EAL has no huge pages.
+    pub(super) ordinary_pages: bool,
+}
+
 // SAFETY: a mempool with DPDK's default handler (a ring for many producers and consumers) may be used by any thread at
 // the same time; the per-thread caches belong to DPDK's thread ids. It lives for ever.
 unsafe impl Send for DpdkPool {}
@@ -28,15 +43,48 @@ unsafe impl Send for DpdkPool {}
 unsafe impl Sync for DpdkPool {}
 
 impl DpdkPool {
-    /// A pool of `mbufs` buffers of `octets` octets each, headroom included, near the memory of `socket` (-1: any).
-    /// No other pool of the process has that `number`.
-    pub(super) fn create(number: u64, mbufs: u32, octets: u16, socket: i32) -> io::Result<Self> {
-        let name = CString::new(format!("evenkeel_pool_{number}"))?;
+    /// Makes a pool. The steps are those of DPDK's own `rte_pktmbuf_pool_create`, but for the flag: on ordinary pages
+    /// DPDK would place each buffer in a page of its own, to be contiguous for hardware, and 4096 octets would hold
+    /// 2500. What runs on ordinary pages addresses memory as the process does, where all of it is contiguous.
+    pub(super) fn create(options: &PoolOptions) -> io::Result<Self> {
+        let name = CString::new(format!("evenkeel_pool_{}", options.number))?;
+        let flags = if options.ordinary_pages { dpdk_sys::RTE_MEMPOOL_F_NO_IOVA_CONTIG } else { 0 };
+        let mut private =
+            dpdk_sys::rte_pktmbuf_pool_private { mbuf_data_room_size: options.octets, ..Default::default() };
         // SAFETY: the name is NUL-terminated and copied by the callee; EAL runs, as there is a port.
         let pool = unsafe {
-            dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), mbufs, cache_frames(mbufs), 0, octets, socket)
+            dpdk_sys::rte_mempool_create_empty(
+                name.as_ptr(),
+                options.mbufs,
+                dpdk_sys::MBUF_STRUCT_OCTETS + u32::from(options.octets),
+                cache_frames(options.mbufs),
+                PRIVATE_OCTETS,
+                options.socket,
+                flags,
+            )
         };
-        NonNull::new(pool).map(|pool| Self { pool, mbufs }).ok_or_else(last_error)
+        if pool.is_null() {
+            return Err(last_error());
+        }
+        // SAFETY: no preconditions; the name returned lives for ever.
+        let handler = unsafe { dpdk_sys::rte_mbuf_best_mempool_ops() };
+        // SAFETY: the pool is valid and not populated; the handler's name is NUL-terminated.
+        let mut result = unsafe { dpdk_sys::rte_mempool_set_ops_byname(pool, handler, ptr::null_mut()) };
+        if result == 0 {
+            // SAFETY: the pool's private area has room for `private`, which is copied, and its elements for an mbuf
+            // and a buffer of that size.
+            unsafe { dpdk_sys::rte_pktmbuf_pool_init(pool, (&raw mut private).cast()) };
+            // SAFETY: the pool is valid and its handler set.
+            result = unsafe { dpdk_sys::rte_mempool_populate_default(pool) };
+        }
+        if result < 0 {
+            // SAFETY: the pool is valid, and none of its elements is in use.
+            unsafe { dpdk_sys::rte_mempool_free(pool) };
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        // SAFETY: the pool is populated, and its private area says how an mbuf of it is laid out.
+        unsafe { dpdk_sys::rte_mempool_obj_iter(pool, Some(dpdk_sys::rte_pktmbuf_init), ptr::null_mut()) };
+        NonNull::new(pool).map(|pool| Self { pool, mbufs: options.mbufs }).ok_or_else(last_error)
     }
 
     /// Buffers in all.
@@ -83,3 +131,7 @@ fn cache_frames(mbufs: u32) -> u32 {
 /// Buffers that each thread keeps for itself: DPDK's applications use 250 to 256, eight bursts; it bounds what sits
 /// unused, and moves one burst in eight through the shared ring.
 pub(super) const CACHE: u32 = 256;
+
+/// Of a pool's private area, in which DPDK keeps the layout of its mbufs.
+#[expect(clippy::cast_possible_truncation, reason = "eight octets")]
+const PRIVATE_OCTETS: u32 = size_of::<dpdk_sys::rte_pktmbuf_pool_private>() as u32;

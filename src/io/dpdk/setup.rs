@@ -10,10 +10,13 @@ use std::io;
 use super::DeviceOptions;
 use super::DpdkError;
 use super::DpdkPool;
+use super::Eal;
+use super::MemoryChoice;
 use super::device::Facts;
 use super::device::OpenPort;
 use super::eal::device_name;
 use super::eal::is_pci;
+use super::pool::PoolOptions;
 use crate::model::Mac;
 
 /// A port that exists and is not open yet.
@@ -58,16 +61,29 @@ impl<'a> Setup<'a> {
     }
 
     /// Configures the port and starts it.
-    pub(super) fn start(&self, options: &DeviceOptions) -> Result<(Facts, DpdkPool, OpenPort), DpdkError> {
+    pub(super) fn start(
+        &self,
+        eal: &Eal,
+        options: &DeviceOptions,
+    ) -> Result<(Facts, DpdkPool, OpenPort), DpdkError> {
         let limits = self.limits()?;
         self.check_mtu(options.mtu, &limits)?;
         let (open, owner) = self.claim()?;
         let workers = u16::try_from(options.workers).unwrap_or(u16::MAX);
         let (rx, tx) = (workers.min(limits.rx_queues), workers.min(limits.tx_queues));
-        let mbufs = options.mbufs_for(rx, tx, options.descriptors);
-        let octets = options.buffer_octets();
-        let pool = DpdkPool::create(owner, mbufs, octets, self.memory_socket())
-            .map_err(|source| DpdkError::Pool { device: self.device.to_owned(), mbufs, octets, source })?;
+        let pool = PoolOptions {
+            number: owner,
+            mbufs: options.mbufs_for(rx, tx, options.descriptors),
+            octets: options.buffer_octets(),
+            socket: self.memory_socket(),
+            ordinary_pages: matches!(eal.memory(), MemoryChoice::Ordinary { .. }),
+        };
+        let pool = DpdkPool::create(&pool).map_err(|source| DpdkError::Pool {
+            device: self.device.to_owned(),
+            mbufs: pool.mbufs,
+            octets: pool.octets,
+            source,
+        })?;
 
         self.configure(rx, tx, options.mtu, limits.rss_flows)?;
         let (rx_descriptors, tx_descriptors) = self.descriptors(options.descriptors)?;
