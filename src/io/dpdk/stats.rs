@@ -1,6 +1,6 @@
 //! What a device counts, and its link.
 
-/// A device's own counters since it was started; they miss nothing that the workers do not see.
+/// A device's own counters since it was started; they include what no worker ever sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortStats {
     /// Frames received.
