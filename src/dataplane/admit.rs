@@ -1,18 +1,17 @@
 //! The first packet of a flow: is it for a service, which backend, which lease, which way.
 
 use super::PortClass;
-use super::flow::{FlowId, NewFlow, tcp};
-use super::pipeline::{Arrival, FlowFamily, Pipeline, View, punt_class};
+use super::flow::{FlowFamily, FlowId, NewFlow};
+use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::hash::maglev;
-use crate::io::Frame;
 use crate::model::{
     BackendState, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
 };
 use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
+use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
-use crate::wire::{Packet, Parsed, Transport};
 
 impl Pipeline {
     /// Creates the flow that a packet begins.
@@ -20,19 +19,16 @@ impl Pipeline {
     /// # Errors
     /// The verdict on a packet that begins none.
     #[inline(never)]
-    pub(super) fn admit<F: FlowFamily, T: Frame>(
+    pub(super) fn admit<F: FlowFamily>(
         &mut self,
-        frame: &T,
-        packet: &Packet<F>,
+        head: &[u8],
         tuple: FiveTuple<F>,
         arrival: Arrival<'_>,
         view: View<'_>,
-    ) -> Result<FlowId, Verdict>
-    where
-        Packet<F>: Into<Parsed>,
-    {
+    ) -> Result<FlowId, Verdict> {
+        let packet = Parsed::Ip(*arrival.packet);
         let Some(role) = view.tables.roles.of::<F>(tuple.destination) else {
-            return Err(self.punt(punt_class(&(*packet).into(), frame.head()), arrival.port));
+            return Err(self.punt(&packet, head, arrival.port));
         };
         if !arrival.handed_in
             && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port, arrival.hash)
@@ -48,7 +44,7 @@ impl Pipeline {
         let services = match role {
             AddressRole::Vip(services) => services,
             AddressRole::Local if tuple.destination_port < PortClass::FIRST => {
-                return Err(self.punt(punt_class(&(*packet).into(), frame.head()), arrival.port));
+                return Err(self.punt(&packet, head, arrival.port));
             }
             // The backend is told, or it would repeat itself for minutes.
             AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
@@ -57,14 +53,13 @@ impl Pipeline {
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {
             return Err(refuse(DropReason::NoService));
         };
-        let bare_syn = matches!(packet.transport, Transport::Tcp { flags, .. } if tcp::is_bare_syn(flags));
-        if tuple.protocol == Protocol::Tcp && !bare_syn {
+        if tuple.protocol == Protocol::Tcp && !arrival.packet.is_bare_syn() {
             return Err(match service.on_unknown_flow {
                 OnUnknownFlow::Reset => refuse(DropReason::UnknownFlow),
                 OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
             });
         }
-        let created = self.create(service, tuple, arrival, view);
+        let created = self.create(service, tuple, (head, arrival), view);
         if let Some(counters) = self.counters.service(service.id) {
             match created {
                 Ok(_) => counters.count_connection(),
@@ -78,7 +73,7 @@ impl Pipeline {
         &mut self,
         service: &ServiceTable,
         tuple: FiveTuple<F>,
-        arrival: Arrival<'_>,
+        (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let Some(backend) = pick(service, &tuple, view) else {
@@ -94,7 +89,7 @@ impl Pipeline {
         let to = FiveTuple { destination: address, destination_port: port, ..tuple };
         let translated = self.lease(service, backend, to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
-        let return_hop = self.way_to_client::<F>(tuple.source, arrival.link, arrival.port, view);
+        let return_hop = self.way_to_client::<F>(tuple.source, head, arrival.port, view);
         let flow = NewFlow {
             tuple,
             translated,
@@ -156,10 +151,11 @@ impl Pipeline {
     fn way_to_client<F: FlowFamily>(
         &mut self,
         client: F::Address,
-        link: &Link,
+        head: &[u8],
         port: PortId,
         view: View<'_>,
     ) -> Option<NextHopId> {
+        let link = Link::read(head)?;
         let mut learn = |port, destination: Mac| {
             let source = self.ports[PortId::index(port)].mac;
             self.last_hops.learn(port, link.tag(), source, destination)

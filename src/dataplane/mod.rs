@@ -6,11 +6,14 @@
 
 pub mod admit;
 pub mod flow;
+mod huge_pages;
 pub mod last_hop;
 pub mod limits;
+mod link;
 pub mod local_ports;
 pub mod pipeline;
 mod prefetch;
+mod punt;
 pub mod steer;
 pub mod verdict;
 pub mod worker;

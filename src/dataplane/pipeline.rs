@@ -6,22 +6,19 @@
 
 use std::sync::Arc;
 
-use super::flow::{Direction, FlowId, FlowTable, Tick, TimeoutTicks, tcp};
+use super::flow::{Direction, FlowFamily, FlowId, FlowTable, Flows, Tick, TimeoutTicks, tcp};
 use super::last_hop::LastHops;
+use super::link;
 use super::local_ports::LocalPorts;
 use super::steer::Steering;
-use super::verdict::{PuntClass, Verdict};
+use super::verdict::Verdict;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{
-    BackendState, Family, Mac, Nanos, NextHopId, PortId, Protocol, Timeouts, V4, V6, VlanTag, WorkerId,
-};
-use crate::shared::{
-    AddressRole, Capacities, DropReason, Fib, NextHop, RoleFamily, Snapshot, Tally, WorkerCounters,
-};
+use crate::model::{BackendState, Mac, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::shared::{Capacities, DropReason, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Layout, Malformed, Packet, Parsed, Transport, WireFamily, parse, rewrite};
+use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, parse, rewrite};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -69,15 +66,28 @@ impl View<'_> {
     }
 }
 
-/// What pass 1 found in a frame.
+/// What pass 1 found in a frame: 32 octets, as it goes through an array.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspected {
-    /// The link layer; of a frame too short for one, nothing.
-    pub link: Link,
+    /// The index hash of the five-tuple, 0 if it has none.
+    pub hash: u64,
     /// The packet, or why there is none.
     pub parsed: Result<Parsed, Malformed>,
-    /// The index hash of its five-tuple, 0 if it has none.
-    pub hash: u64,
+    /// The VLAN it came with.
+    pub vlan: Option<u16>,
+    /// Whom the frame is for.
+    pub addressed: Addressed,
+}
+
+/// Whom a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressed {
+    /// Us alone.
+    Us,
+    /// A group, or everybody.
+    Group,
+    /// Somebody else.
+    Other,
 }
 
 /// One worker's stages and the tables they own.
@@ -90,57 +100,6 @@ pub struct Pipeline {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
     timeouts: Timeouts,
-}
-
-/// The flow tables of a worker, one code for both.
-pub struct Flows {
-    /// IPv4 flows.
-    pub v4: FlowTable<V4>,
-    /// IPv6 flows.
-    pub v6: FlowTable<V6>,
-}
-
-/// A family that has a flow table.
-pub trait FlowFamily: WireFamily + RoleFamily {
-    /// Its table.
-    fn table(flows: &Flows) -> &FlowTable<Self>;
-
-    /// Its table, to change.
-    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self>;
-
-    /// Whether `source` may be the source of a packet to a service: a unicast address that is not loopback, nor "this
-    /// host" (RFC 6890; RFC 1812, 5.3.7).
-    fn may_be_source(source: Self::Address) -> bool;
-}
-
-impl FlowFamily for V4 {
-    fn table(flows: &Flows) -> &FlowTable<Self> {
-        &flows.v4
-    }
-
-    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self> {
-        &mut flows.v4
-    }
-
-    fn may_be_source(source: u32) -> bool {
-        // 0/8, 127/8, and everything from 224/4 up: multicast, reserved, broadcast.
-        !matches!(source >> 24, 0 | 127 | 224..)
-    }
-}
-
-impl FlowFamily for V6 {
-    fn table(flows: &Flows) -> &FlowTable<Self> {
-        &flows.v6
-    }
-
-    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self> {
-        &mut flows.v6
-    }
-
-    fn may_be_source(source: u128) -> bool {
-        // ::/128, ::1/128, ff00::/8 and IPv4-mapped addresses, which are never on the wire.
-        source > 1 && source >> 120 != 0xff && source >> 32 != 0xffff
-    }
 }
 
 impl Pipeline {
@@ -176,28 +135,40 @@ impl Pipeline {
         }
     }
 
-    /// Pass 1: what is in the frame; asks for the index line of its flow.
+    /// Pass 1: what is in a frame that came in by `port`; asks for the index line of its flow.
     #[inline]
-    pub fn inspect<T: Frame>(&self, frame: &T) -> Inspected {
+    pub fn inspect<T: Frame>(&self, frame: &T, port: PortId) -> Inspected {
         let head = frame.head();
         let Some(link) = Link::read(head) else {
-            return Inspected { link: NO_LINK, parsed: Err(Malformed::FrameTruncated), hash: 0 };
+            let parsed = Err(Malformed::FrameTruncated);
+            return Inspected { hash: 0, parsed, vlan: None, addressed: Addressed::Other };
+        };
+        let addressed = if link.destination == self.ports[port.index()].mac {
+            Addressed::Us
+        } else if link.destination.is_multicast() {
+            Addressed::Group
+        } else {
+            Addressed::Other
         };
         let parsed = parse(&link, head, frame.octets());
         let hash = match &parsed {
-            Ok(Parsed::V4(packet)) => ask(&self.flows.v4, packet),
-            Ok(Parsed::V6(packet)) => ask(&self.flows.v6, packet),
+            Ok(Parsed::Ip(packet)) => match packet.network {
+                Network::V4 => ask(&self.flows.v4, packet, head),
+                Network::V6 => ask(&self.flows.v6, packet, head),
+            },
             Ok(Parsed::NotIp) | Err(_) => 0,
         };
-        Inspected { link, parsed, hash }
+        Inspected { hash, parsed, vlan: link.vlan, addressed }
     }
 
     /// Pass 2: asks for the flow.
     #[inline]
     pub fn look_ahead(&self, seen: &Inspected) {
         match &seen.parsed {
-            Ok(Parsed::V4(_)) => self.flows.v4.prefetch_flow(seen.hash),
-            Ok(Parsed::V6(_)) => self.flows.v6.prefetch_flow(seen.hash),
+            Ok(Parsed::Ip(packet)) => match packet.network {
+                Network::V4 => self.flows.v4.prefetch_flow(seen.hash),
+                Network::V6 => self.flows.v6.prefetch_flow(seen.hash),
+            },
             Ok(Parsed::NotIp) | Err(_) => {}
         }
     }
@@ -213,22 +184,16 @@ impl Pipeline {
         handed_in: bool,
         view: View<'_>,
     ) -> Verdict {
-        let parsed = match &seen.parsed {
-            Ok(parsed) => parsed,
+        let packet = match &seen.parsed {
+            Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
+            Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
+            Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
-        if seen.link.destination != self.ports[port.index()].mac {
-            return if seen.link.destination.is_multicast() {
-                self.punt(punt_class(parsed, frame.head()), port)
-            } else {
-                Verdict::Drop(DropReason::NotOurMac)
-            };
-        }
-        let arrival = Arrival { link: &seen.link, hash: seen.hash, port, handed_in };
-        match parsed {
-            Parsed::V4(packet) => self.balance_packet(frame, packet, arrival, view),
-            Parsed::V6(packet) => self.balance_packet(frame, packet, arrival, view),
-            Parsed::NotIp => self.punt(punt_class(parsed, frame.head()), port),
+        let arrival = Arrival { packet, hash: seen.hash, vlan: seen.vlan, port, handed_in };
+        match packet.network {
+            Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
+            Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
         }
     }
 
@@ -236,31 +201,28 @@ impl Pipeline {
     fn balance_packet<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        packet: &Packet<F>,
         arrival: Arrival<'_>,
         view: View<'_>,
-    ) -> Verdict
-    where
-        Packet<F>: Into<Parsed>,
-    {
-        let Some(tuple) = packet.tuple() else {
-            return self.without_ports(frame, packet, arrival, view);
+    ) -> Verdict {
+        let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
+            return self.without_ports::<F>(frame.head(), arrival, view);
         };
-        let (id, direction) = match F::table(&self.flows).find(arrival.hash, &tuple) {
-            Some((id, direction)) if !self.is_over::<F>(id, direction, packet.transport, view) => {
+        let found = F::table(&self.flows).find(arrival.hash, &tuple);
+        let (id, direction) = match found {
+            Some((id, direction)) if !self.is_over::<F>(id, direction, arrival.packet, view) => {
                 (id, direction)
             }
             found => {
                 if let Some((id, _)) = found {
                     self.end::<F>(id);
                 }
-                match self.admit(frame, packet, tuple, arrival, view) {
+                match self.admit(frame.head(), tuple, arrival, view) {
                     Ok(id) => (id, Direction::Forward),
                     Err(verdict) => return verdict,
                 }
             }
         };
-        self.forward(frame, packet, (id, direction), arrival.link, view)
+        self.forward::<F, T>(frame, id, direction, arrival, view)
     }
 
     /// Whether a packet finds its flow at an end, so that the packet is a new flow's: the client reuses its port, or
@@ -270,19 +232,18 @@ impl Pipeline {
         &self,
         id: FlowId,
         direction: Direction,
-        transport: Transport,
+        packet: &Packet,
         view: View<'_>,
     ) -> bool {
         let entry = F::table(&self.flows).entry(id);
         let backend = view.tables.backend_state(entry.backend);
-        let bare_syn = matches!(transport, Transport::Tcp { flags, .. } if tcp::is_bare_syn(flags));
-        if direction == Direction::Return || backend == BackendState::Up && !bare_syn {
+        if direction == Direction::Return || backend == BackendState::Up && !packet.is_bare_syn() {
             return false;
         }
         match entry.protocol() {
             Protocol::Udp => backend != BackendState::Up,
             Protocol::Tcp => {
-                bare_syn
+                packet.is_bare_syn()
                     && (tcp::syn_starts_anew(entry.state)
                         || backend != BackendState::Up && entry.state.is_half_open())
             }
@@ -312,11 +273,12 @@ impl Pipeline {
     fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        packet: &Packet<F>,
-        (id, direction): (FlowId, Direction),
-        link: &Link,
+        id: FlowId,
+        direction: Direction,
+        arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
+        let packet = arrival.packet;
         if packet.hop_limit <= 1 {
             return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
         }
@@ -324,11 +286,15 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let entry = F::table(&self.flows).entry(id);
-        let (hop, backend, change) = match direction {
-            Direction::Forward => (entry.forward_hop, entry.backend, entry.rewrite(direction)),
-            Direction::Return => (entry.return_hop, entry.backend, entry.rewrite(direction)),
+        let backend = entry.backend;
+        let hop = match direction {
+            Direction::Forward => entry.forward_hop,
+            Direction::Return => entry.return_hop,
         };
-        let Some((hop, destination)) = self.next_hop(hop, view) else {
+        let Some(hop) = view.fib.next_hop(hop).or_else(|| self.last_hops.next_hop(hop)) else {
+            return Verdict::Drop(DropReason::NextHopUnresolved);
+        };
+        let Some(destination) = hop.destination else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
@@ -339,11 +305,13 @@ impl Pipeline {
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
         }
-        rewrite(frame.head_mut(), packet.layout, &change);
-        if !set_link::<F, T>(frame, link, hop, destination) {
+        rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+        if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
-        self.track::<F>(id, direction, packet.transport, view.tick());
+        ethernet::set_addresses(frame.head_mut(), destination, hop.source);
+        let egress = hop.port;
+        self.track::<F>(id, direction, packet, view.tick());
         if let Some(counters) = self.counters.backend(backend) {
             let octets = frame.octets() as u64;
             match direction {
@@ -351,16 +319,16 @@ impl Pipeline {
                 Direction::Return => counters.count_out(octets),
             }
         }
-        Verdict::Forward(hop.port)
+        Verdict::Forward(egress)
     }
 
     /// Follows the flow's state and keeps it alive.
     #[inline]
-    fn track<F: FlowFamily>(&mut self, id: FlowId, direction: Direction, transport: Transport, now: Tick) {
+    fn track<F: FlowFamily>(&mut self, id: FlowId, direction: Direction, packet: &Packet, now: Tick) {
         let flows = F::table_mut(&mut self.flows);
-        if let Transport::Tcp { flags, .. } = transport {
+        if packet.transport == Transport::Tcp {
             let entry = flows.entry_mut(id);
-            let next = tcp::next(entry.state, &mut entry.fins, direction, flags);
+            let next = tcp::next(entry.state, &mut entry.fins, direction, packet.tcp_flags);
             if next != entry.state {
                 flows.set_state(id, next, now);
                 return;
@@ -368,127 +336,25 @@ impl Pipeline {
         }
         flows.touch(id, now);
     }
-
-    /// The next hop with this id and its MAC address, if it is resolved.
-    #[inline]
-    fn next_hop(&self, id: NextHopId, view: View<'_>) -> Option<(NextHop, Mac)> {
-        let hop = match view.fib.next_hop(id) {
-            Some(hop) => hop,
-            None => self.last_hops.next_hop(id)?,
-        };
-        Some((*hop, hop.destination?))
-    }
-
-    /// A packet that is no whole TCP segment or UDP datagram.
-    #[cold]
-    fn without_ports<F: FlowFamily, T: Frame>(
-        &self,
-        frame: &T,
-        packet: &Packet<F>,
-        arrival: Arrival<'_>,
-        view: View<'_>,
-    ) -> Verdict
-    where
-        Packet<F>: Into<Parsed>,
-    {
-        let class = punt_class(&(*packet).into(), frame.head());
-        let Some(role) = view.tables.roles.of::<F>(packet.destination) else {
-            return self.punt(class, arrival.port);
-        };
-        match packet.transport {
-            Transport::Fragment => Verdict::Drop(DropReason::Fragment),
-            // The kernel holds our addresses: it answers echo requests and neighbour solicitations for them.
-            Transport::Other { protocol: ICMP | ICMPV6 } => self.punt(class, arrival.port),
-            _ if class == PuntClass::Routing => self.punt(class, arrival.port),
-            _ => Verdict::Drop(match role {
-                AddressRole::Vip(_) => DropReason::NoService,
-                AddressRole::Local => DropReason::UnknownReturn,
-            }),
-        }
-    }
-
-    /// For the kernel, if it has a side on this port.
-    pub(super) fn punt(&self, class: PuntClass, port: PortId) -> Verdict {
-        if self.ports[port.index()].kernel {
-            Verdict::Punt(class)
-        } else {
-            Verdict::Drop(DropReason::NoKernelPort)
-        }
-    }
 }
 
 /// How a packet came.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
-    pub(super) link: &'a Link,
+    pub(super) packet: &'a Packet,
     pub(super) hash: u64,
+    pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
 }
 
-impl From<Packet<V4>> for Parsed {
-    fn from(packet: Packet<V4>) -> Self {
-        Self::V4(packet)
-    }
-}
-
-impl From<Packet<V6>> for Parsed {
-    fn from(packet: Packet<V6>) -> Self {
-        Self::V6(packet)
-    }
-}
-
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
-
-/// Stands for the link layer of a frame that has none.
-const NO_LINK: Link =
-    Link { destination: Mac([0; 6]), source: Mac([0; 6]), ether_type: 0, payload: 0, vlan: None };
-
 /// The index hash of a packet, its line asked for.
 #[inline]
-fn ask<F: Family>(flows: &FlowTable<F>, packet: &Packet<F>) -> u64 {
-    let Some(tuple) = packet.tuple() else { return 0 };
+fn ask<F: FlowFamily>(flows: &FlowTable<F>, packet: &Packet, head: &[u8]) -> u64 {
+    let Some(tuple) = packet.tuple::<F>(head) else { return 0 };
     let hash = flows.hash(&tuple);
     flows.prefetch_index(hash);
     hash
-}
-
-/// Gives a frame the link layer of its next hop: MAC addresses, and the tag of the next hop's network. False if the
-/// frame has no headroom for a tag.
-#[inline]
-fn set_link<F: Family, T: Frame>(frame: &mut T, link: &Link, hop: NextHop, destination: Mac) -> bool {
-    let keeps = match hop.vlan {
-        VlanTag::AsReceived => true,
-        VlanTag::Untagged => link.vlan.is_none(),
-        VlanTag::Id(id) => {
-            link.vlan == Some(id) && usize::from(link.payload) == ethernet::HEADER + ethernet::TAG
-        }
-    };
-    if !keeps && !change_tag::<F, T>(frame, link, hop.vlan) {
-        return false;
-    }
-    ethernet::set_addresses(frame.head_mut(), destination, hop.source);
-    true
-}
-
-#[cold]
-fn change_tag<F: Family, T: Frame>(frame: &mut T, link: &Link, vlan: VlanTag) -> bool {
-    let (octets, id) = match vlan {
-        VlanTag::Id(id) => (ethernet::HEADER + ethernet::TAG, Some(id)),
-        VlanTag::Untagged | VlanTag::AsReceived => (ethernet::HEADER, None),
-    };
-    let had = usize::from(link.payload);
-    if had < octets {
-        if !frame.prepend(octets - had) {
-            return false;
-        }
-    } else {
-        frame.trim_front(had - octets);
-    }
-    let ether_type = if F::VERSION == 4 { ethernet::IPV4 } else { ethernet::IPV6 };
-    ethernet::set_type(frame.head_mut(), id, ether_type);
-    true
 }
 
 const fn reason(malformed: Malformed) -> DropReason {
@@ -499,36 +365,5 @@ const fn reason(malformed: Malformed) -> DropReason {
         Malformed::IpTruncated => DropReason::IpTruncated,
         Malformed::TransportHeader => DropReason::TransportHeaderInvalid,
         Malformed::ExtensionHeaders => DropReason::ExtensionHeadersTooDeep,
-    }
-}
-
-/// The class of a packet for the kernel.
-#[cold]
-pub(super) fn punt_class(parsed: &Parsed, head: &[u8]) -> PuntClass {
-    let (transport, l4) = match parsed {
-        Parsed::NotIp => {
-            let is_arp = Link::read(head).is_some_and(|link| link.ether_type == ethernet::ARP);
-            return if is_arp { PuntClass::Neighbour } else { PuntClass::Other };
-        }
-        Parsed::V4(packet) => (packet.transport, packet.layout.l4),
-        Parsed::V6(packet) => (packet.transport, packet.layout.l4),
-    };
-    match transport {
-        // Neighbour discovery (RFC 4861, section 4).
-        Transport::Other { protocol: ICMPV6 } => match head.get(usize::from(l4)) {
-            Some(133..=137) => PuntClass::Neighbour,
-            _ => PuntClass::Other,
-        },
-        // IGMP, EIGRP, OSPF, PIM, VRRP.
-        Transport::Other { protocol: 2 | 88 | 89 | 103 | 112 } => PuntClass::Routing,
-        // BGP.
-        Transport::Tcp { destination_port: 179, .. } | Transport::Tcp { source_port: 179, .. } => {
-            PuntClass::Routing
-        }
-        // RIP, RIPng, BFD (one hop, echo, several hops).
-        Transport::Udp { destination_port: 520 | 521 | 3784 | 3785 | 4784, .. } => PuntClass::Routing,
-        Transport::Tcp { .. } | Transport::Udp { .. } | Transport::Fragment | Transport::Other { .. } => {
-            PuntClass::Other
-        }
     }
 }

@@ -16,7 +16,8 @@ use crate::io::{BURST, Burst, Frame, Port};
 use crate::model::{Mac, Nanos, PortId, V4, V6, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
 use crate::shared::{Command, DropReason, Event, Fib, FlowPage, Reader, Snapshot, Tally, WorkerCounters};
-use crate::wire::craft;
+use crate::wire::ethernet::Link;
+use crate::wire::{Parsed, craft};
 
 /// A port as one worker has it.
 #[derive(Debug)]
@@ -195,7 +196,7 @@ impl<P: Port> Core<P> {
         }
         let mut inspected: ArrayVec<Inspected, BURST> = ArrayVec::new();
         for frame in &burst {
-            inspected.push(self.pipeline.inspect(frame));
+            inspected.push(self.pipeline.inspect(frame, port));
         }
         for seen in &inspected {
             self.pipeline.look_ahead(seen);
@@ -263,8 +264,8 @@ impl<P: Port> Core<P> {
         now: Nanos,
     ) {
         let ingress = &mut self.ports[port.index()];
-        let Ok(parsed) = &seen.parsed else { return };
-        let Some(answer) = craft::refuse(refusal, &seen.link, parsed, frame.head(), ingress.mac) else {
+        let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
+        let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), ingress.mac) else {
             return;
         };
         let reply = if self.limits.refusals.take(now) { ingress.queue.allocate() } else { None };

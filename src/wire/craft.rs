@@ -9,7 +9,7 @@ use etherparse::{
 };
 
 use super::ethernet::{self, Link};
-use super::{Packet, Parsed, Transport, tcp_flags};
+use super::{Network, Packet, Transport, WireFamily, tcp_flags};
 use crate::model::{Mac, V4, V6};
 
 /// Room for the largest answer: an ICMPv6 error of the minimum MTU, 1280 octets, and a tagged Ethernet header.
@@ -28,19 +28,15 @@ pub enum Refusal {
 /// sent to. `head` holds the packet, as received. `None` where an answer must not be given: to a reset, to an ICMP
 /// error, to a fragment that is not the first (RFC 1122, 3.2.2; RFC 4443, 2.4).
 #[must_use]
-pub fn refuse(refusal: Refusal, link: &Link, parsed: &Parsed, head: &[u8], our_mac: Mac) -> Option<Answer> {
+pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_mac: Mac) -> Option<Answer> {
     let mut answer = Answer::new();
     write_link(&mut answer, link, our_mac)?;
-    match parsed {
-        Parsed::V4(packet) => match (refusal, packet.transport) {
-            (Refusal::Unreachable, Transport::Tcp { .. }) => reset_v4(&mut answer, packet, head)?,
-            _ => icmp_v4(&mut answer, refusal, packet, head)?,
-        },
-        Parsed::V6(packet) => match (refusal, packet.transport) {
-            (Refusal::Unreachable, Transport::Tcp { .. }) => reset_v6(&mut answer, packet, head)?,
-            _ => icmp_v6(&mut answer, refusal, packet, head)?,
-        },
-        Parsed::NotIp => return None,
+    let reset = refusal == Refusal::Unreachable && packet.transport == Transport::Tcp;
+    match (packet.network, reset) {
+        (Network::V4, true) => reset_v4(&mut answer, packet, head)?,
+        (Network::V4, false) => icmp_v4(&mut answer, refusal, packet, head)?,
+        (Network::V6, true) => reset_v6(&mut answer, packet, head)?,
+        (Network::V6, false) => icmp_v6(&mut answer, refusal, packet, head)?,
     }
     Some(answer)
 }
@@ -71,48 +67,48 @@ fn write_link(answer: &mut Answer, link: &Link, our_mac: Mac) -> Option<()> {
 
 /// The reset that answers a segment: its sequence number is the one the sender expects, or it acknowledges all that
 /// the segment carried.
-fn reset(transport: Transport, octets: usize, segment: &[u8]) -> Option<TcpHeader> {
-    let Transport::Tcp { source_port, destination_port, flags } = transport else { return None };
+fn reset<F: WireFamily>(packet: &Packet, head: &[u8]) -> Option<TcpHeader> {
+    let flags = packet.tcp_flags;
     if flags & tcp_flags::RST != 0 {
         return None;
     }
-    let header: &[u8; 20] = segment.first_chunk()?;
+    let tuple = packet.tuple::<F>(head)?;
+    let header: &[u8; 20] = head.get(usize::from(packet.layout.l4)..)?.first_chunk()?;
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (sequence, acknowledgement) = (word(4), word(8));
-    let mut answer = TcpHeader::new(destination_port, source_port, 0, 0);
+    let mut answer = TcpHeader::new(tuple.destination_port, tuple.source_port, 0, 0);
     answer.rst = true;
     if flags & tcp_flags::ACK != 0 {
         answer.sequence_number = acknowledgement;
     } else {
-        let data = octets.checked_sub(usize::from(header[12] >> 4) * 4)?;
+        let octets = u32::from(packet.layout.end - packet.layout.l4);
+        let data = octets.checked_sub(u32::from(header[12] >> 4) * 4)?;
         let marks = u32::from(flags & tcp_flags::SYN != 0) + u32::from(flags & tcp_flags::FIN != 0);
         answer.ack = true;
-        answer.acknowledgment_number = sequence.wrapping_add(u32::try_from(data).ok()?).wrapping_add(marks);
+        answer.acknowledgment_number = sequence.wrapping_add(data).wrapping_add(marks);
     }
     Some(answer)
 }
 
-fn reset_v4(answer: &mut Answer, packet: &Packet<V4>, head: &[u8]) -> Option<()> {
-    let octets = usize::from(packet.layout.end - packet.layout.l4);
-    let mut tcp = reset(packet.transport, octets, head.get(usize::from(packet.layout.l4)..)?)?;
-    let ip = header_v4(packet, IpNumber::TCP, 20)?;
+fn reset_v4(answer: &mut Answer, packet: &Packet, head: &[u8]) -> Option<()> {
+    let mut tcp = reset::<V4>(packet, head)?;
+    let ip = header_v4(packet, head, IpNumber::TCP, 20)?;
     tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).ok()?;
     answer.try_extend_from_slice(&ip.to_bytes()).ok()?;
     answer.try_extend_from_slice(&tcp.to_bytes()).ok()
 }
 
-fn reset_v6(answer: &mut Answer, packet: &Packet<V6>, head: &[u8]) -> Option<()> {
-    let octets = usize::from(packet.layout.end - packet.layout.l4);
-    let mut tcp = reset(packet.transport, octets, head.get(usize::from(packet.layout.l4)..)?)?;
-    let ip = header_v6(packet, IpNumber::TCP, 20)?;
+fn reset_v6(answer: &mut Answer, packet: &Packet, head: &[u8]) -> Option<()> {
+    let mut tcp = reset::<V6>(packet, head)?;
+    let ip = header_v6(packet, head, IpNumber::TCP, 20)?;
     tcp.checksum = tcp.calc_checksum_ipv6(&ip, &[]).ok()?;
     answer.try_extend_from_slice(&ip.to_bytes()).ok()?;
     answer.try_extend_from_slice(&tcp.to_bytes()).ok()
 }
 
-fn icmp_v4(answer: &mut Answer, refusal: Refusal, packet: &Packet<V4>, head: &[u8]) -> Option<()> {
+fn icmp_v4(answer: &mut Answer, refusal: Refusal, packet: &Packet, head: &[u8]) -> Option<()> {
     let start = usize::from(packet.layout.l3);
-    if !may_answer(packet.transport, 1, head.get(usize::from(packet.layout.l4)..)?, |kind| {
+    if !may_answer(packet, 1, head.get(usize::from(packet.layout.l4)..)?, |kind| {
         // Everything but the queries of RFC 792 is an error or unknown.
         matches!(kind, 0 | 8 | 13..=18)
     }) {
@@ -125,16 +121,16 @@ fn icmp_v4(answer: &mut Answer, refusal: Refusal, packet: &Packet<V4>, head: &[u
         Refusal::TimeExceeded => Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit),
     };
     let icmp = Icmpv4Header::with_checksum(kind, quote);
-    let ip = header_v4(packet, IpNumber::ICMP, icmp.header_len() + quote.len())?;
+    let ip = header_v4(packet, head, IpNumber::ICMP, icmp.header_len() + quote.len())?;
     answer.try_extend_from_slice(&ip.to_bytes()).ok()?;
     answer.try_extend_from_slice(&icmp.to_bytes()).ok()?;
     answer.try_extend_from_slice(quote).ok()
 }
 
-fn icmp_v6(answer: &mut Answer, refusal: Refusal, packet: &Packet<V6>, head: &[u8]) -> Option<()> {
+fn icmp_v6(answer: &mut Answer, refusal: Refusal, packet: &Packet, head: &[u8]) -> Option<()> {
     let start = usize::from(packet.layout.l3);
     // RFC 4443, 2.1: error messages have a type below 128.
-    if !may_answer(packet.transport, 58, head.get(usize::from(packet.layout.l4)..)?, |kind| kind >= 128) {
+    if !may_answer(packet, 58, head.get(usize::from(packet.layout.l4)..)?, |kind| kind >= 128) {
         return None;
     }
     let end = usize::from(packet.layout.end).min(start + ICMPV6_QUOTE).min(head.len());
@@ -143,7 +139,7 @@ fn icmp_v6(answer: &mut Answer, refusal: Refusal, packet: &Packet<V6>, head: &[u
         Refusal::Unreachable => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port),
         Refusal::TimeExceeded => Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded),
     };
-    let ip = header_v6(packet, IpNumber::IPV6_ICMP, 8 + quote.len())?;
+    let ip = header_v6(packet, head, IpNumber::IPV6_ICMP, 8 + quote.len())?;
     let icmp = Icmpv6Header::with_checksum(kind, ip.source, ip.destination, quote).ok()?;
     answer.try_extend_from_slice(&ip.to_bytes()).ok()?;
     answer.try_extend_from_slice(&icmp.to_bytes()).ok()?;
@@ -151,38 +147,38 @@ fn icmp_v6(answer: &mut Answer, refusal: Refusal, packet: &Packet<V6>, head: &[u
 }
 
 /// Whether an ICMP error may be sent about a packet with this content.
-fn may_answer(transport: Transport, icmp: u8, content: &[u8], is_query: impl Fn(u8) -> bool) -> bool {
-    match transport {
-        Transport::Tcp { .. } | Transport::Udp { .. } => true,
+fn may_answer(packet: &Packet, icmp: u8, content: &[u8], is_query: impl Fn(u8) -> bool) -> bool {
+    match packet.transport {
+        Transport::Tcp | Transport::Udp => true,
         Transport::Fragment => false,
-        Transport::Other { protocol } if protocol == icmp => {
-            content.first().is_some_and(|kind| is_query(*kind))
-        }
-        Transport::Other { .. } => true,
+        Transport::Other if packet.protocol == icmp => content.first().is_some_and(|kind| is_query(*kind)),
+        Transport::Other => true,
     }
 }
 
-fn header_v4(packet: &Packet<V4>, protocol: IpNumber, payload: usize) -> Option<Ipv4Header> {
+fn header_v4(packet: &Packet, head: &[u8], protocol: IpNumber, payload: usize) -> Option<Ipv4Header> {
+    let (source, destination) = V4::addresses(head.get(usize::from(packet.layout.l3)..)?)?;
     let mut header = Ipv4Header::new(
         u16::try_from(payload).ok()?,
         HOP_LIMIT,
         protocol,
-        packet.destination.to_be_bytes(),
-        packet.source.to_be_bytes(),
+        destination.to_be_bytes(),
+        source.to_be_bytes(),
     )
     .ok()?;
     header.header_checksum = header.calc_header_checksum();
     Some(header)
 }
 
-fn header_v6(packet: &Packet<V6>, next_header: IpNumber, payload: usize) -> Option<Ipv6Header> {
+fn header_v6(packet: &Packet, head: &[u8], next_header: IpNumber, payload: usize) -> Option<Ipv6Header> {
+    let (source, destination) = V6::addresses(head.get(usize::from(packet.layout.l3)..)?)?;
     Some(Ipv6Header {
         traffic_class: 0,
         flow_label: Ipv6FlowLabel::ZERO,
         payload_length: u16::try_from(payload).ok()?,
         next_header,
         hop_limit: HOP_LIMIT,
-        source: packet.destination.to_be_bytes(),
-        destination: packet.source.to_be_bytes(),
+        source: destination.to_be_bytes(),
+        destination: source.to_be_bytes(),
     })
 }

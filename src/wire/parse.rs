@@ -1,19 +1,9 @@
 //! From the bytes of a frame to what the pipeline decides by. One entry, no panic, nothing read twice.
 
+use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
-use crate::model::{Family, FiveTuple, Protocol, V4, V6};
-
-/// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed {
-    /// An IPv4 packet.
-    V4(Packet<V4>),
-    /// An IPv6 packet.
-    V6(Packet<V6>),
-    /// Neither: ARP, LLDP and the like.
-    NotIp,
-}
+use crate::model::{FiveTuple, Protocol};
 
 /// Why a frame cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,71 +22,84 @@ pub enum Malformed {
     ExtensionHeaders,
 }
 
-/// A well-formed IP packet in a frame.
+/// What a well-formed frame is. Small and flat, as every packet's passes through an array between two stages of the
+/// pipeline; addresses and ports stay in the frame, where [`Packet::tuple`] reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet<F: Family> {
-    /// Source address.
-    pub source: F::Address,
-    /// Destination address.
-    pub destination: F::Address,
-    /// What it carries.
-    pub transport: Transport,
-    /// Where its parts stand.
-    pub layout: Layout,
-    /// TTL or hop limit as received.
-    pub hop_limit: u8,
+pub enum Parsed {
+    /// An IP packet.
+    Ip(Packet),
+    /// Something else: ARP, LLDP and the like.
+    NotIp,
 }
 
-impl<F: Family> Packet<F> {
-    /// The five-tuple; `None` for anything but whole TCP and UDP packets.
-    #[must_use]
-    #[inline]
-    pub const fn tuple(&self) -> Option<FiveTuple<F>> {
-        let (protocol, source_port, destination_port) = match self.transport {
-            Transport::Tcp { source_port, destination_port, .. } => {
-                (Protocol::Tcp, source_port, destination_port)
-            }
-            Transport::Udp { source_port, destination_port } => {
-                (Protocol::Udp, source_port, destination_port)
-            }
-            Transport::Fragment | Transport::Other { .. } => return None,
-        };
-        Some(FiveTuple {
-            source: self.source,
-            destination: self.destination,
-            source_port,
-            destination_port,
-            protocol,
-        })
-    }
+/// A well-formed IP packet in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Its family.
+    pub network: Network,
+    /// What it carries, as far as that can be balanced.
+    pub transport: Transport,
+    /// The IP protocol number (IANA) of what it carries, behind extension headers.
+    pub protocol: u8,
+    /// See [`super::tcp_flags`]; 0 unless it is TCP.
+    pub tcp_flags: u8,
+    /// TTL or hop limit as received.
+    pub hop_limit: u8,
+    /// Where its parts stand.
+    pub layout: Layout,
+}
+
+/// The address family of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// What an IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A whole TCP segment.
-    Tcp {
-        /// The sender's port.
-        source_port: u16,
-        /// The receiver's port.
-        destination_port: u16,
-        /// See [`super::tcp_flags`].
-        flags: u8,
-    },
+    Tcp,
     /// A whole UDP datagram.
-    Udp {
-        /// The sender's port.
-        source_port: u16,
-        /// The receiver's port.
-        destination_port: u16,
-    },
+    Udp,
     /// A piece of a packet; its ports, if it has any, say nothing of the other pieces.
     Fragment,
     /// Another protocol, or a header that hides what follows (authentication, a routing header not yet at its end).
-    Other {
-        /// IP protocol number (IANA).
-        protocol: u8,
-    },
+    Other,
+}
+
+impl Packet {
+    /// The five-tuple, read from the frame that the packet was found in; `None` for anything but whole TCP segments
+    /// and UDP datagrams.
+    #[must_use]
+    #[inline]
+    pub fn tuple<F: WireFamily>(&self, head: &[u8]) -> Option<FiveTuple<F>> {
+        let protocol = match self.transport {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+            Transport::Fragment | Transport::Other => return None,
+        };
+        let (source, destination) = F::addresses(head.get(usize::from(self.layout.l3)..)?)?;
+        let ports: &[u8; 4] = head.get(usize::from(self.layout.l4)..)?.first_chunk()?;
+        Some(FiveTuple {
+            source,
+            destination,
+            source_port: u16::from_be_bytes([ports[0], ports[1]]),
+            destination_port: u16::from_be_bytes([ports[2], ports[3]]),
+            protocol,
+        })
+    }
+
+    /// A SYN and nothing else that would make it an answer or an end: the only TCP packet that creates a flow.
+    #[must_use]
+    #[inline]
+    pub const fn is_bare_syn(&self) -> bool {
+        use super::tcp_flags::{ACK, FIN, RST, SYN};
+        self.tcp_flags & (SYN | ACK | RST | FIN) == SYN
+    }
 }
 
 /// Offsets from the start of the frame, in octets.
@@ -122,14 +125,14 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 #[inline]
 pub fn parse(link: &Link, head: &[u8], octets: usize) -> Result<Parsed, Malformed> {
     match link.ether_type {
-        ethernet::IPV4 => ipv4(head, link.payload, octets).map(Parsed::V4),
-        ethernet::IPV6 => ipv6(head, link.payload, octets).map(Parsed::V6),
+        ethernet::IPV4 => ipv4(head, link.payload, octets).map(Parsed::Ip),
+        ethernet::IPV6 => ipv6(head, link.payload, octets).map(Parsed::Ip),
         _ => Ok(Parsed::NotIp),
     }
 }
 
 #[inline]
-fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet<V4>, Malformed> {
+fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
     let bytes = head.get(usize::from(l3)..).ok_or(Malformed::FrameTruncated)?;
     let header: &[u8; 20] = bytes.first_chunk().ok_or(Malformed::FrameTruncated)?;
     if header[0] >> 4 != 4 {
@@ -152,18 +155,20 @@ fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet<V4>, Malformed> {
     let layout = Layout { l3, l4: l3 + header_octets, end };
     // More fragments, or an offset: everything in the field but the reserved and the don't-fragment bit.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    let transport = if fragment { Transport::Fragment } else { transport(head, layout, header[9])? };
+    let (transport, tcp_flags) =
+        if fragment { (Transport::Fragment, 0) } else { transport(head, layout, header[9])? };
     Ok(Packet {
-        source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
-        destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+        network: Network::V4,
         transport,
-        layout,
+        protocol: header[9],
+        tcp_flags,
         hop_limit: header[8],
+        layout,
     })
 }
 
 #[inline]
-fn ipv6(head: &[u8], l3: u16, octets: usize) -> Result<Packet<V6>, Malformed> {
+fn ipv6(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
     let bytes = head.get(usize::from(l3)..).ok_or(Malformed::FrameTruncated)?;
     let header: &[u8; 40] = bytes.first_chunk().ok_or(Malformed::FrameTruncated)?;
     if header[0] >> 4 != 6 {
@@ -175,58 +180,63 @@ fn ipv6(head: &[u8], l3: u16, octets: usize) -> Result<Packet<V6>, Malformed> {
     if usize::from(end) > octets {
         return Err(Malformed::IpTruncated);
     }
-    let (l4, transport) = extension_headers(head, Layout { l3, l4: l3 + 40, end }, header[6])?;
-    let [_, _, _, _, _, _, _, _, addresses @ ..] = header;
-    let (source, destination) = addresses.split_at(16);
-    Ok(Packet {
-        source: u128::from_be_bytes(source.try_into().unwrap_or_default()),
-        destination: u128::from_be_bytes(destination.try_into().unwrap_or_default()),
-        transport,
-        layout: Layout { l3, l4, end },
+    let mut packet = Packet {
+        network: Network::V6,
+        transport: Transport::Other,
+        protocol: header[6],
+        tcp_flags: 0,
         hop_limit: header[7],
-    })
+        layout: Layout { l3, l4: l3 + 40, end },
+    };
+    walk(&mut packet, head)?;
+    Ok(packet)
 }
 
-/// Walks from the fixed header to the transport header (RFC 8200, section 4); `next` is the first header's number.
+/// Walks from the fixed header to the transport header (RFC 8200, section 4); `packet.protocol` is the first header's
+/// number.
 #[inline]
-fn extension_headers(head: &[u8], mut at: Layout, mut next: u8) -> Result<(u16, Transport), Malformed> {
+fn walk(packet: &mut Packet, head: &[u8]) -> Result<(), Malformed> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
     const DESTINATION_OPTIONS: u8 = 60;
 
     for _ in 0..=MAX_EXTENSION_HEADERS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
-            return Ok((at.l4, transport(head, at, next)?));
+        let at = &mut packet.layout;
+        if !matches!(packet.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
+            (packet.transport, packet.tcp_flags) = transport(head, *at, packet.protocol)?;
+            return Ok(());
         }
         if at.end - at.l4 < 8 {
             return Err(Malformed::IpHeader);
         }
         let bytes = head.get(usize::from(at.l4)..).ok_or(Malformed::FrameTruncated)?;
         let header: &[u8; 8] = bytes.first_chunk().ok_or(Malformed::FrameTruncated)?;
-        let octets = match next {
+        let octets = match packet.protocol {
             FRAGMENT => {
                 // Offset and the M flag. Both zero: an atomic fragment, which is a whole packet (RFC 6946).
                 if u16::from_be_bytes([header[2], header[3]]) & 0xfff9 != 0 {
-                    return Ok((at.l4, Transport::Fragment));
+                    packet.transport = Transport::Fragment;
+                    return Ok(());
                 }
                 8
             }
             // Segments left: the destination in the header is not the last one.
-            ROUTING if header[3] != 0 => return Ok((at.l4, Transport::Other { protocol: ROUTING })),
+            ROUTING if header[3] != 0 => return Ok(()),
             _ => (u16::from(header[1]) + 1) * 8,
         };
         if octets > at.end - at.l4 {
             return Err(Malformed::IpHeader);
         }
         at.l4 += octets;
-        next = header[0];
+        packet.protocol = header[0];
     }
     Err(Malformed::ExtensionHeaders)
 }
 
+/// What a protocol number stands for, with the TCP flags.
 #[inline]
-fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<Transport, Malformed> {
+fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<(Transport, u8), Malformed> {
     const TCP: u8 = Protocol::Tcp as u8;
     const UDP: u8 = Protocol::Udp as u8;
 
@@ -242,11 +252,7 @@ fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<Transport, Malform
             if header_octets < 20 || header_octets > octets {
                 return Err(Malformed::TransportHeader);
             }
-            Ok(Transport::Tcp {
-                source_port: u16::from_be_bytes([header[0], header[1]]),
-                destination_port: u16::from_be_bytes([header[2], header[3]]),
-                flags: header[13],
-            })
+            Ok((Transport::Tcp, header[13]))
         }
         UDP => {
             if octets < 8 {
@@ -257,11 +263,8 @@ fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<Transport, Malform
             if length < 8 || length > octets {
                 return Err(Malformed::TransportHeader);
             }
-            Ok(Transport::Udp {
-                source_port: u16::from_be_bytes([header[0], header[1]]),
-                destination_port: u16::from_be_bytes([header[2], header[3]]),
-            })
+            Ok((Transport::Udp, 0))
         }
-        protocol => Ok(Transport::Other { protocol }),
+        _ => Ok((Transport::Other, 0)),
     }
 }

@@ -31,14 +31,23 @@ impl<F: Family> Rewrite<F> {
     }
 }
 
-/// A family whose headers can be rewritten.
+/// A family whose headers can be read and rewritten.
 pub trait WireFamily: Family {
+    /// Source and destination of the packet whose IP header `header` starts with; `None` if it is cut short.
+    fn addresses(header: &[u8]) -> Option<(Self::Address, Self::Address)>;
+
     /// Writes both addresses, takes one from the TTL or hop limit and updates the header checksum, if there is one.
     /// `header` starts at the IP header; one too short is left alone.
     fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>);
 }
 
 impl WireFamily for V4 {
+    #[inline]
+    fn addresses(header: &[u8]) -> Option<(u32, u32)> {
+        let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header.first_chunk::<20>()?;
+        Some((u32::from_be_bytes([*s0, *s1, *s2, *s3]), u32::from_be_bytes([*d0, *d1, *d2, *d3])))
+    }
+
     #[inline]
     fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
         let Some(header) = header.first_chunk_mut::<20>() else { return };
@@ -52,6 +61,13 @@ impl WireFamily for V4 {
 }
 
 impl WireFamily for V6 {
+    #[inline]
+    fn addresses(header: &[u8]) -> Option<(u128, u128)> {
+        let (_, addresses) = header.first_chunk::<40>()?.split_at(8);
+        let (source, destination) = addresses.split_at(16);
+        Some((u128::from_be_bytes(*source.first_chunk()?), u128::from_be_bytes(*destination.first_chunk()?)))
+    }
+
     #[inline]
     fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
         let Some(header) = header.first_chunk_mut::<40>() else { return };

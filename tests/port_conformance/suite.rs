@@ -59,7 +59,7 @@ fn a_frame_can_be_edited<P: Port>(link: &mut Link<P>) {
     assert!(!frame.append(&vec![0; 1 << 16]), "larger than any buffer");
     assert_eq!(frame.octets(), 0, "nothing was changed by the refused append");
     frame.truncate(0);
-    assert_eq!(contents(&frame), []);
+    assert_eq!(contents(&frame), [0_u8; 0]);
 }
 
 fn frames_of_every_size_arrive_byte_for_byte<P: Port>(link: &mut Link<P>) {

@@ -11,6 +11,7 @@
 //! so that a full bucket can move a slot without its key (after Fan et al., "Cuckoo Filter", CoNEXT 2014, and Pagh and
 //! Rodler, "Cuckoo Hashing", 2004). Tags lie: who finds a slot compares the flow's key.
 
+use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::scale;
 
@@ -49,7 +50,8 @@ impl Index {
     pub(super) fn new(keys: usize) -> Self {
         let buckets = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).max(2);
         let buckets = u32::try_from(buckets).expect("the configuration bounds the number of flows");
-        let words = vec![0_u64; buckets as usize * WORDS + WORDS];
+        let mut words = vec![0_u64; buckets as usize * WORDS + WORDS];
+        huge_pages::advise(&mut words);
         // The allocation never moves: the vector is never grown.
         let misalignment = words.as_ptr().addr() % 64;
         let offset = if misalignment == 0 { 0 } else { (64 - misalignment) / 8 };
@@ -78,14 +80,14 @@ impl Index {
 
     /// The first value stored under `hash` for which `is` holds.
     #[inline]
-    pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         let place = self.place(hash);
-        let bucket = self.bucket(place.first);
-        if let Some(found) = matches(bucket, place.tag).map(|slot| value(bucket, slot)).find(|v| is(*v)) {
-            return Some(found);
-        }
-        let bucket = self.bucket(self.other(place.first, place.tag));
-        matches(bucket, place.tag).map(|slot| value(bucket, slot)).find(|v| is(*v))
+        find_in(self.bucket(place.first), place.tag, &is).or_else(|| self.find_in_other(place, &is))
+    }
+
+    #[inline(never)]
+    fn find_in_other(&self, place: Place, is: &impl Fn(u32) -> bool) -> Option<u32> {
+        find_in(self.bucket(self.other(place.first, place.tag)), place.tag, is)
     }
 
     /// Stores `value` under `hash`; false if there is no room near.
@@ -175,29 +177,40 @@ impl Index {
     }
 }
 
-/// The slots of a bucket whose tag is `tag`, and rarely one that is not (a borrow from the lane below).
 #[inline]
-fn matches(bucket: &Bucket, tag: u16) -> impl Iterator<Item = usize> {
+fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> {
+    matches(bucket, tag).map(|slot| value(bucket, slot)).find(|value| is(*value))
+}
+
+/// The slots of a bucket whose tag is `tag`, and rarely one above it whose tag differs in the last bit: the caller
+/// compares keys, or (for free slots, tag 0) takes the first, which is always right.
+#[inline]
+fn matches(bucket: &Bucket, tag: u16) -> Matches {
     const LANES: u64 = 0x0001_0001_0001_0001;
     let wanted = LANES * u64::from(tag);
     let zero_lanes = |word: u64| {
         let difference = word ^ wanted;
         difference.wrapping_sub(LANES) & !difference & (LANES << 15)
     };
-    let mut found = [zero_lanes(bucket[0]), zero_lanes(bucket[1])];
-    let bucket = *bucket;
-    std::iter::from_fn(move || {
-        for (half, lanes) in found.iter_mut().enumerate() {
-            while *lanes != 0 {
-                let slot = half * 4 + lanes.trailing_zeros() as usize / 16;
-                *lanes &= *lanes - 1;
-                if self::tag(&bucket, slot) == tag {
-                    return Some(slot);
-                }
-            }
+    // Slots 0 to 3 at bits 0, 16, 32, 48; slots 4 to 7 one bit above.
+    Matches(zero_lanes(bucket[0]) >> 15 | zero_lanes(bucket[1]) >> 14)
+}
+
+/// Slots still to be looked at, a bit each.
+struct Matches(u64);
+
+impl Iterator for Matches {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
         }
-        None
-    })
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit % 16 * 4 + bit / 16)
+    }
 }
 
 #[inline]

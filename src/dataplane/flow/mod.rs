@@ -2,10 +2,12 @@
 
 mod entry;
 mod expiry;
+mod family;
 mod index;
 mod table;
 pub mod tcp;
 
 pub use entry::{Direction, FlowEntry, FlowId, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
+pub use family::{FlowFamily, Flows};
 pub use table::FlowTable;

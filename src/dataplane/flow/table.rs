@@ -6,6 +6,7 @@
 use super::expiry::{Expiry, Links, NONE, Queue};
 use super::index::Index;
 use super::{Direction, FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
+use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::IndexKey;
 use crate::model::{Family, FiveTuple};
@@ -24,6 +25,14 @@ pub struct FlowTable<F: Family> {
 /// The entries ever used; those not in use now stand in [`Queue::Free`].
 struct Entries<F: Family>(Vec<FlowEntry<F>>);
 
+impl<F: Family> Entries<F> {
+    fn reserved(capacity: usize) -> Self {
+        let mut entries = Vec::with_capacity(capacity);
+        huge_pages::advise(&mut entries);
+        Self(entries)
+    }
+}
+
 impl<F: Family> Links for Entries<F> {
     fn links(&mut self, entry: u32) -> (&mut u32, &mut u32, &mut u16) {
         let entry = &mut self.0[entry as usize];
@@ -38,7 +47,7 @@ impl<F: Family> FlowTable<F> {
         Self {
             key,
             index: Index::new(capacity * 2),
-            entries: Entries(Vec::with_capacity(capacity)),
+            entries: Entries::reserved(capacity),
             expiry: Expiry::new(),
             timeouts,
             flows: 0,

@@ -44,13 +44,6 @@ impl Fins {
     }
 }
 
-/// A SYN and nothing else that would make it an answer or an end: the only packet that creates a flow.
-#[must_use]
-#[inline]
-pub const fn is_bare_syn(flags: u8) -> bool {
-    flags & (SYN | ACK | RST | FIN) == SYN
-}
-
 /// Whether a bare SYN from the client on a flow in this state begins a new connection: the client has given up the old
 /// one and reuses its port (RFC 9293, 3.6.1; RFC 6191). In the other states it is a retransmission, or a stray that
 /// the backend answers itself.
@@ -156,13 +149,5 @@ mod tests {
         assert_eq!(run(&[(Return, RST | ACK)]), FlowState::Closed);
         let closed_by_backend = [(Return, FIN | ACK), (Forward, FIN | ACK), (Return, ACK), (Forward, RST)];
         assert_eq!(after_open(&closed_by_backend), FlowState::TimeWait);
-    }
-
-    #[test]
-    fn only_a_syn_alone_is_bare() {
-        assert!(is_bare_syn(SYN));
-        for flags in [SYN | ACK, SYN | FIN, SYN | RST, ACK, 0] {
-            assert!(!is_bare_syn(flags), "{flags:#04x}");
-        }
     }
 }

@@ -1,0 +1,57 @@
+//! The two flow tables of a worker.
+
+use super::FlowTable;
+use crate::model::{V4, V6};
+use crate::shared::RoleFamily;
+use crate::wire::WireFamily;
+
+/// The flow tables of a worker, one code for both.
+pub struct Flows {
+    /// IPv4 flows.
+    pub v4: FlowTable<V4>,
+    /// IPv6 flows.
+    pub v6: FlowTable<V6>,
+}
+
+/// A family that has a flow table.
+pub trait FlowFamily: WireFamily + RoleFamily {
+    /// Its table.
+    fn table(flows: &Flows) -> &FlowTable<Self>;
+
+    /// Its table, to change.
+    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self>;
+
+    /// Whether `source` may be the source of a packet to a service: a unicast address that is not loopback, nor "this
+    /// host" (RFC 6890; RFC 1812, 5.3.7).
+    fn may_be_source(source: Self::Address) -> bool;
+}
+
+impl FlowFamily for V4 {
+    fn table(flows: &Flows) -> &FlowTable<Self> {
+        &flows.v4
+    }
+
+    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self> {
+        &mut flows.v4
+    }
+
+    fn may_be_source(source: u32) -> bool {
+        // 0/8, 127/8, and everything from 224/4 up: multicast, reserved, broadcast.
+        !matches!(source >> 24, 0 | 127 | 224..)
+    }
+}
+
+impl FlowFamily for V6 {
+    fn table(flows: &Flows) -> &FlowTable<Self> {
+        &flows.v6
+    }
+
+    fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self> {
+        &mut flows.v6
+    }
+
+    fn may_be_source(source: u128) -> bool {
+        // ::/128, ::1/128, ff00::/8 and IPv4-mapped addresses, which are never on the wire.
+        source > 1 && source >> 120 != 0xff && source >> 32 != 0xffff
+    }
+}

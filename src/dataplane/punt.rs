@@ -1,0 +1,83 @@
+//! What goes to the kernel: which packets, and in which class.
+
+use super::flow::FlowFamily;
+use super::pipeline::{Arrival, Pipeline, View};
+use super::verdict::{PuntClass, Verdict};
+use crate::model::PortId;
+use crate::shared::{AddressRole, DropReason};
+use crate::wire::ethernet::{self, Link};
+use crate::wire::{Packet, Parsed, Transport};
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+impl Pipeline {
+    /// For the kernel, if it has a side on this port.
+    #[cold]
+    pub(super) fn punt(&self, parsed: &Parsed, head: &[u8], port: PortId) -> Verdict {
+        if self.ports[port.index()].kernel {
+            Verdict::Punt(class(parsed, head))
+        } else {
+            Verdict::Drop(DropReason::NoKernelPort)
+        }
+    }
+
+    /// A packet that is no whole TCP segment or UDP datagram.
+    #[cold]
+    pub(super) fn without_ports<F: FlowFamily>(
+        &self,
+        head: &[u8],
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        let packet = arrival.packet;
+        let parsed = Parsed::Ip(*packet);
+        let destination = head.get(usize::from(packet.layout.l3)..).and_then(F::addresses);
+        let role = destination.and_then(|(_, destination)| view.tables.roles.of::<F>(destination));
+        let Some(role) = role else { return self.punt(&parsed, head, arrival.port) };
+        if packet.transport == Transport::Fragment {
+            return Verdict::Drop(DropReason::Fragment);
+        }
+        // The kernel holds our addresses: it answers echo requests and neighbour solicitations for them.
+        let icmp = matches!(packet.protocol, ICMP | ICMPV6);
+        if icmp || class(&parsed, head) == PuntClass::Routing {
+            return self.punt(&parsed, head, arrival.port);
+        }
+        Verdict::Drop(match role {
+            AddressRole::Vip(_) => DropReason::NoService,
+            AddressRole::Local => DropReason::UnknownReturn,
+        })
+    }
+}
+
+/// The class of a frame for the kernel.
+fn class(parsed: &Parsed, head: &[u8]) -> PuntClass {
+    match parsed {
+        Parsed::NotIp => {
+            let is_arp = Link::read(head).is_some_and(|link| link.ether_type == ethernet::ARP);
+            if is_arp { PuntClass::Neighbour } else { PuntClass::Other }
+        }
+        Parsed::Ip(packet) => {
+            packet_class(packet, head.get(usize::from(packet.layout.l4)..).unwrap_or_default())
+        }
+    }
+}
+
+/// The class of a packet whose transport header `header` starts with.
+fn packet_class(packet: &Packet, header: &[u8]) -> PuntClass {
+    let port = |at: usize| Some(u16::from_be_bytes(*header.get(at..)?.first_chunk()?));
+    let (source, destination) = (port(0), port(2));
+    match packet.transport {
+        // Neighbour discovery (RFC 4861, section 4).
+        Transport::Other if packet.protocol == ICMPV6 && matches!(header.first(), Some(133..=137)) => {
+            PuntClass::Neighbour
+        }
+        // IGMP, EIGRP, OSPF, PIM, VRRP.
+        Transport::Other if matches!(packet.protocol, 2 | 88 | 89 | 103 | 112) => PuntClass::Routing,
+        // BGP.
+        Transport::Tcp if destination == Some(179) || source == Some(179) => PuntClass::Routing,
+        // RIP, RIPng, BFD (one hop, echo, several hops).
+        Transport::Udp if matches!(destination, Some(520 | 521 | 3784 | 3785 | 4784)) => PuntClass::Routing,
+        Transport::Tcp | Transport::Udp | Transport::Fragment | Transport::Other => PuntClass::Other,
+    }
+}
