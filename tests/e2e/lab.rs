@@ -1,0 +1,134 @@
+//! A laid lab: hosts to run commands on. It is gone when this is dropped.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process;
+use std::process::Command;
+use std::process::Output;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use rustix::process::geteuid;
+
+/// A lab. While it lives no other test has one.
+pub(crate) struct Lab {
+    name: String,
+    directory: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Where the balancer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arms {
+    /// Clients and servers on the same port.
+    One,
+    /// Clients in front, servers behind.
+    Two,
+}
+
+/// What a command printed.
+pub(crate) struct Printed {
+    pub(crate) success: bool,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Lab {
+    /// Lays a lab called `name`, unless the test cannot run here. The servers' file has `file_mb` megabytes.
+    pub(crate) fn lay(name: &str, arms: Arms, file_mb: u32) -> Option<Self> {
+        if !geteuid().is_root() {
+            eprintln!("{name}: skipped: it makes network namespaces, which takes root");
+            return None;
+        }
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = std::env::var("EVENKEEL_LAB_PREFIX").unwrap_or_else(|_| format!("e2e{}", process::id()));
+        let name = format!("{prefix}-{name}");
+        let mut line = vec!["up".to_owned(), name.clone(), "--file-mb".to_owned(), file_mb.to_string()];
+        if arms == Arms::One {
+            line.push("--one-arm".to_owned());
+        }
+        let lab = Self { name, directory: tempfile::tempdir().unwrap(), _alone: alone };
+        let done = print_of(script().args(line).output().unwrap());
+        assert!(done.success, "scripts/lab up: {}{}", done.out, done.err);
+        Some(lab)
+    }
+
+    /// For files of the test.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A command line on a host, to be started; the process is the command itself.
+    pub(crate) fn command(&self, host: &str, line: &[&str]) -> Command {
+        let mut command = script();
+        command.args(["exec", &self.name, host]).args(line);
+        command
+    }
+
+    /// Runs a command line on a host.
+    pub(crate) fn on(&self, host: &str, line: &[&str]) -> Printed {
+        print_of(self.command(host, line).output().unwrap())
+    }
+
+    /// Runs a command line on a host; what it printed. Fails the test if it fails.
+    pub(crate) fn must(&self, host: &str, line: &[&str]) -> String {
+        let done = self.on(host, line);
+        assert!(done.success, "{host}: {line:?}: {}{}", done.out, done.err);
+        done.out
+    }
+
+    /// Ends the servers of a host with SIGKILL.
+    pub(crate) fn kill_servers(&self, host: &str) {
+        self.script("kill", &[host]);
+    }
+
+    /// Starts the servers of a host.
+    pub(crate) fn start_servers(&self, host: &str) {
+        self.script("start", &[host]);
+    }
+
+    /// Sends `count` datagrams from as many ports; the answers.
+    pub(crate) fn datagrams(&self, address: &str, port: u16, count: usize) -> Vec<String> {
+        let done = self.script("udp", &[address, &port.to_string(), &count.to_string()]);
+        done.out.lines().map(str::to_owned).collect()
+    }
+
+    /// Where the servers' file is on this machine.
+    pub(crate) fn file(&self) -> PathBuf {
+        Path::new("/run/evenkeel-lab").join(&self.name).join("files/file")
+    }
+
+    fn script(&self, command: &str, args: &[&str]) -> Printed {
+        let done = print_of(script().args([command, &self.name]).args(args).output().unwrap());
+        assert!(done.success, "scripts/lab {command} {args:?}: {}{}", done.out, done.err);
+        done
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let down = script().args(["down", &self.name]).status();
+        if !down.is_ok_and(|status| status.success()) {
+            eprintln!("scripts/lab down {} failed", self.name);
+        }
+    }
+}
+
+fn script() -> Command {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
+}
+
+/// A finished process's output as text.
+pub(crate) fn print_of(output: Output) -> Printed {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Printed {
+        success: output.status.success(),
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+static ALONE: Mutex<()> = Mutex::new(());

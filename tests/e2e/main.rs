@@ -1,0 +1,16 @@
+//! The program end to end: real clients and servers in network namespaces, real packets through real ports.
+//!
+//! Every test lays a lab of its own with `scripts/lab`, which alone knows the topology, and runs the binary in it. They
+//! run one after the other, because each wants the machine's cores. They need root; without it they say so and pass.
+#![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
+
+mod arms;
+mod balancer;
+mod client;
+mod configuration;
+mod health;
+mod lab;
+mod leaving;
+mod reload;
+mod traffic;
+mod wait;
