@@ -356,6 +356,12 @@ impl State {
         self.published.version
     }
 
+    /// Whether something has changed that the latest snapshot does not have yet.
+    #[must_use]
+    pub fn snapshot_pending(&self) -> bool {
+        self.publication.due().is_some()
+    }
+
     /// Workers that stand still.
     #[must_use]
     pub fn stalled(&self) -> &[WorkerId] {

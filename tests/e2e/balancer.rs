@@ -8,6 +8,7 @@ use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
+use std::time::Instant;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -55,6 +56,13 @@ impl<'a> Balancer<'a> {
         wait_until("evenkeel is ready, every backend in service", Duration::from_secs(20), ready, || {
             self.circumstances()
         });
+        self.wait_published();
+    }
+
+    /// Waits until the workers have everything that control knows.
+    pub(crate) fn wait_published(&self) {
+        let published = || self.ask("status")["snapshot_pending"] == false;
+        self.wait("the latest snapshot is published", Duration::from_secs(2), published);
     }
 
     /// The answer of `evenkeel WHAT --json`.
@@ -98,13 +106,16 @@ impl<'a> Balancer<'a> {
             .collect()
     }
 
-    /// Waits until every backend of a host is in this state; how long it took.
+    /// Waits until every backend of a host is in this state, for the workers too; how long it took.
     pub(crate) fn wait_state(&self, host: &str, state: &str, bound: Duration) -> Duration {
+        let began = Instant::now();
         let there = || {
             let states = self.states(host, "");
             !states.is_empty() && states.iter().all(|is| is == state)
         };
-        wait_until(&format!("{host} is {state}"), bound, there, || self.circumstances())
+        self.wait(&format!("{host} is {state}"), bound, there);
+        self.wait_published();
+        began.elapsed()
     }
 
     /// Waits for something else that it says.

@@ -112,6 +112,8 @@ pub struct Status {
     pub draining: bool,
     /// Of the latest snapshot.
     pub snapshot_version: u64,
+    /// Something has changed since, and goes out with the next snapshot, within 100 ms.
+    pub snapshot_pending: bool,
     /// VIPs that the network leads here.
     pub vips_announced: usize,
     /// Where packet buffers come from.

@@ -84,6 +84,7 @@ impl View<'_> {
             ready: matches!(phase, Phase::Running) && stalled.is_empty(),
             draining: matches!(phase, Phase::Draining(_)),
             snapshot_version: self.state.snapshot_version(),
+            snapshot_pending: self.state.snapshot_pending(),
             vips_announced: self.state.announced(),
             memory: self.start.memory.clone(),
             ports: self.start.ports.clone(),
