@@ -11,6 +11,7 @@ mod configuration;
 mod health;
 mod lab;
 mod leaving;
+mod readme;
 mod reload;
 mod traffic;
 mod wait;
