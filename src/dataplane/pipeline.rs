@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::flow::{Direction, FlowFamily, FlowId, FlowTable, Flows, Tick, TimeoutTicks, tcp};
+use super::flow::{Direction, FlowFamily, FlowId, FlowTable, Flows, Guess, Tick, TimeoutTicks, tcp};
 use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
@@ -18,7 +18,7 @@ use crate::model::{BackendState, Mac, Nanos, PortId, Protocol, Timeouts, V4, V6,
 use crate::shared::{Capacities, DropReason, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, parse, rewrite};
+use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, rewrite};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,8 @@ impl View<'_> {
 pub struct Inspected {
     /// The index hash of the five-tuple, 0 if it has none.
     pub hash: u64,
+    /// The flow it may belong to.
+    pub guess: Guess,
     /// The packet, or why there is none.
     pub parsed: Result<Parsed, Malformed>,
     /// The VLAN it came with.
@@ -88,6 +90,20 @@ pub enum Addressed {
     Group,
     /// Somebody else.
     Other,
+}
+
+impl Addressed {
+    /// What `destination` means on a port whose address is `mac`.
+    #[inline(always)]
+    fn from(destination: Mac, mac: Mac) -> Self {
+        if destination == mac {
+            Self::Us
+        } else if destination.is_multicast() {
+            Self::Group
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// One worker's stages and the tables they own.
@@ -136,21 +152,32 @@ impl Pipeline {
     }
 
     /// Pass 1: what is in a frame that came in by `port`; asks for the index line of its flow.
-    #[inline]
+    #[inline(always)]
     pub fn inspect<T: Frame>(&self, frame: &T, port: PortId) -> Inspected {
         let head = frame.head();
+        let mac = self.ports[port.index()].mac;
+        let Some(packet) = parse_common(head, frame.octets()) else {
+            return self.inspect_uncommon(head, frame.octets(), mac);
+        };
+        let hash = ask(&self.flows.v4, &packet, head);
+        let addressed = Addressed::from(ethernet::destination(head), mac);
+        Inspected { hash, guess: Guess::NONE, parsed: Ok(Parsed::Ip(packet)), vlan: None, addressed }
+    }
+
+    /// Pass 1 for IPv6, tags, options, and whatever is no packet to balance.
+    #[inline(never)]
+    fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac) -> Inspected {
         let Some(link) = Link::read(head) else {
             let parsed = Err(Malformed::FrameTruncated);
-            return Inspected { hash: 0, parsed, vlan: None, addressed: Addressed::Other };
+            return Inspected {
+                hash: 0,
+                guess: Guess::NONE,
+                parsed,
+                vlan: None,
+                addressed: Addressed::Other,
+            };
         };
-        let addressed = if link.destination == self.ports[port.index()].mac {
-            Addressed::Us
-        } else if link.destination.is_multicast() {
-            Addressed::Group
-        } else {
-            Addressed::Other
-        };
-        let parsed = parse(&link, head, frame.octets());
+        let parsed = parse(&link, head, octets);
         let hash = match &parsed {
             Ok(Parsed::Ip(packet)) => match packet.network {
                 Network::V4 => ask(&self.flows.v4, packet, head),
@@ -158,24 +185,24 @@ impl Pipeline {
             },
             Ok(Parsed::NotIp) | Err(_) => 0,
         };
-        Inspected { hash, parsed, vlan: link.vlan, addressed }
+        let addressed = Addressed::from(link.destination, mac);
+        Inspected { hash, guess: Guess::NONE, parsed, vlan: link.vlan, addressed }
     }
 
-    /// Pass 2: asks for the flow.
-    #[inline]
-    pub fn look_ahead(&self, seen: &Inspected) {
-        match &seen.parsed {
-            Ok(Parsed::Ip(packet)) => match packet.network {
-                Network::V4 => self.flows.v4.prefetch_flow(seen.hash),
-                Network::V6 => self.flows.v6.prefetch_flow(seen.hash),
-            },
-            Ok(Parsed::NotIp) | Err(_) => {}
+    /// Pass 2: guesses the flow and asks for it.
+    #[inline(always)]
+    pub fn look_ahead(&self, seen: &mut Inspected) {
+        if let Ok(Parsed::Ip(packet)) = &seen.parsed {
+            seen.guess = match packet.network {
+                Network::V4 => self.flows.v4.guess(seen.hash),
+                Network::V6 => self.flows.v6.guess(seen.hash),
+            };
         }
     }
 
     /// Pass 3: the verdict on a frame that came in by `port`; a frame to forward is rewritten. `handed_in` frames are
     /// this worker's by another's word and are not handed on.
-    #[inline]
+    #[inline(always)]
     pub fn balance<T: Frame>(
         &mut self,
         frame: &mut T,
@@ -190,14 +217,21 @@ impl Pipeline {
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
-        let arrival = Arrival { packet, hash: seen.hash, vlan: seen.vlan, port, handed_in };
+        let arrival =
+            Arrival { packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
         match packet.network {
             Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
-            Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
+            Network::V6 => self.balance_v6(frame, arrival, view),
         }
     }
 
-    #[inline]
+    /// Out of line, so that the code of one family does not crowd out the registers of the other.
+    #[inline(never)]
+    fn balance_v6<T: Frame>(&mut self, frame: &mut T, arrival: Arrival<'_>, view: View<'_>) -> Verdict {
+        self.balance_packet::<V6, T>(frame, arrival, view)
+    }
+
+    #[inline(always)]
     fn balance_packet<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
@@ -207,7 +241,7 @@ impl Pipeline {
         let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
             return self.without_ports::<F>(frame.head(), arrival, view);
         };
-        let found = F::table(&self.flows).find(arrival.hash, &tuple);
+        let found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
         let (id, direction) = match found {
             Some((id, direction)) if !self.is_over::<F>(id, direction, arrival.packet, view) => {
                 (id, direction)
@@ -227,7 +261,7 @@ impl Pipeline {
 
     /// Whether a packet finds its flow at an end, so that the packet is a new flow's: the client reuses its port, or
     /// the backend is gone and nothing of the flow would be lost on another.
-    #[inline]
+    #[inline(always)]
     fn is_over<F: FlowFamily>(
         &self,
         id: FlowId,
@@ -236,16 +270,15 @@ impl Pipeline {
         view: View<'_>,
     ) -> bool {
         let entry = F::table(&self.flows).entry(id);
-        let backend = view.tables.backend_state(entry.backend);
-        if direction == Direction::Return || backend == BackendState::Up && !packet.is_bare_syn() {
+        let up = view.tables.backend_state(entry.backend) == BackendState::Up;
+        if up && !packet.is_bare_syn() || direction == Direction::Return {
             return false;
         }
         match entry.protocol() {
-            Protocol::Udp => backend != BackendState::Up,
+            Protocol::Udp => !up,
             Protocol::Tcp => {
                 packet.is_bare_syn()
-                    && (tcp::syn_starts_anew(entry.state)
-                        || backend != BackendState::Up && entry.state.is_half_open())
+                    && (tcp::syn_starts_anew(entry.state) || !up && entry.state.is_half_open())
             }
         }
     }
@@ -269,7 +302,7 @@ impl Pipeline {
     }
 
     /// Sends a packet of a known flow on its way.
-    #[inline]
+    #[inline(always)]
     fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
@@ -323,7 +356,7 @@ impl Pipeline {
     }
 
     /// Follows the flow's state and keeps it alive.
-    #[inline]
+    #[inline(always)]
     fn track<F: FlowFamily>(&mut self, id: FlowId, direction: Direction, packet: &Packet, now: Tick) {
         let flows = F::table_mut(&mut self.flows);
         if packet.transport == Transport::Tcp {
@@ -343,13 +376,14 @@ impl Pipeline {
 pub(super) struct Arrival<'a> {
     pub(super) packet: &'a Packet,
     pub(super) hash: u64,
+    pub(super) guess: Guess,
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
 }
 
 /// The index hash of a packet, its line asked for.
-#[inline]
+#[inline(always)]
 fn ask<F: FlowFamily>(flows: &FlowTable<F>, packet: &Packet, head: &[u8]) -> u64 {
     let Some(tuple) = packet.tuple::<F>(head) else { return 0 };
     let hash = flows.hash(&tuple);

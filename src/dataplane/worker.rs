@@ -189,16 +189,11 @@ impl<P: Port> Core<P> {
     }
 
     /// The three passes; every frame of the burst ends in its verdict.
-    #[inline]
+    #[inline(always)]
     fn process(&mut self, burst: Burst<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) {
-        for frame in &burst {
-            frame.prefetch();
-        }
-        let mut inspected: ArrayVec<Inspected, BURST> = ArrayVec::new();
-        for frame in &burst {
-            inspected.push(self.pipeline.inspect(frame, port));
-        }
-        for seen in &inspected {
+        let mut inspected = ArrayVec::new();
+        self.inspect(&burst, &mut inspected, port);
+        for seen in &mut inspected {
             self.pipeline.look_ahead(seen);
         }
         for (mut frame, seen) in burst.into_iter().zip(&inspected) {
@@ -207,7 +202,16 @@ impl<P: Port> Core<P> {
         }
     }
 
-    #[inline]
+    /// The first pass, a function of its own for the sake of its registers.
+    #[inline(never)]
+    fn inspect(&self, burst: &Burst<P::Frame>, inspected: &mut ArrayVec<Inspected, BURST>, port: PortId) {
+        for frame in burst {
+            frame.prefetch();
+        }
+        inspected.extend(burst.iter().map(|frame| self.pipeline.inspect(frame, port)));
+    }
+
+    #[inline(always)]
     fn carry_out(&mut self, verdict: Verdict, frame: P::Frame, seen: &Inspected, port: PortId, now: Nanos) {
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
@@ -222,7 +226,7 @@ impl<P: Port> Core<P> {
     }
 
     /// Stages a frame for a port, or gives it to the worker that sends for this one.
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, port: PortId, frame: P::Frame) {
         let transmitter = self.ports[port.index()].transmitter;
         if transmitter != self.id {
@@ -242,13 +246,13 @@ impl<P: Port> Core<P> {
         if staged.is_empty() {
             return;
         }
-        let octets = |frames: &[P::Frame]| frames.iter().map(|frame| frame.octets() as u64).sum::<u64>();
-        let all = octets(staged);
+        let octets: u64 = staged.iter().map(|frame| frame.octets() as u64).sum();
         let sent = self.ports[port.index()].queue.transmit(staged);
         let tally = &mut self.pipeline.tally;
         tally.tx_packets += sent as u64;
-        tally.tx_octets += all - octets(staged);
-        for _ in staged.drain(..) {
+        tally.tx_octets += octets;
+        for refused in staged.drain(..) {
+            tally.tx_octets -= refused.octets() as u64;
             tally.count_drop(DropReason::TxQueueFull);
         }
     }

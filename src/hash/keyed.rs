@@ -17,7 +17,7 @@ impl IndexKey {
     /// The hash of a five-tuple, all 64 bits usable. Not a cryptographic hash: an attacker who cannot see its values
     /// cannot predict collisions, which is what a flow table needs. About 3 ns for IPv4.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn hash<F: Family>(&self, tuple: &FiveTuple<F>) -> u64 {
         let [k0, k1, k2, k3] = self.0;
         let ports = u64::from(tuple.source_port) << 32

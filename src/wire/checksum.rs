@@ -77,11 +77,22 @@ pub fn sum(bytes: &[u8]) -> u32 {
     }
 }
 
-/// Whether an IPv4 header is intact: all its words with the checksum sum to all ones (RFC 791, section 3.1).
+/// Whether an IPv4 header is intact: all its words with the checksum sum to all ones (RFC 791, section 3.1). `header`
+/// is its first 20 octets, `options` the rest.
 #[must_use]
-#[inline]
-pub fn ipv4_header_is_intact(header: &[u8]) -> bool {
-    fold(sum(header)) == 0xffff
+#[inline(always)]
+pub fn ipv4_header_is_intact(header: &[u8; 20], options: &[u8]) -> bool {
+    // One's complement sums come out alike in any word size and byte order (RFC 1071, section 2).
+    let word =
+        |n: usize| u64::from(u32::from_ne_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]));
+    let mut total = word(0) + word(4) + word(8) + word(12) + word(16);
+    if !options.is_empty() {
+        total += u64::from(u16::from_be(fold(sum(options))));
+    }
+    let total = (total & 0xffff_ffff) + (total >> 32);
+    let total = (total & 0xffff) + (total >> 16);
+    let total = (total & 0xffff) + (total >> 16);
+    (total & 0xffff) + (total >> 16) == 0xffff
 }
 
 /// `sum` reduced to 16 bits with end-around carry.

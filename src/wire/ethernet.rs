@@ -42,7 +42,7 @@ pub struct Link {
 impl Link {
     /// Reads the header and up to two tags; `None` if the frame ends before the payload.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn read(head: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER] = head.first_chunk()?;
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
@@ -70,6 +70,13 @@ impl Link {
             None => VlanTag::Untagged,
         }
     }
+}
+
+/// Whom a frame is for; all zero for a frame too short to say.
+#[must_use]
+#[inline(always)]
+pub fn destination(head: &[u8]) -> Mac {
+    Mac(head.first_chunk().copied().unwrap_or_default())
 }
 
 /// Writes both MAC addresses at the start of a frame; no effect on a frame too short for them.

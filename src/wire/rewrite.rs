@@ -42,13 +42,13 @@ pub trait WireFamily: Family {
 }
 
 impl WireFamily for V4 {
-    #[inline]
+    #[inline(always)]
     fn addresses(header: &[u8]) -> Option<(u32, u32)> {
         let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header.first_chunk::<20>()?;
         Some((u32::from_be_bytes([*s0, *s1, *s2, *s3]), u32::from_be_bytes([*d0, *d1, *d2, *d3])))
     }
 
-    #[inline]
+    #[inline(always)]
     fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
         let Some(header) = header.first_chunk_mut::<20>() else { return };
         header[8] = header[8].wrapping_sub(1);
@@ -61,14 +61,14 @@ impl WireFamily for V4 {
 }
 
 impl WireFamily for V6 {
-    #[inline]
+    #[inline(always)]
     fn addresses(header: &[u8]) -> Option<(u128, u128)> {
         let (_, addresses) = header.first_chunk::<40>()?.split_at(8);
         let (source, destination) = addresses.split_at(16);
         Some((u128::from_be_bytes(*source.first_chunk()?), u128::from_be_bytes(*destination.first_chunk()?)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
         let Some(header) = header.first_chunk_mut::<40>() else { return };
         header[7] = header[7].wrapping_sub(1);
@@ -80,8 +80,21 @@ impl WireFamily for V6 {
 /// Gives a packet its new addresses and ports and takes one from its TTL or hop limit (which must be above 1). All
 /// checksums are updated incrementally, so that an error on the way here is still seen at the end. `head` and
 /// `layout` are of a packet that [`parse`](super::parse()) accepted.
-#[inline]
+#[inline(always)]
 pub fn rewrite<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
+    match head.first_chunk_mut::<{ Layout::COMMON_HEADERS }>() {
+        Some(head) if layout.is_common() => rewrite_at(head, Layout::COMMON, rewrite),
+        _ => rewrite_elsewhere(head, layout, rewrite),
+    }
+}
+
+#[inline(never)]
+fn rewrite_elsewhere<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
+    rewrite_at(head, layout, rewrite);
+}
+
+#[inline(always)]
+fn rewrite_at<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
     if let Some(header) = head.get_mut(usize::from(layout.l3)..) {
         F::rewrite_header(header, rewrite);
     }
@@ -106,7 +119,7 @@ pub fn rewrite<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite
     }
 }
 
-#[inline]
+#[inline(always)]
 fn set_ports<F: Family>(header: &mut [u8], to: &FiveTuple<F>) {
     let ports = u32::from(to.source_port) << 16 | u32::from(to.destination_port);
     if let Some(bytes) = header.first_chunk_mut::<4>() {

@@ -127,7 +127,7 @@ impl<F: Family> FlowEntry<F> {
 
     /// What packets of `direction` carry when they reach us.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn incoming(&self, direction: Direction) -> FiveTuple<F> {
         match direction {
             Direction::Forward => FiveTuple {
@@ -147,9 +147,20 @@ impl<F: Family> FlowEntry<F> {
         }
     }
 
+    /// Whether packets of `direction` carry `tuple` when they reach us.
+    #[must_use]
+    #[inline(always)]
+    pub fn matches(&self, direction: Direction, tuple: &FiveTuple<F>) -> bool {
+        // A branch, which the processor foresees, costs less than choosing each field.
+        match direction {
+            Direction::Forward => self.incoming(Direction::Forward) == *tuple,
+            Direction::Return => self.incoming(Direction::Return) == *tuple,
+        }
+    }
+
     /// What makes packets of `direction` leave as they must: the other side's incoming tuple, reversed.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn rewrite(&self, direction: Direction) -> Rewrite<F> {
         match direction {
             Direction::Forward => Rewrite {

@@ -64,13 +64,13 @@ impl Index {
     }
 
     /// Asks for the line that [`candidates`](Self::candidates) will read first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
         prefetch(self.bucket(self.place(hash).first));
     }
 
     /// The first value that is stored under a hash like this, if any: what to prefetch next.
-    #[inline]
+    #[inline(always)]
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
         let place = self.place(hash);
         let bucket = self.bucket(place.first);
@@ -79,7 +79,7 @@ impl Index {
     }
 
     /// The first value stored under `hash` for which `is` holds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         let place = self.place(hash);
         find_in(self.bucket(place.first), place.tag, &is).or_else(|| self.find_in_other(place, &is))
@@ -145,6 +145,7 @@ impl Index {
         None
     }
 
+    #[inline(always)]
     fn place(&self, hash: u64) -> Place {
         let [b0, b1, b2, b3, .., b6, b7] = hash.to_be_bytes();
         let tag = u16::from_be_bytes([b6, b7]);
@@ -158,7 +159,7 @@ impl Index {
         if centre >= bucket { centre - bucket } else { centre + (self.buckets - bucket) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn bucket(&self, bucket: u32) -> &Bucket {
         let start = self.offset + bucket as usize * WORDS;
         self.words[start..].first_chunk().expect("a bucket's number is below the number of buckets")
@@ -177,14 +178,20 @@ impl Index {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> {
-    matches(bucket, tag).map(|slot| value(bucket, slot)).find(|value| is(*value))
+    for slot in matches(bucket, tag) {
+        let value = value(bucket, slot);
+        if is(value) {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The slots of a bucket whose tag is `tag`, and rarely one above it whose tag differs in the last bit: the caller
 /// compares keys, or (for free slots, tag 0) takes the first, which is always right.
-#[inline]
+#[inline(always)]
 fn matches(bucket: &Bucket, tag: u16) -> Matches {
     const LANES: u64 = 0x0001_0001_0001_0001;
     let wanted = LANES * u64::from(tag);
@@ -202,14 +209,15 @@ struct Matches(u64);
 impl Iterator for Matches {
     type Item = usize;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         if self.0 == 0 {
             return None;
         }
         let bit = self.0.trailing_zeros() as usize;
         self.0 &= self.0 - 1;
-        Some(bit % 16 * 4 + bit / 16)
+        // The mask tells the compiler what is true anyway: there are eight slots.
+        Some((bit % 16 * 4 + bit / 16) % SLOTS)
     }
 }
 

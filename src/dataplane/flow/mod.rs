@@ -10,4 +10,4 @@ pub mod tcp;
 pub use entry::{Direction, FlowEntry, FlowId, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
-pub use table::FlowTable;
+pub use table::{FlowTable, Guess};

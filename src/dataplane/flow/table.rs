@@ -22,6 +22,15 @@ pub struct FlowTable<F: Family> {
     flows: usize,
 }
 
+/// What a look-up ahead expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guess(u32);
+
+impl Guess {
+    /// Nothing was looked up.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// The entries ever used; those not in use now stand in [`Queue::Free`].
 struct Entries<F: Family>(Vec<FlowEntry<F>>);
 
@@ -79,32 +88,48 @@ impl<F: Family> FlowTable<F> {
 
     /// The hash of a tuple, for the calls below.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self, tuple: &FiveTuple<F>) -> u64 {
         self.key.hash(tuple)
     }
 
     /// First stage of a look-up ahead: asks for the index line.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_index(&self, hash: u64) {
         self.index.prefetch(hash);
     }
 
-    /// Second stage, some packets later: asks for the flow that the index line names.
-    #[inline]
-    pub fn prefetch_flow(&self, hash: u64) {
-        if let Some(value) = self.index.likely(hash) {
+    /// Second stage, some packets later: guesses the flow from the index line and asks for it.
+    #[inline(always)]
+    pub fn guess(&self, hash: u64) -> Guess {
+        let guess = self.index.likely(hash);
+        if let Some(value) = guess {
             prefetch(&self.entries.0[value as usize >> 1]);
+        }
+        Guess(guess.unwrap_or(Guess::NONE.0))
+    }
+
+    /// Third stage: the flow and direction of packets that carry `tuple`, whose hash is `hash`. The table may have
+    /// changed since the guess.
+    #[must_use]
+    #[inline(always)]
+    pub fn find_guessed(&self, guess: Guess, hash: u64, tuple: &FiveTuple<F>) -> Option<(FlowId, Direction)> {
+        let (id, direction) = split(guess.0);
+        match self.entries.0.get(id.0 as usize) {
+            Some(entry) if entry.list != Queue::Free as u16 && entry.matches(direction, tuple) => {
+                Some((id, direction))
+            }
+            _ => self.find(hash, tuple),
         }
     }
 
     /// The flow and direction of packets that carry `tuple`, whose hash is `hash`.
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn find(&self, hash: u64, tuple: &FiveTuple<F>) -> Option<(FlowId, Direction)> {
         let is = |value| {
             let (id, direction) = split(value);
-            self.entries.0[id.0 as usize].incoming(direction) == *tuple
+            self.entries.0[id.0 as usize].matches(direction, tuple)
         };
         self.index.find(hash, is).map(split)
     }
