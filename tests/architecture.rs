@@ -1,4 +1,5 @@
 //! The rules of docs/ARCHITECTURE.md that the source must keep, read off the source.
+#![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -123,7 +123,7 @@ impl Replay {
         let Some(snapshot) = published else { bail!("the configuration led to no tables") };
 
         let macs: Vec<Mac> =
-            config.ports.iter().zip(0..).map(|(port, n)| port.mac.unwrap_or(our_mac(n))).collect();
+            config.ports.iter().zip(0..).map(|(port, n)| port.mac.unwrap_or_else(|| our_mac(n))).collect();
         let (snapshots, mut snapshot_readers) = channel(snapshot, 1);
         let (fibs, mut fib_readers) = channel(resolved_fib(&config, &macs), 1);
         let (Some(snapshot_reader), Some(fib_reader)) = (snapshot_readers.pop(), fib_readers.pop()) else {

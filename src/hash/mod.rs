@@ -1,7 +1,7 @@
 //! Hashing, for two purposes that must not share a function.
 //!
-//! The index hash ([`keyed`]) places flows in a worker's table; its key is a secret of the process, so that nobody
-//! outside can aim at one bucket. The choice hash ([`choice`]) and [`maglev`] pick backends; they depend on nothing
+//! The index hash (`keyed`) places flows in a worker's table; its key is a secret of the process, so that nobody
+//! outside can aim at one bucket. The choice hash (`choice`) and [`maglev`] pick backends; they depend on nothing
 //! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's.
 
 mod address;

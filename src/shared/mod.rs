@@ -1,6 +1,6 @@
 //! What crosses between the planes, and nothing else does.
 //!
-//! Down: the [`Snapshot`] and the [`Fib`], immutable, published through [`publish`]; a bounded ring of
+//! Down: the [`Snapshot`] and the [`Fib`], immutable, published through `publish`; a bounded ring of
 //! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
 //! cross in the [`rings`] between workers and the kernel port.
 

@@ -1,4 +1,5 @@
 //! Scenarios: the real workers over memory ports, in virtual time, judged by etherparse.
+#![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
 mod admission;

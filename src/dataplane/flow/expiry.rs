@@ -226,7 +226,7 @@ impl Expiry {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below WHEEL")]
 const fn slot(tick: Tick) -> u16 {
-    // The remainder is below WHEEL.
     (tick.0 % WHEEL as u32) as u16
 }
