@@ -29,6 +29,7 @@ use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
 use crate::model::Mac;
+pub use crate::model::Memory;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortId;
@@ -154,17 +155,6 @@ pub struct Appliance {
     pub max_services: usize,
     /// Room for this many backends, over all services.
     pub max_backends: usize,
-}
-
-/// `memory`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
-    /// Huge pages if enough are free, else ordinary pages; says which at start.
-    Auto,
-    /// Huge pages or failure.
-    Hugepages,
-    /// Ordinary pages.
-    NoHugepages,
 }
 
 /// `idle`.

@@ -318,56 +318,50 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let entry = F::table(&self.flows).entry(id);
-        let backend = entry.backend;
+        let Self { flows, last_hops, ports, counters, .. } = self;
+        let flows = F::table_mut(flows);
+        let entry = flows.entry_mut(id);
         let hop = match direction {
             Direction::Forward => entry.forward_hop,
             Direction::Return => entry.return_hop,
         };
-        let Some(hop) = view.fib.next_hop(hop).or_else(|| self.last_hops.next_hop(hop)) else {
+        let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Some(destination) = hop.destination else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        if end - l3 > self.ports[hop.port.index()].mtu {
+        if end - l3 > ports[hop.port.index()].mtu {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
+        rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
         }
-        rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
         if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         ethernet::set_addresses(frame.head_mut(), destination, hop.source);
-        let egress = hop.port;
-        self.track::<F>(id, direction, packet, view.tick());
-        if let Some(counters) = self.counters.backend(backend) {
+        if let Some(counters) = counters.backend(entry.backend) {
             let octets = frame.octets() as u64;
             match direction {
                 Direction::Forward => counters.count_in(octets),
                 Direction::Return => counters.count_out(octets),
             }
         }
-        Verdict::Forward(egress)
-    }
-
-    /// Follows the flow's state and keeps it alive.
-    #[inline(always)]
-    fn track<F: FlowFamily>(&mut self, id: FlowId, direction: Direction, packet: &Packet, now: Tick) {
-        let flows = F::table_mut(&mut self.flows);
-        if packet.transport == Transport::Tcp {
-            let entry = flows.entry_mut(id);
-            let next = tcp::next(entry.state, &mut entry.fins, direction, packet.tcp_flags);
-            if next != entry.state {
-                flows.set_state(id, next, now);
-                return;
-            }
+        // The flow's state follows, and its time starts again.
+        let next = match packet.transport {
+            Transport::Tcp => tcp::next(entry.state, &mut entry.fins, direction, packet.tcp_flags),
+            Transport::Udp | Transport::Fragment | Transport::Other => entry.state,
+        };
+        if next == entry.state {
+            entry.touch(view.tick());
+        } else {
+            flows.set_state(id, next, view.tick());
         }
-        flows.touch(id, now);
+        Verdict::Forward(hop.port)
     }
 }
 

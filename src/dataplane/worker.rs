@@ -215,6 +215,22 @@ impl<P: Port> Core<P> {
     fn carry_out(&mut self, verdict: Verdict, frame: P::Frame, seen: &Inspected, port: PortId, now: Nanos) {
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
+            verdict => self.carry_out_other(verdict, frame, seen, port, now),
+        }
+    }
+
+    /// Everything but forwarding, out of its way.
+    #[inline(never)]
+    fn carry_out_other(
+        &mut self,
+        verdict: Verdict,
+        frame: P::Frame,
+        seen: &Inspected,
+        port: PortId,
+        now: Nanos,
+    ) {
+        match verdict {
+            Verdict::Forward(egress) => self.send(egress, frame),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
             Verdict::Refuse(reason, refusal) => {
                 self.pipeline.tally.count_drop(reason);

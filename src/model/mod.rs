@@ -7,6 +7,7 @@ mod endpoint;
 mod family;
 mod five_tuple;
 mod ids;
+mod memory;
 mod net;
 mod service;
 mod units;
@@ -15,6 +16,7 @@ pub use endpoint::Endpoint;
 pub use family::{Family, V4, V6};
 pub use five_tuple::FiveTuple;
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
+pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
 pub use service::{
     BackendState, HashFeature, OnNoBackend, OnUnknownFlow, PortRange, Protocol, Scheduler, Timeouts,

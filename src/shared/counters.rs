@@ -271,12 +271,14 @@ impl BackendTotals {
 
 impl BackendCounters {
     /// Counts a packet from a client. Worker only.
+    #[inline(always)]
     pub fn count_in(&self, octets: u64) {
         add(&self.in_packets, 1);
         add(&self.in_octets, octets);
     }
 
     /// Counts a packet from the backend. Worker only.
+    #[inline(always)]
     pub fn count_out(&self, octets: u64) {
         add(&self.out_packets, 1);
         add(&self.out_octets, octets);
@@ -310,6 +312,7 @@ impl BackendCounters {
 }
 
 /// One writer: no read-modify-write instruction is needed.
+#[inline(always)]
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }

@@ -13,6 +13,7 @@ use crate::wire::Rewrite;
 use crate::wire::checksum::Delta;
 
 use super::Tick;
+use super::expiry::Queue;
 
 /// The place of a flow in its worker's table of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,14 @@ impl<F: Family> FlowEntry<F> {
                 addresses: self.addresses.reversed(),
                 transport: self.transport.reversed(),
             },
+        }
+    }
+
+    /// Notes a packet: the flow's time starts again, in the states in which packets prolong it.
+    #[inline(always)]
+    pub const fn touch(&mut self, now: Tick) {
+        if Queue::of(self.state).is_none() {
+            self.stamp = now;
         }
     }
 

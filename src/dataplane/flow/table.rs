@@ -147,15 +147,6 @@ impl<F: Family> FlowTable<F> {
         &mut self.entries.0[id.0 as usize]
     }
 
-    /// Notes a packet: the flow's time starts again, in the states in which packets prolong it.
-    #[inline]
-    pub fn touch(&mut self, id: FlowId, now: Tick) {
-        let entry = self.entry_mut(id);
-        if Queue::of(entry.state).is_none() {
-            entry.stamp = now;
-        }
-    }
-
     /// Moves a flow to another state, and its expiry with it.
     pub fn set_state(&mut self, id: FlowId, state: FlowState, now: Tick) {
         let entry = self.entry_mut(id);

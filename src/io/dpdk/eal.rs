@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use core_affinity::CoreId;
 
 use super::DpdkError;
-use crate::config::Memory;
+use crate::model::Memory;
 
 /// What EAL needs to know.
 #[derive(Clone, Debug)]
