@@ -49,6 +49,7 @@ fn main() {
 }
 
 /// A port that hands out the same frames for ever, each restored when it is sent.
+#[expect(clippy::vec_box, reason = "the boxes are handed out and come back")]
 struct Source {
     templates: Vec<[u8; OCTETS]>,
     order: Vec<u32>,

@@ -18,7 +18,9 @@ use crate::model::{BackendState, Mac, Nanos, PortId, Protocol, Timeouts, V4, V6,
 use crate::shared::{Capacities, DropReason, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, rewrite};
+use crate::wire::{
+    Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, rewrite, tuple_common,
+};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +81,8 @@ pub struct Inspected {
     pub vlan: Option<u16>,
     /// Whom the frame is for.
     pub addressed: Addressed,
+    /// The fast path may take it, if it finds the flow: see [`super::fast_path`].
+    pub common: bool,
 }
 
 /// Whom a frame is for.
@@ -156,12 +160,16 @@ impl Pipeline {
     pub fn inspect<T: Frame>(&self, frame: &T, port: PortId) -> Inspected {
         let head = frame.head();
         let mac = self.ports[port.index()].mac;
-        let Some(packet) = parse_common(head, frame.octets()) else {
+        let common = head.first_chunk().and_then(|bytes| Some((bytes, parse_common(bytes, frame.octets())?)));
+        let Some((bytes, packet)) = common else {
             return self.inspect_uncommon(head, frame.octets(), mac);
         };
-        let hash = ask(&self.flows.v4, &packet, head);
-        let addressed = Addressed::from(ethernet::destination(head), mac);
-        Inspected { hash, guess: Guess::NONE, parsed: Ok(Parsed::Ip(packet)), vlan: None, addressed }
+        let hash = self.flows.v4.hash(&tuple_common(bytes, &packet));
+        self.flows.v4.prefetch_index(hash);
+        let [d0, d1, d2, d3, d4, d5, ..] = *bytes;
+        let addressed = Addressed::from(Mac([d0, d1, d2, d3, d4, d5]), mac);
+        let common = addressed == Addressed::Us && packet.hop_limit > 1 && !packet.changes_state();
+        Inspected { hash, guess: Guess::NONE, parsed: Ok(Parsed::Ip(packet)), vlan: None, addressed, common }
     }
 
     /// Pass 1 for IPv6, tags, options, and whatever is no packet to balance.
@@ -175,6 +183,7 @@ impl Pipeline {
                 parsed,
                 vlan: None,
                 addressed: Addressed::Other,
+                common: false,
             };
         };
         let parsed = parse(&link, head, octets);
@@ -186,7 +195,7 @@ impl Pipeline {
             Ok(Parsed::NotIp) | Err(_) => 0,
         };
         let addressed = Addressed::from(link.destination, mac);
-        Inspected { hash, guess: Guess::NONE, parsed, vlan: link.vlan, addressed }
+        Inspected { hash, guess: Guess::NONE, parsed, vlan: link.vlan, addressed, common: false }
     }
 
     /// Pass 2: guesses the flow and asks for it.
@@ -211,6 +220,24 @@ impl Pipeline {
         handed_in: bool,
         view: View<'_>,
     ) -> Verdict {
+        if seen.common
+            && let Some(egress) = self.forward_common(frame, seen, view)
+        {
+            return Verdict::Forward(egress);
+        }
+        self.balance_any(frame, seen, port, handed_in, view)
+    }
+
+    /// The whole of pass 3, for every frame.
+    #[inline(never)]
+    pub fn balance_any<T: Frame>(
+        &mut self,
+        frame: &mut T,
+        seen: &Inspected,
+        port: PortId,
+        handed_in: bool,
+        view: View<'_>,
+    ) -> Verdict {
         let packet = match &seen.parsed {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
@@ -221,17 +248,11 @@ impl Pipeline {
             Arrival { packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
         match packet.network {
             Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
-            Network::V6 => self.balance_v6(frame, arrival, view),
+            Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
         }
     }
 
-    /// Out of line, so that the code of one family does not crowd out the registers of the other.
-    #[inline(never)]
-    fn balance_v6<T: Frame>(&mut self, frame: &mut T, arrival: Arrival<'_>, view: View<'_>) -> Verdict {
-        self.balance_packet::<V6, T>(frame, arrival, view)
-    }
-
-    #[inline(always)]
+    #[inline]
     fn balance_packet<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
@@ -302,7 +323,7 @@ impl Pipeline {
     }
 
     /// Sends a packet of a known flow on its way.
-    #[inline(always)]
+    #[inline]
     fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,

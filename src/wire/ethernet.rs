@@ -72,13 +72,6 @@ impl Link {
     }
 }
 
-/// Whom a frame is for; all zero for a frame too short to say.
-#[must_use]
-#[inline(always)]
-pub fn destination(head: &[u8]) -> Mac {
-    Mac(head.first_chunk().copied().unwrap_or_default())
-}
-
 /// Writes both MAC addresses at the start of a frame; no effect on a frame too short for them.
 #[inline]
 pub fn set_addresses(head: &mut [u8], destination: Mac, source: Mac) {

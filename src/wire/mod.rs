@@ -10,7 +10,9 @@ pub mod ethernet;
 pub mod parse;
 pub mod rewrite;
 
-pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common};
+pub use parse::{
+    CommonHead, Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, tuple_common,
+};
 pub use rewrite::{Rewrite, WireFamily, rewrite};
 
 /// TCP flag bits (RFC 9293, 3.1).

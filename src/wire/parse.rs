@@ -3,9 +3,24 @@
 use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
-use crate::model::{FiveTuple, Protocol};
+use crate::model::{FiveTuple, Protocol, V4};
 
+/// The five-tuple of a packet that [`parse_common`] accepted in these bytes.
+#[must_use]
 #[inline(always)]
+pub fn tuple_common(bytes: &CommonHead, packet: &Packet) -> FiveTuple<V4> {
+    let long = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    FiveTuple {
+        source: long(26),
+        destination: long(30),
+        source_port: word(34),
+        destination_port: word(36),
+        protocol: if packet.transport == Transport::Tcp { Protocol::Tcp } else { Protocol::Udp },
+    }
+}
+
+#[inline]
 fn tuple_at<F: WireFamily>(head: &[u8], at: Layout, protocol: Protocol) -> Option<FiveTuple<F>> {
     let (source, destination) = F::addresses(head.get(usize::from(at.l3)..)?)?;
     let ports: &[u8; 4] = head.get(usize::from(at.l4)..)?.first_chunk()?;
@@ -88,17 +103,22 @@ impl Packet {
     /// The five-tuple, read from the frame that the packet was found in; `None` for anything but whole TCP segments
     /// and UDP datagrams.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub fn tuple<F: WireFamily>(&self, head: &[u8]) -> Option<FiveTuple<F>> {
         let protocol = match self.transport {
             Transport::Tcp => Protocol::Tcp,
             Transport::Udp => Protocol::Udp,
             Transport::Fragment | Transport::Other => return None,
         };
-        match head.first_chunk::<{ Layout::COMMON_HEADERS }>() {
-            Some(head) if self.layout.is_common() => tuple_at(head, Layout::COMMON, protocol),
-            _ => tuple_at(head, self.layout, protocol),
-        }
+        tuple_at(head, self.layout, protocol)
+    }
+
+    /// Whether it may begin or end a connection: a TCP segment with SYN, FIN or RST.
+    #[must_use]
+    #[inline(always)]
+    pub const fn changes_state(&self) -> bool {
+        use super::tcp_flags::{FIN, RST, SYN};
+        self.tcp_flags & (SYN | FIN | RST) != 0
     }
 
     /// A SYN and nothing else that would make it an answer or an end: the only TCP packet that creates a flow.
@@ -109,6 +129,10 @@ impl Packet {
         self.tcp_flags & (SYN | ACK | RST | FIN) == SYN
     }
 }
+
+/// The start of a frame up to the end of an untagged IPv4 TCP header without options: what the common shape is read
+/// from.
+pub type CommonHead = [u8; Layout::COMMON_HEADERS];
 
 /// Offsets from the start of the frame, in octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,13 +150,7 @@ impl Layout {
     pub(super) const COMMON: Self = Self { l3: 14, l4: 34, end: 0 };
 
     /// Octets up to the end of a TCP header without options that stands there.
-    pub(super) const COMMON_HEADERS: usize = 54;
-
-    /// Whether the headers stand where they nearly always do, so that constants can take their offsets' place.
-    #[inline(always)]
-    pub(super) const fn is_common(self) -> bool {
-        self.l3 == Self::COMMON.l3 && self.l4 == Self::COMMON.l4
-    }
+    pub const COMMON_HEADERS: usize = 54;
 }
 
 /// How many IPv6 extension headers are walked. RFC 8200, 4.1 has seven kinds, one of which may come twice; more is an
@@ -157,8 +175,7 @@ pub fn parse(link: &Link, head: &[u8], octets: usize) -> Result<Parsed, Malforme
 /// datagram. `None` says nothing but that the frame must be looked at by the general way; a property test keeps the two
 /// in agreement. Every offset is a constant, so that it costs a third.
 #[inline(always)]
-pub fn parse_common(head: &[u8], octets: usize) -> Option<Packet> {
-    let bytes: &[u8; Layout::COMMON_HEADERS] = head.first_chunk()?;
+pub fn parse_common(bytes: &CommonHead, octets: usize) -> Option<Packet> {
     let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let total = word(16);
     let is_common = word(12) == ethernet::IPV4
@@ -348,10 +365,14 @@ mod tests {
         frame
     }
 
+    fn common(frame: &[u8]) -> Option<Packet> {
+        parse_common(frame.first_chunk()?, frame.len())
+    }
+
     #[test]
     fn the_common_shape_is_recognised() {
         let frame = valid();
-        assert!(parse_common(&frame, frame.len()).is_some());
+        assert!(common(&frame).is_some());
     }
 
     proptest! {
@@ -377,8 +398,10 @@ mod tests {
             let sum = !checksum::fold(checksum::sum(&frame[14..34]));
             frame[24..26].copy_from_slice(&sum.to_be_bytes());
             frame.resize(frame.len().min(length + 40) + extra, 0);
-            if let Some(packet) = parse_common(&frame, frame.len()) {
+            if let Some(packet) = common(&frame) {
                 let link = Link::read(&frame).unwrap();
+                let tuple = tuple_common(frame.first_chunk().unwrap(), &packet);
+                prop_assert_eq!(packet.tuple::<V4>(&frame), Some(tuple));
                 prop_assert_eq!(parse(&link, &frame, frame.len()), Ok(Parsed::Ip(packet)));
             }
         }

@@ -1,7 +1,7 @@
 //! The one place that changes addresses and ports.
 
-use super::Layout;
 use super::checksum::{self, Delta};
+use super::{CommonHead, Layout};
 use crate::model::{Family, FiveTuple, Protocol, V4, V6};
 
 /// New addresses and ports for a packet, with the change they make to its checksums.
@@ -80,17 +80,15 @@ impl WireFamily for V6 {
 /// Gives a packet its new addresses and ports and takes one from its TTL or hop limit (which must be above 1). All
 /// checksums are updated incrementally, so that an error on the way here is still seen at the end. `head` and
 /// `layout` are of a packet that [`parse`](super::parse()) accepted.
-#[inline(always)]
+#[inline(never)]
 pub fn rewrite<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
-    match head.first_chunk_mut::<{ Layout::COMMON_HEADERS }>() {
-        Some(head) if layout.is_common() => rewrite_at(head, Layout::COMMON, rewrite),
-        _ => rewrite_elsewhere(head, layout, rewrite),
-    }
+    rewrite_at(head, layout, rewrite);
 }
 
-#[inline(never)]
-fn rewrite_elsewhere<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
-    rewrite_at(head, layout, rewrite);
+/// [`rewrite`] for a packet that [`parse_common`](super::parse_common) accepted in these bytes.
+#[inline(always)]
+pub fn rewrite_common(head: &mut CommonHead, rewrite: &Rewrite<V4>) {
+    rewrite_at(head, Layout::COMMON, rewrite);
 }
 
 #[inline(always)]

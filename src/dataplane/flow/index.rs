@@ -3,14 +3,15 @@
 //! A bucket is one cache line of eight slots: eight 16-bit tags, then eight 32-bit values, then room.
 //!
 //! ```text
-//!  word 0      1      2      3      4      5      6      7
-//!  | tags 0-3 | 4-7 | v0 v1 | v2 v3 | v4 v5 | v6 v7 |  spare  |
+//!  word 0    1    2    3    4    5    6   ...   11   12 ... 15
+//!  | t0 t1 t2 t3 t4 t5 t6 t7 | v0 | v1 | v2 ... v7 |  spare  |
 //! ```
 //!
 //! A key may stand in two buckets; the second follows from the first and the tag alone, and the first from the second,
 //! so that a full bucket can move a slot without its key (after Fan et al., "Cuckoo Filter", CoNEXT 2014, and Pagh and
 //! Rodler, "Cuckoo Hashing", 2004). Tags lie: who finds a slot compares the flow's key.
 
+use super::tags;
 use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::scale;
@@ -19,7 +20,10 @@ use crate::hash::scale;
 const SLOTS: usize = 8;
 
 /// Words in a bucket: a cache line.
-const WORDS: usize = 8;
+const WORDS: usize = 16;
+
+/// The word of the first value; before it stand the tags, two a word.
+const VALUES: usize = 4;
 
 /// Share of slots in use at most: eight slots and two buckets fill to over 90 % before the first insertion fails.
 const FILL_PERCENT: usize = 80;
@@ -27,12 +31,12 @@ const FILL_PERCENT: usize = 80;
 /// How far slots are moved to make room: 1 + 8 + 64 buckets are looked at in the worst case.
 const MOVE_DEPTH: u32 = 2;
 
-type Bucket = [u64; WORDS];
+type Bucket = [u32; WORDS];
 
 /// See the module.
 pub(super) struct Index {
     /// Zeroed by the allocator, so that memory is taken only as buckets are used.
-    words: Vec<u64>,
+    words: Vec<u32>,
     /// Distance of the first bucket from the start of `words`, for cache-line alignment.
     offset: usize,
     buckets: u32,
@@ -50,17 +54,17 @@ impl Index {
     pub(super) fn new(keys: usize) -> Self {
         let buckets = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).max(2);
         let buckets = u32::try_from(buckets).expect("the configuration bounds the number of flows");
-        let mut words = vec![0_u64; buckets as usize * WORDS + WORDS];
+        let mut words = vec![0_u32; buckets as usize * WORDS + WORDS];
         huge_pages::advise(&mut words);
         // The allocation never moves: the vector is never grown.
         let misalignment = words.as_ptr().addr() % 64;
-        let offset = if misalignment == 0 { 0 } else { (64 - misalignment) / 8 };
+        let offset = if misalignment == 0 { 0 } else { (64 - misalignment) / 4 };
         Self { words, offset, buckets }
     }
 
     /// Memory taken when all of it is in use.
     pub(super) fn octets(&self) -> usize {
-        self.words.len() * 8
+        self.words.len() * 4
     }
 
     /// Asks for the line that [`candidates`](Self::candidates) will read first.
@@ -169,12 +173,10 @@ impl Index {
         let start = self.offset + bucket as usize * WORDS;
         let line: &mut Bucket =
             self.words[start..].first_chunk_mut().expect("a bucket's number is below the number of buckets");
-        let shift = slot % 4 * 16;
-        let word = &mut line[slot / 4];
-        *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
-        let shift = slot % 2 * 32;
-        let word = &mut line[2 + slot / 2];
-        *word = *word & !(0xffff_ffff << shift) | u64::from(value) << shift;
+        let shift = slot % 2 * 16;
+        let word = &mut line[slot / 2];
+        *word = *word & !(0xffff << shift) | u32::from(tag) << shift;
+        line[VALUES + slot] = value;
     }
 }
 
@@ -189,22 +191,15 @@ fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> 
     None
 }
 
-/// The slots of a bucket whose tag is `tag`, and rarely one above it whose tag differs in the last bit: the caller
-/// compares keys, or (for free slots, tag 0) takes the first, which is always right.
+/// The slots of a bucket whose tag is `tag`.
 #[inline(always)]
 fn matches(bucket: &Bucket, tag: u16) -> Matches {
-    const LANES: u64 = 0x0001_0001_0001_0001;
-    let wanted = LANES * u64::from(tag);
-    let zero_lanes = |word: u64| {
-        let difference = word ^ wanted;
-        difference.wrapping_sub(LANES) & !difference & (LANES << 15)
-    };
-    // Slots 0 to 3 at bits 0, 16, 32, 48; slots 4 to 7 one bit above.
-    Matches(zero_lanes(bucket[0]) >> 15 | zero_lanes(bucket[1]) >> 14)
+    let [t0, t1, t2, t3, ..] = *bucket;
+    Matches(tags::equal([t0, t1, t2, t3], tag))
 }
 
-/// Slots still to be looked at, a bit each.
-struct Matches(u64);
+/// Slots still to be looked at, two bits each.
+struct Matches(u32);
 
 impl Iterator for Matches {
     type Item = usize;
@@ -214,23 +209,23 @@ impl Iterator for Matches {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros() as usize;
+        let slot = self.0.trailing_zeros() as usize / 2;
         self.0 &= self.0 - 1;
-        // The mask tells the compiler what is true anyway: there are eight slots.
-        Some((bit % 16 * 4 + bit / 16) % SLOTS)
+        self.0 &= self.0 - 1;
+        // The remainder tells the compiler what is true anyway.
+        Some(slot % SLOTS)
     }
 }
 
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "a lane is 16 bits")]
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a tag is 16 bits")]
 const fn tag(bucket: &Bucket, slot: usize) -> u16 {
-    (bucket[slot / 4] >> (slot % 4 * 16)) as u16
+    (bucket[slot / 2] >> (slot % 2 * 16)) as u16
 }
 
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "a value is 32 bits")]
+#[inline(always)]
 const fn value(bucket: &Bucket, slot: usize) -> u32 {
-    (bucket[2 + slot / 2] >> (slot % 2 * 32)) as u32
+    bucket[VALUES + slot]
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod expiry;
 mod family;
 mod index;
 mod table;
+mod tags;
 pub mod tcp;
 
 pub use entry::{Direction, FlowEntry, FlowId, NewFlow};

@@ -109,6 +109,14 @@ impl<F: Family> FlowTable<F> {
         Guess(guess.unwrap_or(Guess::NONE.0))
     }
 
+    /// The flow that was guessed, if there still is one at its place; whether it is the right one is to be seen.
+    #[inline(always)]
+    pub(in crate::dataplane) fn guessed(&mut self, guess: Guess) -> Option<(&mut FlowEntry<F>, Direction)> {
+        let (id, direction) = split(guess.0);
+        let entry = self.entries.0.get_mut(id.0 as usize)?;
+        (entry.list != Queue::Free as u16).then_some((entry, direction))
+    }
+
     /// Third stage: the flow and direction of packets that carry `tuple`, whose hash is `hash`. The table may have
     /// changed since the guess.
     #[must_use]

@@ -1,0 +1,69 @@
+//! The fast path and the general way give the same frame. A tag keeps a packet off the fast path and changes nothing
+//! else where next hops keep the tag that a frame came with.
+
+use evenkeel::model::VlanTag;
+use proptest::prelude::*;
+
+use crate::lab::{Lab, Plan};
+use crate::packet::{ACK, Build, SYN};
+
+const CLIENT: &str = "198.51.100.7:40000";
+
+/// Without its 802.1Q tag, which must be there.
+fn untagged(mut frame: Vec<u8>) -> Vec<u8> {
+    assert_eq!(frame[12..14], [0x81, 0x00]);
+    frame.drain(12..16);
+    frame
+}
+
+fn sent_for(lab: &mut Lab, bytes: &[u8]) -> Vec<u8> {
+    lab.deliver_to(0, bytes);
+    lab.settle();
+    let mut sent = lab.sent();
+    assert_eq!(sent.len(), 1, "{:?}", lab.drops());
+    sent.remove(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_ways_give_the_same_frame(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 1..8),
+        ttl in 2_u8..,
+        tcp: bool,
+        type_of_service: u8,
+        identification: u16,
+        padding in 0_usize..8,
+    ) {
+        let mut lab = Lab::new(Plan { next_hop_vlan: VlanTag::AsReceived, ..Plan::default() });
+        let vip = if tcp { "203.0.113.80:80" } else { "203.0.113.80:53" };
+        let bytes = |build: &Build| if tcp { build.tcp() } else { build.udp() };
+        let first = lab.forward(&bytes(&Build::new(CLIENT, vip)));
+        if tcp {
+            lab.forward(&Build::answer(&first).flags(SYN | ACK).tcp());
+            lab.forward(&Build::new(CLIENT, vip).flags(ACK).tcp());
+        }
+        for payload in payloads {
+            let forward = Build::new(CLIENT, vip).flags(ACK).ttl(ttl).payload(&payload);
+            let back = Build::answer(&first).flags(ACK).ttl(ttl).payload(&payload);
+            for build in [forward, back] {
+                let mut plain = bytes(&build);
+                plain[15] = type_of_service;
+                plain[18..20].copy_from_slice(&identification.to_be_bytes());
+                plain[24..26].fill(0);
+                let sum = !evenkeel::wire::checksum::fold(evenkeel::wire::checksum::sum(&plain[14..34]));
+                plain[24..26].copy_from_slice(&sum.to_be_bytes());
+                plain.resize(plain.len() + padding, 0xee);
+                let mut tagged = plain.clone();
+                tagged.splice(12..12, [0x81, 0x00, 0x00, 0x64]);
+
+                let fast = sent_for(&mut lab, &plain);
+                let general = sent_for(&mut lab, &tagged);
+                // Answers carry the tag of the client's first frame, which had none.
+                let general = if general[12..14] == [0x81, 0x00] { untagged(general) } else { general };
+                prop_assert_eq!(fast, general);
+            }
+        }
+    }
+}
