@@ -5,7 +5,7 @@
 //! allocates after start or logs; time and tables are arguments, errors are drop reasons.
 
 pub mod admit;
-mod fast_path;
+pub mod fast_path;
 pub mod flow;
 mod huge_pages;
 pub mod last_hop;
