@@ -97,6 +97,24 @@ fn files_stay_readable_in_one_sitting() {
     }
 }
 
+#[test]
+fn what_the_documents_point_at_exists() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for document in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md"] {
+        let text = fs::read_to_string(top.join(document)).unwrap();
+        let beside = top.join(document).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = links.filter(|link| !link.contains("://")).map(|link| beside.join(link));
+        // In backticks: paths from the top.
+        let quoted = text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split(' ').next());
+        let below = |path: &&str| ["src/", "tests/", "scripts/", "conf/"].iter().any(|d| path.starts_with(d));
+        let paths = quoted.filter(|path| !path.contains('*')).filter(below).map(|path| top.join(path));
+        missing.extend(links.chain(paths).filter(|path| !path.exists()));
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }

@@ -20,6 +20,7 @@ use evenkeel::control::health::ProbeReport;
 use evenkeel::control::health::ProbeResult;
 use evenkeel::control::health::ProbeSpec;
 use evenkeel::control::network::Wanted;
+use evenkeel::control::publication::BURST;
 use evenkeel::control::registry::GRACE;
 use evenkeel::control::state::Effect;
 use evenkeel::control::state::Event;
@@ -74,6 +75,7 @@ impl Rig {
     fn ready(config: Config) -> Self {
         let mut rig = Self::new(config);
         rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+        rig.hold();
         for id in rig.probes.keys().copied().collect::<Vec<_>>() {
             rig.probe(id, Ok(()));
         }
@@ -159,6 +161,7 @@ fn web(backends: &[(&str, u32)]) -> Config {
 fn nothing_is_in_service_or_announced_before_the_first_probe_results() {
     let mut rig = Rig::new(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
     rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.hold();
     let table = rig.snapshot().services[0].clone().unwrap();
     assert!(table.lookup.is_empty() && table.backends.is_empty());
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
@@ -169,19 +172,70 @@ fn nothing_is_in_service_or_announced_before_the_first_probe_results() {
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Up, "the first success counts at once");
     assert!(rig.wanted.vips.is_empty(), "the other backend has no result yet");
     rig.probe(BackendId(1), FAILED);
-    rig.pass(100);
-    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")], "the last result is published without waiting");
     assert!(!rig.ready, "the address is not announced yet");
     rig.hold();
     assert!(rig.ready);
 }
 
 #[test]
+fn probes_start_once_the_network_holds_the_addresses_they_leave_from() {
+    let mut rig = Rig::new(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1)]));
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.pass(1000);
+    rig.load(web(&[("10.0.9.1:80", 1)]));
+    assert!(rig.probes.is_empty(), "a reload does not start them either");
+    assert!(rig.wanted.vips.is_empty());
+    rig.hold();
+    assert_eq!(rig.probes.keys().collect::<Vec<_>>(), [&BackendId(0)]);
+    assert!(rig.wanted.vips.is_empty(), "no result yet");
+    rig.probe(BackendId(0), Ok(()));
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+    let downs = rig.log.iter().filter(|change| matches!(change, Change::BackendDown { .. }));
+    assert_eq!(downs.count(), 0);
+}
+
+#[test]
+fn a_network_that_never_holds_everything_delays_probes_and_does_not_prevent_them() {
+    let mut rig = Rig::new(web(&[("10.0.9.1:80", 1)]));
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.now = rig.state.wake_at().expect("the state waits for the network");
+    assert_eq!(rig.now, Nanos::from_secs(2));
+    rig.pass(0);
+    rig.probe(BackendId(0), Ok(()));
+    assert_eq!(rig.wanted.vips, [address("203.0.113.80")]);
+    assert!(!rig.ready, "until it does");
+    rig.hold();
+    assert!(rig.ready);
+}
+
+#[test]
+fn a_backend_that_goes_down_is_out_at_once_whatever_was_published_just_before() {
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1), ("10.0.9.3:80", 1)]));
+    rig.pass(2000);
+    rig.load(web(&[("10.0.9.1:80", 1), ("10.0.9.2:80", 1), ("10.0.9.3:80", 2)]));
+    for id in [0, 1] {
+        (0..3).for_each(|_| rig.probe(BackendId(id), FAILED));
+        assert_eq!(rig.state_of(BackendId(id)), BackendState::Down);
+        assert!(!rig.state.snapshot_pending());
+    }
+    (0..2).for_each(|_| rig.probe(BackendId(0), Ok(())));
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down, "coming back can wait");
+    assert!(rig.state.snapshot_pending());
+    rig.now = rig.state.wake_at().expect("a publication is due");
+    rig.pass(0);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+    assert!(!rig.state.snapshot_pending());
+}
+
+#[test]
 fn a_probe_that_never_answers_delays_readiness_only_to_its_timeout() {
     let mut rig = Rig::new(web(&[("10.0.9.1:80", 1)]));
     rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.pass(300);
+    rig.hold();
     rig.now = rig.state.wake_at().expect("the state waits for the first results");
-    assert_eq!(rig.now, Nanos::from_millis(1500));
+    assert_eq!(rig.now, Nanos::from_millis(1800));
     rig.pass(0);
     rig.hold();
     assert!(rig.ready);
@@ -250,7 +304,7 @@ fn a_backend_of_weight_zero_is_up_but_not_in_the_lookup() {
 }
 
 #[test]
-fn a_storm_of_changes_is_published_ten_times_a_second_and_the_last_state_in_the_end() {
+fn a_storm_of_changes_is_published_ten_times_a_second_after_its_burst_and_the_last_state_in_the_end() {
     let mut storm = web(&[("10.0.9.1:80", 1)]);
     storm.services[0].health.fall = 1;
     storm.services[0].health.rise = 1;
@@ -261,7 +315,7 @@ fn a_storm_of_changes_is_published_ten_times_a_second_and_the_last_state_in_the_
         rig.now = rig.now + Nanos::from_millis(1);
         rig.probe(BackendId(0), if n % 2 == 0 { FAILED } else { Ok(()) });
     }
-    assert_eq!(rig.published - before, 10);
+    assert_eq!(u64::from(rig.published - before), 10 + BURST - 1);
     rig.probe(BackendId(0), FAILED);
     rig.now = rig.state.wake_at().expect("a publication is due");
     rig.pass(0);

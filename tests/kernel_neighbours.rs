@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use evenkeel::config::StaticNextHop;
 use evenkeel::control::announce::Announcer;
 use evenkeel::control::kernel_port::KernelSide;
-use evenkeel::control::neighbours::{self, NeighbourCommand};
+use evenkeel::control::neighbours::{NeighbourCommand, Neighbours};
 use evenkeel::model::{Mac, PortId, VlanTag};
 use evenkeel::shared::{Fib, Reader, Resolution, channel};
 use kernel_support::{OURS, Running, THEIRS, arp, eventually_async, in_namespace_async, is_arp, shell, side};
@@ -20,10 +20,10 @@ struct Mirrored {
     task: JoinHandle<()>,
 }
 
-fn mirrored(sides: Vec<KernelSide>) -> Mirrored {
+fn mirrored(sides: Vec<KernelSide>, statics: Vec<StaticNextHop>) -> Mirrored {
     let (publisher, mut readers) = channel(Fib::default(), 1);
     let (commands, receiver) = mpsc::channel(4);
-    let task = tokio::spawn(neighbours::run(sides, vec![OURS], publisher, receiver));
+    let task = tokio::spawn(Neighbours::new(sides, vec![OURS], statics, publisher).run(receiver));
     Mirrored { reader: readers.remove(0), commands, task }
 }
 
@@ -46,7 +46,7 @@ async fn started(addresses: &[&str]) -> (Running, Announcer, Mirrored) {
     let running = Running::start(&side);
     let announcer =
         Announcer::open(std::slice::from_ref(&side), running.outbox.clone()).await.expect("the TAP is there");
-    (running, announcer, mirrored(vec![side]))
+    (running, announcer, mirrored(vec![side], Vec::new()))
 }
 
 #[test]
@@ -119,17 +119,19 @@ fn addresses_to_keep_resolved_are_asked_for_on_the_wire() {
 }
 
 #[test]
-fn without_a_kernel_side_only_static_next_hops_are_published() {
+fn without_a_kernel_side_only_static_next_hops_are_published_the_first_at_once() {
     in_namespace_async(|| async {
-        let mut mirrored = mirrored(Vec::new());
-        let hop = StaticNextHop {
-            prefix: "10.0.9.0/24".parse().unwrap(),
+        let hop = |prefix: &str| StaticNextHop {
+            prefix: prefix.parse().unwrap(),
             port: PortId(0),
             mac: THEIRS,
             vlan: None,
         };
-        mirrored.commands.send(NeighbourCommand::StaticNextHops(vec![hop])).await.unwrap();
-        eventually_async("static", || (mirrored.mac("10.0.9.1") == Some(THEIRS)).then_some(())).await;
+        let mut mirrored = mirrored(Vec::new(), vec![hop("10.0.9.0/24")]);
+        assert_eq!(mirrored.mac("10.0.9.1"), Some(THEIRS), "before the task has run");
+        let both = vec![hop("10.0.9.0/24"), hop("10.0.8.0/24")];
+        mirrored.commands.send(NeighbourCommand::StaticNextHops(both)).await.unwrap();
+        eventually_async("static", || (mirrored.mac("10.0.8.1") == Some(THEIRS)).then_some(())).await;
         mirrored.commands.send(NeighbourCommand::StaticNextHops(Vec::new())).await.unwrap();
         let gone = || (mirrored.resolve("10.0.9.1") == Resolution::NoRoute).then_some(());
         eventually_async("removed", gone).await;

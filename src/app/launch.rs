@@ -17,7 +17,7 @@ use crate::config::{Config, Idle, PortConfig};
 use crate::control::admin::protocol::PortInfo;
 use crate::control::admin::{Listeners, StartInfo};
 use crate::control::kernel_port::{Exit, KernelPort, KernelSide};
-use crate::control::neighbours;
+use crate::control::neighbours::Neighbours;
 use crate::control::run::ControlPlane;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
@@ -70,6 +70,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
     let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
     let (fibs, fib_readers) = channel(Fib::default(), count);
+    let neighbours = Neighbours::new(sides.clone(), port_macs, config.next_hops.clone(), fibs);
     let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
     let frames = FrameRings::new(count);
     let rings = CommandRings::new(count);
@@ -88,7 +89,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let threads = factory.start(ports, snapshot_readers, fib_readers, &counters, threads)?;
 
     let (commands, command_queue) = mpsc::channel(NEIGHBOUR_COMMANDS);
-    let mirror = neighbours::run(sides.clone(), port_macs, fibs, command_queue);
+    let mirror = neighbours.run(command_queue);
     let file = path.to_owned();
     let plane = ControlPlane {
         config,

@@ -1,8 +1,9 @@
 //! The state of control, and what follows from each event. Pure: time comes in with every event, and what is to be
 //! done comes out as [`Effect`]s; `run` does them.
 //!
-//! It keeps this order: VIPs are announced only once a snapshot with every backend's first probe result is published
-//! and every worker turns; the process is ready once they are; a drain withdraws them first.
+//! It keeps this order: probes start once the network holds the addresses that they leave from; VIPs are announced
+//! only once a snapshot with every backend's first probe result is published and every worker turns; the process is
+//! ready once they are; a drain withdraws them first.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use super::health::ProbeSpec;
 use super::health::Transition;
 use super::network::Wanted;
 use super::publication::Publication;
+use super::publication::Urgency;
 use super::registry::Registry;
 use super::registry::probe_spec;
 use super::tables::Tables;
@@ -49,8 +51,7 @@ pub struct State {
     wanted_stale: bool,
     pulse: Pulse,
     phase: Phase,
-    /// The latest time by which every first probe has an answer.
-    settle_deadline: Nanos,
+    first_probes: FirstProbes,
     probe_generation: u64,
 }
 
@@ -74,6 +75,19 @@ pub enum Phase {
     Draining(Drain),
 }
 
+/// How far the first probes are; none is sent in vain, from an address that the network does not hold yet.
+#[derive(Clone, Copy, Debug)]
+enum FirstProbes {
+    /// For the network to hold what is wanted, until this time at most: one address that cannot be had must not keep
+    /// everything out of service.
+    Wait(Nanos),
+    /// Probes run, and by this time every first one has an answer.
+    Run(Nanos),
+}
+
+/// How long probes wait for the network: its second attempt is through by then.
+const NETWORK_PATIENCE: Nanos = Nanos::from_secs(2);
+
 /// Beyond the probes' timeout, for their results to arrive.
 const SETTLE_MARGIN: Nanos = Nanos::from_millis(500);
 
@@ -86,7 +100,6 @@ impl State {
     pub fn new(now: Nanos, config: Config) -> Result<(Self, Vec<Effect>), Refusal> {
         let capacities =
             Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
-        let slowest = config.services.iter().map(|service| service.health.timeout).max();
         let mut state = Self {
             registry: Registry::new(capacities),
             tables: Tables::default(),
@@ -97,7 +110,7 @@ impl State {
             wanted_stale: true,
             pulse: Pulse::default(),
             phase: Phase::Starting,
-            settle_deadline: now + slowest.unwrap_or_default().into() + SETTLE_MARGIN,
+            first_probes: FirstProbes::Wait(now + NETWORK_PATIENCE),
             probe_generation: 0,
             config: config.clone(),
         };
@@ -157,12 +170,24 @@ impl State {
         let loaded = Change::ConfigurationLoaded { services: self.config.services.len(), backends };
         effects.push(Effect::Log(loaded));
         self.follow_with_probes(now, effects);
-        self.publication.request();
+        self.publication.request(Urgency::CanWait);
         self.wanted_stale = true;
         Ok(())
     }
 
-    /// Starts and stops probes as the registry now has it.
+    /// Starts the first probes once it is time.
+    fn begin_probing(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let FirstProbes::Wait(until) = self.first_probes else { return };
+        if self.held.is_none() && now < until {
+            return;
+        }
+        let slowest = self.config.services.iter().map(|service| service.health.timeout).max();
+        let answered = now + slowest.unwrap_or_default().into() + SETTLE_MARGIN;
+        self.first_probes = FirstProbes::Run(answered);
+        self.follow_with_probes(now, effects);
+    }
+
+    /// Starts and stops probes as the registry now has it; none is started before it is time.
     fn follow_with_probes(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
         let ids: Vec<BackendId> = self.registry.backends().map(|backend| backend.id).collect();
         for id in ids {
@@ -175,7 +200,8 @@ impl State {
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
-            if !same {
+            let may_change = matches!(self.first_probes, FirstProbes::Run(_));
+            if !same && may_change {
                 self.probe_generation += 1;
                 let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
                 effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
@@ -201,8 +227,9 @@ impl State {
     }
 
     fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
-        let Some(Transition { to, reason, after }) = transition else { return };
-        self.publication.request();
+        let Some(Transition { from, to, reason, after }) = transition else { return };
+        let leaves_service = from == HealthState::Up && to == HealthState::Down;
+        self.publication.request(if leaves_service { Urgency::AtOnce } else { Urgency::CanWait });
         let Some(backend) = self.registry.backend(id) else { return };
         let Some(owner) = self.registry.service(backend.service) else { return };
         let service: Arc<str> = owner.config.name.as_str().into();
@@ -261,9 +288,11 @@ impl State {
 
     /// What follows from the state, whatever the event was.
     fn conclude(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        let settled = self.published.settled || self.settled() || now >= self.settle_deadline;
+        self.begin_probing(now, effects);
+        let settled = self.published.settled || self.settled(now);
         if settled && !self.published.settled {
-            self.publication.request();
+            // Readiness waits for it.
+            self.publication.request(Urgency::AtOnce);
         }
         if self.publication.take(now) {
             self.published.version += 1;
@@ -315,21 +344,25 @@ impl State {
         !leaving && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
     }
 
-    /// Every configured backend's first probe has a result.
-    fn settled(&self) -> bool {
+    /// Every configured backend's first probe has a result, or had the time for one.
+    fn settled(&self, now: Nanos) -> bool {
         let mut configured = self.registry.backends().filter(|backend| backend.removed.is_none());
-        configured.all(|backend| backend.health.state() != HealthState::Unknown)
+        matches!(self.first_probes, FirstProbes::Run(answered) if now >= answered)
+            || configured.all(|backend| backend.health.state() != HealthState::Unknown)
     }
 
     /// When [`Event::Tick`] is due even if nothing happens; `None`: no need.
     #[must_use]
     pub fn wake_at(&self) -> Option<Nanos> {
-        let settle = (!self.published.settled).then_some(self.settle_deadline);
+        let first_probes = match self.first_probes {
+            FirstProbes::Wait(until) => Some(until),
+            FirstProbes::Run(answered) => (!self.published.settled).then_some(answered),
+        };
         let drain = match self.phase {
             Phase::Draining(drain) => Some(drain.deadline()),
             Phase::Starting | Phase::Running => None,
         };
-        [self.publication.due(), settle, drain].into_iter().flatten().min()
+        [self.publication.due(), first_probes, drain].into_iter().flatten().min()
     }
 
     /// The configuration in effect.

@@ -81,7 +81,7 @@ pub struct Inspected {
     pub vlan: Option<u16>,
     /// Whom the frame is for.
     pub addressed: Addressed,
-    /// The fast path may take it, if it finds the flow: see [`super::fast_path`].
+    /// The fast path may take it, if it finds the flow: see `fast_path`.
     pub common: bool,
 }
 

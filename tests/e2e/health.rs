@@ -16,6 +16,8 @@ use crate::lab::Lab;
 fn a_killed_server_leaves_within_the_bound_fails_no_request_after_that_and_comes_back() {
     let Some(lab) = Lab::lay("killed", Arms::Two, 1) else { return };
     let balancer = Balancer::start(&lab, &Configuration::new(Arms::Two));
+    let log = balancer.log();
+    assert!(!log.contains("backend_down"), "servers that answer were called down at the start:\n{log}");
     lab.kill_servers("b2");
     let took = balancer.wait_state("b2", "down", OUT);
     eprintln!("out of service after {took:.2?}");

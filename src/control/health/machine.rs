@@ -45,6 +45,8 @@ pub struct Thresholds {
 /// A backend changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
+    /// The old state.
+    pub from: HealthState,
     /// The new state.
     pub to: HealthState,
     /// The last failure, for a backend that went down.
@@ -100,11 +102,11 @@ impl Health {
         reason: Option<ProbeFailure>,
     ) -> Transition {
         let after = self.contrary;
-        self.state = to;
+        let from = std::mem::replace(&mut self.state, to);
         self.since = now;
         self.contrary = 0;
         self.transitions += 1;
-        Transition { to, reason, after }
+        Transition { from, to, reason, after }
     }
 
     /// The state now.

@@ -38,56 +38,8 @@ pub enum NeighbourCommand {
     KeepResolved(Vec<IpAddr>),
 }
 
-/// Publishes the Fib until the sender of `commands` is gone. `port_macs` are the MAC addresses of all ports by
-/// [`PortId`](crate::model::PortId), which frames leave with; `sides` those ports that have a kernel side. Without
-/// any, only static next hops are published and the kernel is not asked. Trouble with netlink is logged, and it is
-/// opened again every second.
-pub async fn run(
-    sides: Vec<KernelSide>,
-    port_macs: Vec<Mac>,
-    publisher: Publisher<Fib>,
-    mut commands: mpsc::Receiver<NeighbourCommand>,
-) {
-    let now = Instant::now();
-    let mut task = Task {
-        dirty: (!sides.is_empty()).then_some(Changed::Everything),
-        sides,
-        mirror: Mirror::new(port_macs),
-        publisher,
-        netlink: None,
-        due: now,
-        not_before: now,
-        keep_resolved: Vec::new(),
-        asked: BTreeSet::new(),
-    };
-    let mut tick = tokio::time::interval(ASK_AGAIN);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            command = commands.recv() => match command {
-                Some(command) => task.command(command).await,
-                None => return,
-            },
-            changed = next_change(&mut task.netlink) => task.note(changed),
-            () = tokio::time::sleep_until(task.due), if task.dirty.is_some() => task.refresh().await,
-            _ = tick.tick() => {
-                task.publisher.reclaim();
-                task.asked.clear();
-                task.ask().await;
-            }
-        }
-    }
-}
-
-/// The next notification; `None` when the socket is dead; never, without a socket.
-async fn next_change(netlink: &mut Option<Netlink>) -> Option<Changed> {
-    match netlink {
-        Some(netlink) => netlink.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-struct Task {
+/// The mirror and where it publishes.
+pub struct Neighbours {
     sides: Vec<KernelSide>,
     mirror: Mirror,
     publisher: Publisher<Fib>,
@@ -101,7 +53,57 @@ struct Task {
     asked: BTreeSet<Asked>,
 }
 
-impl Task {
+impl Neighbours {
+    /// Publishes the static next hops at once: they ask nothing of the kernel, and workers that start later never see
+    /// a Fib without them. `port_macs` are the MAC addresses of all ports by [`PortId`](crate::model::PortId), which
+    /// frames leave with; `sides` those ports that have a kernel side.
+    #[must_use]
+    pub fn new(
+        sides: Vec<KernelSide>,
+        port_macs: Vec<Mac>,
+        statics: Vec<StaticNextHop>,
+        publisher: Publisher<Fib>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut this = Self {
+            dirty: (!sides.is_empty()).then_some(Changed::Everything),
+            sides,
+            mirror: Mirror::new(port_macs),
+            publisher,
+            netlink: None,
+            due: now,
+            not_before: now,
+            keep_resolved: Vec::new(),
+            asked: BTreeSet::new(),
+        };
+        this.mirror.set_statics(statics);
+        this.publish();
+        this
+    }
+
+    /// Publishes the Fib until the sender of `commands` is gone. Needs a tokio runtime. Without any side, only static
+    /// next hops are published and the kernel is not asked. Trouble with netlink is logged, and it is opened again
+    /// every second.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<NeighbourCommand>) {
+        let mut tick = tokio::time::interval(ASK_AGAIN);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => return,
+                },
+                changed = next_change(&mut self.netlink) => self.note(changed),
+                () = tokio::time::sleep_until(self.due), if self.dirty.is_some() => self.refresh().await,
+                _ = tick.tick() => {
+                    self.publisher.reclaim();
+                    self.asked.clear();
+                    self.ask().await;
+                }
+            }
+        }
+    }
+
     async fn command(&mut self, command: NeighbourCommand) {
         match command {
             NeighbourCommand::StaticNextHops(statics) => self.mirror.set_statics(statics),
@@ -181,6 +183,14 @@ impl Task {
                 tracing::warn!("neighbour_not_asked address={} error=\"{error}\"", asked.1);
             }
         }
+    }
+}
+
+/// The next notification; `None` when the socket is dead; never, without a socket.
+async fn next_change(netlink: &mut Option<Netlink>) -> Option<Changed> {
+    match netlink {
+        Some(netlink) => netlink.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -67,7 +67,7 @@ impl Index {
         self.words.len() * 4
     }
 
-    /// Asks for the line that [`candidates`](Self::candidates) will read first.
+    /// Asks for the line that [`likely`](Self::likely) and [`find`](Self::find) will read first.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
         prefetch(self.bucket(self.place(hash).first));
