@@ -85,6 +85,18 @@ pub struct Inspected {
     pub common: bool,
 }
 
+impl Inspected {
+    /// A frame without headers.
+    pub const NOTHING: Self = Self {
+        hash: 0,
+        guess: Guess::NONE,
+        parsed: Err(Malformed::FrameTruncated),
+        vlan: None,
+        addressed: Addressed::Other,
+        common: false,
+    };
+}
+
 /// Whom a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addressed {
@@ -155,47 +167,40 @@ impl Pipeline {
         }
     }
 
-    /// Pass 1: what is in a frame that came in by `port`; asks for the index line of its flow.
+    /// Pass 1: what is in a frame that came in by `port`; asks for the index line of its flow. Writes to `seen` in
+    /// place: a value that is put together elsewhere and copied costs more than the parsing.
     #[inline(always)]
-    pub fn inspect<T: Frame>(&self, frame: &T, port: PortId) -> Inspected {
+    pub fn inspect<T: Frame>(&self, frame: &T, port: PortId, seen: &mut Inspected) {
         let head = frame.head();
         let mac = self.ports[port.index()].mac;
         let common = head.first_chunk().and_then(|bytes| Some((bytes, parse_common(bytes, frame.octets())?)));
         let Some((bytes, packet)) = common else {
-            return self.inspect_uncommon(head, frame.octets(), mac);
+            return self.inspect_uncommon(head, frame.octets(), mac, seen);
         };
         let hash = self.flows.v4.hash(&tuple_common(bytes, &packet));
         self.flows.v4.prefetch_index(hash);
         let [d0, d1, d2, d3, d4, d5, ..] = *bytes;
-        let addressed = Addressed::from(Mac([d0, d1, d2, d3, d4, d5]), mac);
-        let common = addressed == Addressed::Us && packet.hop_limit > 1 && !packet.changes_state();
-        Inspected { hash, guess: Guess::NONE, parsed: Ok(Parsed::Ip(packet)), vlan: None, addressed, common }
+        seen.hash = hash;
+        seen.parsed = Ok(Parsed::Ip(packet));
+        seen.vlan = None;
+        seen.addressed = Addressed::from(Mac([d0, d1, d2, d3, d4, d5]), mac);
+        seen.common = seen.addressed == Addressed::Us && packet.hop_limit > 1 && !packet.changes_state();
     }
 
     /// Pass 1 for IPv6, tags, options, and whatever is no packet to balance.
     #[inline(never)]
-    fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac) -> Inspected {
-        let Some(link) = Link::read(head) else {
-            let parsed = Err(Malformed::FrameTruncated);
-            return Inspected {
-                hash: 0,
-                guess: Guess::NONE,
-                parsed,
-                vlan: None,
-                addressed: Addressed::Other,
-                common: false,
-            };
-        };
-        let parsed = parse(&link, head, octets);
-        let hash = match &parsed {
-            Ok(Parsed::Ip(packet)) => match packet.network {
+    fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac, seen: &mut Inspected) {
+        *seen = Inspected::NOTHING;
+        let Some(link) = Link::read(head) else { return };
+        seen.parsed = parse(&link, head, octets);
+        seen.vlan = link.vlan;
+        seen.addressed = Addressed::from(link.destination, mac);
+        if let Ok(Parsed::Ip(packet)) = &seen.parsed {
+            seen.hash = match packet.network {
                 Network::V4 => ask(&self.flows.v4, packet, head),
                 Network::V6 => ask(&self.flows.v6, packet, head),
-            },
-            Ok(Parsed::NotIp) | Err(_) => 0,
-        };
-        let addressed = Addressed::from(link.destination, mac);
-        Inspected { hash, guess: Guess::NONE, parsed, vlan: link.vlan, addressed, common: false }
+            };
+        }
     }
 
     /// Pass 2: guesses the flow and asks for it.

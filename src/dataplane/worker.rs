@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use super::flow::Tick;
 use super::limits::TokenBucket;
 use super::pipeline::{Egress, Inspected, Pipeline, Settings, View};
@@ -191,9 +189,9 @@ impl<P: Port> Core<P> {
     /// The three passes; every frame of the burst ends in its verdict.
     #[inline(always)]
     fn process(&mut self, burst: Burst<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) {
-        let mut inspected = ArrayVec::new();
+        let mut inspected = [Inspected::NOTHING; BURST];
         self.inspect(&burst, &mut inspected, port);
-        for seen in &mut inspected {
+        for seen in &mut inspected[..burst.len()] {
             self.pipeline.look_ahead(seen);
         }
         for (mut frame, seen) in burst.into_iter().zip(&inspected) {
@@ -204,11 +202,13 @@ impl<P: Port> Core<P> {
 
     /// The first pass, a function of its own for the sake of its registers.
     #[inline(never)]
-    fn inspect(&self, burst: &Burst<P::Frame>, inspected: &mut ArrayVec<Inspected, BURST>, port: PortId) {
+    fn inspect(&self, burst: &Burst<P::Frame>, inspected: &mut [Inspected; BURST], port: PortId) {
         for frame in burst {
             frame.prefetch();
         }
-        inspected.extend(burst.iter().map(|frame| self.pipeline.inspect(frame, port)));
+        for (frame, seen) in burst.iter().zip(inspected) {
+            self.pipeline.inspect(frame, port, seen);
+        }
     }
 
     #[inline(always)]
