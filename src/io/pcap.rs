@@ -2,7 +2,7 @@
 //! pcapng in; pcap with nanoseconds out. Ethernet only.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Chain, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,22 +31,38 @@ pub struct CapturedFrame {
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// Opening, creating or writing failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     File {
         /// The capture.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
-    /// The content is not a capture, or is damaged.
-    #[error("{}: frame {frame}: {source}; give a pcap or pcapng file", path.display())]
-    Format {
+    /// The file does not begin as a capture does.
+    #[error("{}: not a capture ({cause}); give a pcap or pcapng file", path.display())]
+    NoCapture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: PcapError,
+    },
+    /// The capture breaks off or is damaged: nothing behind this frame can be found.
+    #[error("{}: frame {frame}: {cause}; the capture is damaged or was not finished", path.display())]
+    Damaged {
         /// The capture.
         path: PathBuf,
-        /// The number of the frame that could not be read, from 1; 0: the file's header.
+        /// The number of the frame that could not be read, from 1.
         frame: u64,
         /// What is wrong.
-        source: PcapError,
+        cause: PcapError,
+    },
+    /// A frame's time is none that a classic capture can hold: before 1970 or after 2106.
+    #[error("{}: frame {frame}: its time is not between 1970 and 2106; the capture is damaged", path.display())]
+    Time {
+        /// The capture.
+        path: PathBuf,
+        /// The number of the frame, from 1.
+        frame: u64,
     },
     /// The capture's frames are not Ethernet.
     #[error("{}: link type {link:?}; only Ethernet captures can be replayed", path.display())]
@@ -62,24 +78,23 @@ pub enum CaptureError {
 pub struct CaptureReader {
     path: PathBuf,
     frames: u64,
+    /// The time of the last frame, for those that have none of their own.
+    last: Nanos,
     /// A frame could not be read: nothing behind it can be found.
     broken: bool,
     format: Format,
 }
 
-enum Format {
-    Classic(PcapReader<BufReader<File>>),
-    NextGeneration {
-        reader: PcapNgReader<BufReader<File>>,
-        /// Nanoseconds per unit of time, by interface.
-        units: Vec<Unit>,
-    },
-}
+/// The file behind its first octets, which were read to see what it is: it may be a pipe, which cannot be read again.
+type Source = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
-/// The unit of an interface's time stamps as a fraction of a second.
-#[derive(Clone, Copy)]
-struct Unit {
-    per_second: u64,
+enum Format {
+    Classic(PcapReader<Source>),
+    NextGeneration {
+        reader: PcapNgReader<Source>,
+        /// In the order of the section.
+        interfaces: Vec<Interface>,
+    },
 }
 
 impl CaptureReader {
@@ -88,66 +103,90 @@ impl CaptureReader {
     /// # Errors
     /// A file that cannot be read, is no capture, or not of Ethernet frames.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = |source| CaptureError::File { path: path.to_owned(), source };
-        let mut magic = [0; 4];
-        let count = File::open(path).and_then(|mut opened| opened.read(&mut magic)).map_err(file)?;
-        let reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(file)?);
-        let header = |source| CaptureError::Format { path: path.to_owned(), frame: 0, source };
+        let failed = |cause| CaptureError::File { path: path.to_owned(), cause };
+        let file = File::open(path).map_err(failed)?;
+        let mut magic = Vec::new();
+        (&file).take(4).read_to_end(&mut magic).map_err(failed)?;
         // The section header block of pcapng reads the same in both byte orders.
-        let format = if count == 4 && magic == [0x0a, 0x0d, 0x0d, 0x0a] {
-            Format::NextGeneration { reader: PcapNgReader::new(reader).map_err(header)?, units: Vec::new() }
+        let next_generation = magic == [0x0a, 0x0d, 0x0d, 0x0a];
+        let source = BufReader::with_capacity(1 << 20, Cursor::new(magic).chain(file));
+        let none = |cause| CaptureError::NoCapture { path: path.to_owned(), cause };
+        let format = if next_generation {
+            let reader = PcapNgReader::new(source).map_err(none)?;
+            Format::NextGeneration { reader, interfaces: Vec::new() }
         } else {
-            let reader = PcapReader::new(reader).map_err(header)?;
+            let reader = PcapReader::new(source).map_err(none)?;
             ethernet(path, reader.header().datalink)?;
             Format::Classic(reader)
         };
-        Ok(Self { path: path.to_owned(), frames: 0, broken: false, format })
+        Ok(Self { path: path.to_owned(), frames: 0, last: Nanos(0), broken: false, format })
     }
 
     fn read(&mut self) -> Result<Option<CapturedFrame>, CaptureError> {
-        let broken =
-            |source| CaptureError::Format { path: self.path.clone(), frame: self.frames + 1, source };
+        let frame = self.frames + 1;
+        let damaged = |cause| CaptureError::Damaged { path: self.path.clone(), frame, cause };
+        let no_time = || CaptureError::Time { path: self.path.clone(), frame };
         match &mut self.format {
             Format::Classic(reader) => {
-                let fractions = match reader.header().ts_resolution {
-                    TsResolution::MicroSecond => 1_000,
-                    TsResolution::NanoSecond => 1,
+                let per_second = match reader.header().ts_resolution {
+                    TsResolution::MicroSecond => 1_000_000,
+                    TsResolution::NanoSecond => 1_000_000_000,
                 };
                 // Raw: the reader's own checks refuse frames that a capture was told to cut.
                 let Some(packet) = reader.next_raw_packet() else { return Ok(None) };
-                let packet = packet.map_err(broken)?;
+                let packet = packet.map_err(damaged)?;
+                let units = u64::from(packet.ts_sec) * per_second + u64::from(packet.ts_frac);
+                let clock = Interface { per_second, ..Interface::DEFAULT };
                 Ok(Some(CapturedFrame {
-                    time: Nanos::from_secs(u64::from(packet.ts_sec))
-                        + Nanos(u64::from(packet.ts_frac) * fractions),
+                    time: clock.time(units).ok_or_else(no_time)?,
                     cut: packet.incl_len < packet.orig_len,
                     bytes: packet.data.into_owned(),
                 }))
             }
-            Format::NextGeneration { reader, units } => loop {
+            Format::NextGeneration { reader, interfaces } => loop {
+                let endianness = reader.section().endianness;
                 let Some(block) = reader.next_block() else { return Ok(None) };
-                match block.map_err(broken)? {
-                    Block::SectionHeader(_) => units.clear(),
+                let (time, bytes, octets) = match block.map_err(damaged)? {
+                    Block::SectionHeader(_) => {
+                        interfaces.clear();
+                        continue;
+                    }
                     Block::InterfaceDescription(interface) => {
                         ethernet(&self.path, interface.linktype)?;
-                        units.push(Unit::of(&interface));
+                        interfaces.push(Interface::of(&interface));
+                        continue;
                     }
                     Block::EnhancedPacket(packet) => {
-                        let unit = units.get(packet.interface_id as usize).copied().unwrap_or(Unit::DEFAULT);
-                        return Ok(Some(CapturedFrame {
-                            // The reader hands the raw count of units out as nanoseconds.
-                            time: unit.time(u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX)),
-                            cut: (packet.data.len() as u64) < u64::from(packet.original_len),
-                            bytes: packet.data.into_owned(),
-                        }));
+                        let clock = interfaces.get(packet.interface_id as usize).copied().unwrap_or_default();
+                        // The reader hands the raw count of units out as nanoseconds.
+                        let units = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
+                        (clock.time(units).ok_or_else(no_time)?, packet.data, packet.original_len)
                     }
-                    // Simple packets have no time; the other blocks are no frames.
-                    Block::SimplePacket(_)
-                    | Block::Packet(_)
-                    | Block::NameResolution(_)
+                    Block::Packet(packet) => {
+                        let clock =
+                            interfaces.get(usize::from(packet.interface_id)).copied().unwrap_or_default();
+                        // The halves stand the high one first, whatever the byte order; the reader takes them for one.
+                        let units = match endianness {
+                            Endianness::Big => packet.timestamp,
+                            Endianness::Little => packet.timestamp.rotate_left(32),
+                        };
+                        (clock.time(units).ok_or_else(no_time)?, packet.data, packet.original_len)
+                    }
+                    // It has no time: that of the frame before it serves. Its length is the interface's to limit.
+                    Block::SimplePacket(packet) => {
+                        let snap = interfaces.first().copied().unwrap_or_default().snap_length;
+                        let octets = usize::try_from(packet.original_len.min(snap)).unwrap_or(usize::MAX);
+                        let mut bytes = packet.data.into_owned();
+                        bytes.truncate(octets);
+                        (self.last, bytes.into(), packet.original_len)
+                    }
+                    Block::NameResolution(_)
                     | Block::InterfaceStatistics(_)
                     | Block::SystemdJournalExport(_)
-                    | Block::Unknown(_) => {}
-                }
+                    | Block::Unknown(_) => continue,
+                };
+                let cut = (bytes.len() as u64) < u64::from(octets);
+                return Ok(Some(CapturedFrame { time, bytes: bytes.into_owned(), cut }));
             },
         }
     }
@@ -162,30 +201,64 @@ impl Iterator for CaptureReader {
         }
         let frame = self.read();
         self.frames += 1;
-        self.broken = frame.is_err();
+        match &frame {
+            Ok(Some(frame)) => self.last = frame.time,
+            Ok(None) => {}
+            Err(_) => self.broken = true,
+        }
         frame.transpose()
     }
 }
 
-impl Unit {
-    /// Microseconds, where the interface does not say.
-    const DEFAULT: Self = Self { per_second: 1_000_000 };
+/// What an interface says of its frames.
+#[derive(Clone, Copy)]
+struct Interface {
+    /// Units of its clock in a second.
+    per_second: u64,
+    /// Seconds that its clock's times lack.
+    offset: i64,
+    /// Octets kept of a frame.
+    snap_length: u32,
+}
 
-    /// From `if_tsresol`: a negative power of 10, or of 2 if the high bit is set.
+impl Interface {
+    /// Microseconds, where the interface does not say.
+    const DEFAULT: Self = Self { per_second: 1_000_000, offset: 0, snap_length: u32::MAX };
+
+    /// The last time that the 32 bits of a classic capture can say.
+    const LAST_TIME: i128 = u32::MAX as i128 * 1_000_000_000 + 999_999_999;
+
     fn of(interface: &InterfaceDescriptionBlock<'_>) -> Self {
-        let resolution = interface.options.iter().find_map(|option| match option {
-            InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
-            _ => None,
-        });
-        let Some(resolution) = resolution else { return Self::DEFAULT };
-        let (base, power) =
-            if resolution & 0x80 == 0 { (10_u64, resolution) } else { (2, resolution & 0x7f) };
-        Self { per_second: base.checked_pow(u32::from(power)).unwrap_or(u64::MAX) }
+        let mut found = Self::DEFAULT;
+        if interface.snaplen != 0 {
+            found.snap_length = interface.snaplen;
+        }
+        for option in &interface.options {
+            match option {
+                // A negative power of 10, or of 2 if the high bit is set.
+                InterfaceDescriptionOption::IfTsResol(resolution) => {
+                    let power = u32::from(resolution & 0x7f);
+                    let base = if resolution & 0x80 == 0 { 10_u64 } else { 2 };
+                    found.per_second = base.checked_pow(power).unwrap_or(u64::MAX);
+                }
+                InterfaceDescriptionOption::IfTsOffset(seconds) => found.offset = seconds.cast_signed(),
+                _ => {}
+            }
+        }
+        found
     }
 
-    fn time(self, count: u64) -> Nanos {
-        let nanos = u128::from(count) * 1_000_000_000 / u128::from(self.per_second);
-        Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    /// The time that a count of units stands for; `None` if a classic capture could not say it.
+    fn time(self, units: u64) -> Option<Nanos> {
+        let nanos = i128::from(units) * 1_000_000_000 / i128::from(self.per_second)
+            + i128::from(self.offset) * 1_000_000_000;
+        u64::try_from(nanos).ok().filter(|_| nanos <= Self::LAST_TIME).map(Nanos)
+    }
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 
@@ -209,8 +282,7 @@ impl CaptureWriter {
     /// # Errors
     /// A file that cannot be created or written.
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
-        let file =
-            File::create(path).map_err(|source| CaptureError::File { path: path.to_owned(), source })?;
+        let file = File::create(path).map_err(|cause| CaptureError::File { path: path.to_owned(), cause })?;
         let header = PcapHeader {
             datalink: DataLink::ETHERNET,
             ts_resolution: TsResolution::NanoSecond,
@@ -220,7 +292,7 @@ impl CaptureWriter {
             ..PcapHeader::default()
         };
         let writer = PcapWriter::with_header(BufWriter::with_capacity(1 << 20, file), header)
-            .map_err(|source| writing(path, source))?;
+            .map_err(|cause| writing(path, cause))?;
         Ok(Self { path: path.to_owned(), writer })
     }
 
@@ -231,7 +303,7 @@ impl CaptureWriter {
     pub fn write(&mut self, time: Nanos, bytes: &[u8]) -> Result<(), CaptureError> {
         let octets = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let packet = PcapPacket::new(Duration::from(time), octets, bytes);
-        self.writer.write_packet(&packet).map(drop).map_err(|source| writing(&self.path, source))
+        self.writer.write_packet(&packet).map(drop).map_err(|cause| writing(&self.path, cause))
     }
 
     /// Writes what is buffered.
@@ -240,15 +312,17 @@ impl CaptureWriter {
     /// A file that cannot be written.
     pub fn finish(self) -> Result<(), CaptureError> {
         let flushed = self.writer.into_writer().flush();
-        flushed.map_err(|source| CaptureError::File { path: self.path, source })
+        flushed.map_err(|cause| CaptureError::File { path: self.path, cause })
     }
 }
 
-fn writing(path: &Path, source: PcapError) -> CaptureError {
-    match source {
-        PcapError::IoError(source) => CaptureError::File { path: path.to_owned(), source },
-        source => CaptureError::Format { path: path.to_owned(), frame: 0, source },
-    }
+fn writing(path: &Path, cause: PcapError) -> CaptureError {
+    let cause = match cause {
+        PcapError::IoError(cause) => cause,
+        // Reading refuses what cannot be written: times and lengths.
+        other => std::io::Error::other(other),
+    };
+    CaptureError::File { path: path.to_owned(), cause }
 }
 
 #[cfg(test)]
@@ -304,7 +378,18 @@ mod tests {
             (1 << 10, 1 << 10, 1_000_000_000),
             (1, 3, 3_000_000_000),
         ] {
-            assert_eq!(Unit { per_second }.time(count), Nanos(nanos));
+            let clock = Interface { per_second, ..Interface::DEFAULT };
+            assert_eq!(clock.time(count), Some(Nanos(nanos)));
         }
+    }
+
+    #[test]
+    fn a_clock_may_be_off_by_whole_seconds_but_not_out_of_the_century() {
+        let clock = |offset| Interface { per_second: 1, offset, ..Interface::DEFAULT };
+        assert_eq!(clock(-3).time(5), Some(Nanos::from_secs(2)));
+        assert_eq!(clock(-6).time(5), None);
+        assert_eq!(clock(0).time(u64::from(u32::MAX)), Some(Nanos::from_secs(u64::from(u32::MAX))));
+        assert_eq!(clock(1).time(u64::from(u32::MAX)), None);
+        assert_eq!(clock(i64::MAX).time(u64::MAX), None);
     }
 }
