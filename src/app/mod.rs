@@ -82,6 +82,9 @@ fn complain(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(WRONG);
     }
     eprintln!("evenkeel: {error:#}");
+    if error.is::<replay::Misuse>() {
+        return ExitCode::from(WRONG);
+    }
     match error.downcast_ref::<client::ClientError>() {
         Some(client::ClientError::Fault(fault))
             if matches!(fault.kind, FaultKind::Malformed | FaultKind::NotFound | FaultKind::Refused) =>

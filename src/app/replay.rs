@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use thiserror::Error;
 
 use super::cli::{ReplayArgs, ReplayInput};
 use super::table::{Column, Table};
@@ -37,8 +40,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let config = crate::config::load(&args.config)?;
     let mut inputs =
         args.inputs.iter().map(|input| Input::open(input, &config)).collect::<Result<Vec<_>, _>>()?;
-    let mut out = CaptureWriter::create(&args.out)?;
     let mut replay = Replay::new(config)?;
+    // The last that can fail: what was there before is not lost to a mistake.
+    refuse_to_overwrite(args)?;
+    let mut out = CaptureWriter::create(&args.out)?;
     let mut broken = Ok(());
     while let Some((port, frame)) = earliest(&mut inputs) {
         match frame {
@@ -52,6 +57,41 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     Ok(broken?)
 }
 
+/// A command line that cannot be meant.
+#[derive(Debug, Error)]
+pub enum Misuse {
+    /// A capture for a port that is not configured.
+    #[error("--in {name}=...: the configuration has no port {name:?}; it has {known}")]
+    NoPort {
+        /// The port as given.
+        name: String,
+        /// The ports that there are.
+        known: String,
+    },
+    /// Writing the output would destroy what is read.
+    #[error("--out {}: this is {} itself; name another file", out.display(), read.display())]
+    Overwrite {
+        /// The output as given.
+        out: PathBuf,
+        /// The file that is read.
+        read: PathBuf,
+    },
+}
+
+/// The output must not be one of the files that are read, under whatever name.
+fn refuse_to_overwrite(args: &ReplayArgs) -> Result<(), Misuse> {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let Some(out) = identity(&args.out) else { return Ok(()) };
+    let mut read = args.inputs.iter().map(|input| &input.path).chain([&args.config]);
+    match read.find(|path| identity(path) == Some(out)) {
+        Some(read) => Err(Misuse::Overwrite { out: args.out.clone(), read: read.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// A capture and the port it enters.
 struct Input {
     port: PortId,
@@ -62,12 +102,9 @@ impl Input {
     fn open(input: &ReplayInput, config: &Config) -> anyhow::Result<Self> {
         let port = match &input.port {
             None => PortId(0),
-            Some(name) => config.port(name).with_context(|| {
-                let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
-                format!(
-                    "--in {name}=...: the configuration has no port {name:?}; it has {}",
-                    names.join(", ")
-                )
+            Some(name) => config.port(name).ok_or_else(|| {
+                let known: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
+                Misuse::NoPort { name: name.clone(), known: known.join(", ") }
             })?,
         };
         Ok(Self { port, frames: CaptureReader::open(&input.path)?.peekable() })
