@@ -38,6 +38,8 @@ pub const LOCAL6: &str = "fd00:8::10";
 pub struct Plan {
     pub workers: u16,
     pub flows: usize,
+    /// Frames that can be on their way.
+    pub buffers: usize,
     /// Backends per family, numbered from 1.
     pub backends: u8,
     pub on_no_backend: OnNoBackend,
@@ -51,6 +53,7 @@ impl Default for Plan {
         Self {
             workers: 1,
             flows: 1024,
+            buffers: 4096,
             backends: 3,
             on_no_backend: OnNoBackend::Reject,
             on_unknown_flow: OnUnknownFlow::Reset,
@@ -89,7 +92,7 @@ impl Lab {
         let capacities = Capacities { services: 8, backends: 64 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
         let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
-        let pool = Pool::new(4096, 2048);
+        let pool = Pool::new(plan.buffers, 2048);
         let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
         let rings = FrameRings::new(count);
         let commands = CommandRings::new(count);

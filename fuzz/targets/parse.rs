@@ -1,0 +1,69 @@
+//! Any bytes as a frame: nothing panics, what the quick way accepts the general way reads alike, offsets are in order,
+//! and an answer to the frame, if there is one, can be read again.
+#![no_main]
+
+mod packet_bytes;
+
+use etherparse::SlicedPacket;
+use evenkeel::model::{Mac, V4, V6};
+use evenkeel::wire::craft::{Refusal, refuse};
+use evenkeel::wire::ethernet::Link;
+use evenkeel::wire::{Network, Packet, Parsed, Transport, parse, parse_common, tuple_common};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    // The first octet says how much of the frame lies in further buffers.
+    let [further, frame @ ..] = data else { return };
+    let octets = frame.len() + usize::from(*further) * 16;
+    judge(frame, octets);
+    let mut mended = frame.to_vec();
+    packet_bytes::mend_ipv4_header(&mut mended);
+    judge(&mended, octets);
+});
+
+fn judge(head: &[u8], octets: usize) {
+    let common = head.first_chunk().and_then(|head| parse_common(head, octets).map(|packet| (head, packet)));
+    let Some(link) = Link::read(head) else {
+        assert!(common.is_none());
+        return;
+    };
+    let parsed = parse(&link, head, octets);
+    if let Some((head, packet)) = common {
+        assert_eq!(parsed, Ok(Parsed::Ip(packet)));
+        assert_eq!(packet.tuple::<V4>(head), Some(tuple_common(head, &packet)));
+    }
+    let Ok(Parsed::Ip(packet)) = parsed else { return };
+    let at = packet.layout;
+    assert!(at.l3 < at.l4 && at.l4 <= at.end && usize::from(at.end) <= octets, "{at:?}");
+    let balanced = matches!(packet.transport, Transport::Tcp | Transport::Udp);
+    let has_tuple = match packet.network {
+        Network::V4 => packet.tuple::<V4>(head).is_some(),
+        Network::V6 => packet.tuple::<V6>(head).is_some(),
+    };
+    assert_eq!(has_tuple, balanced, "{packet:?}");
+    if balanced && usize::from(at.end) <= head.len() {
+        agree_with_etherparse(&packet, head);
+    }
+    for refusal in [Refusal::Unreachable, Refusal::TimeExceeded] {
+        if let Some(answer) = refuse(refusal, &link, &packet, head, Mac([2, 0, 0, 0, 0, 1])) {
+            let link = Link::read(&answer).expect("an answer has a link layer");
+            let back = parse(&link, &answer, answer.len()).expect("an answer is well-formed");
+            assert!(matches!(back, Parsed::Ip(_)));
+        }
+    }
+}
+
+/// A second reader must find the same ports, where it finds any.
+fn agree_with_etherparse(packet: &Packet, head: &[u8]) {
+    let Ok(sliced) = SlicedPacket::from_ethernet(head) else { return };
+    let theirs = match &sliced.transport {
+        Some(etherparse::TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port()),
+        Some(etherparse::TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port()),
+        _ => return,
+    };
+    let ours = match packet.network {
+        Network::V4 => packet.tuple::<V4>(head).map(|tuple| (tuple.source_port, tuple.destination_port)),
+        Network::V6 => packet.tuple::<V6>(head).map(|tuple| (tuple.source_port, tuple.destination_port)),
+    };
+    assert_eq!(ours, Some(theirs));
+}

@@ -1,0 +1,132 @@
+//! Any history of one worker over a memory port, in virtual time: packets of clients, answers, mutants of both, noise,
+//! backends that come and go. Frames, buffers and flows are conserved; what a sound packet becomes is sound.
+#![no_main]
+#![allow(dead_code, reason = "the laboratory of the scenarios has more than this needs")]
+
+#[path = "../../tests/scenario/lab.rs"]
+mod lab;
+#[path = "../../tests/scenario/packet.rs"]
+mod packet;
+
+use evenkeel::model::Nanos;
+use lab::{Lab, Plan};
+use libfuzzer_sys::fuzz_target;
+use packet::{ACK, Build, FIN, RST, SYN, decode};
+
+const FLAGS: [u8; 8] = [SYN, ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN, 0];
+
+/// More steps find nothing that fewer do not.
+const STEPS: usize = 64;
+
+const BUFFERS: usize = 32;
+
+fuzz_target!(|data: &[u8]| {
+    let mut lab = Lab::new(Plan { flows: 8, buffers: BUFFERS, ..Plan::default() });
+    let mut input = Input(data);
+    let mut seen = vec![client(0, 0, 0)];
+    for _ in 0..STEPS {
+        if step(&mut lab, &mut input, &mut seen).is_none() {
+            break;
+        }
+        lab.punted();
+        lab.assert_conserved();
+    }
+    assert_eq!(lab.pool.available(), BUFFERS, "every buffer came back");
+    // Longer than the longest time-out.
+    lab.now = lab.now + Nanos::from_secs(1_200);
+    lab.settle();
+    assert_eq!(lab.tally().flows(), 0, "every flow ends");
+});
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn octet(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn octets(&mut self, count: usize) -> Vec<u8> {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken.to_vec()
+    }
+}
+
+/// One thing that happens; `None` at the end of the input.
+fn step(lab: &mut Lab, input: &mut Input<'_>, seen: &mut Vec<Vec<u8>>) -> Option<()> {
+    let kind = input.octet()?;
+    let mut sound = true;
+    let frame = match kind % 8 {
+        0..=2 => client(input.octet()?, input.octet()?, input.octet()?),
+        3 | 4 => {
+            let sent = decode(&seen[usize::from(input.octet()?) % seen.len()]);
+            let answer = Build::answer(&sent).flags(FLAGS[usize::from(input.octet()?) % 8]);
+            if sent.udp_checksum.is_some() { answer.udp() } else { answer.tcp() }
+        }
+        5 => {
+            sound = false;
+            let mut mutant = seen[usize::from(input.octet()?) % seen.len()].clone();
+            for _ in 0..input.octet()? % 4 {
+                let at = usize::from(input.octet()?) % mutant.len();
+                mutant[at] = input.octet()?;
+            }
+            let cut = usize::from(input.octet()?);
+            mutant.truncate(mutant.len().saturating_sub(cut.saturating_sub(128)).max(1));
+            mutant
+        }
+        6 => {
+            sound = false;
+            let length = usize::from(input.octet()?);
+            let mut noise = input.octets(length);
+            if kind & 8 != 0
+                && let Some(destination) = noise.get_mut(..6)
+            {
+                destination.copy_from_slice(&lab::OUR_MAC.0);
+            }
+            noise
+        }
+        _ => {
+            let what = input.octet()?;
+            if what < 32 {
+                lab.set_backend(what % 4, what & 16 != 0);
+            } else {
+                lab.now = lab.now + Nanos::from_millis(u64::from(what) * u64::from(input.octet()?) * 10);
+            }
+            lab.settle();
+            return Some(());
+        }
+    };
+    lab.deliver_to(0, &frame);
+    lab.settle();
+    for sent in lab.sent() {
+        if sound {
+            let decoded = decode(&sent);
+            if matches!(decoded.kind, packet::Kind::Tcp | packet::Kind::Udp) {
+                seen.push(sent);
+            }
+        }
+    }
+    Some(())
+}
+
+fn client(client: u8, service: u8, content: u8) -> Vec<u8> {
+    let number = u16::from(client % 12);
+    let (v4, v6) =
+        (format!("198.51.100.{}:{}", number + 1, 40_000 + number), format!("[2001:db8:7::{number}]:4000"));
+    let flags = FLAGS[usize::from(content) % 8];
+    let payload = vec![content; usize::from(content >> 3)];
+    let ttl = if service & 0x40 == 0 { 64 } else { 1 };
+    let build = |from: &str, to| Build::new(from, to).flags(flags).payload(&payload).ttl(ttl);
+    match service % 8 {
+        0 => build(&v4, "203.0.113.80:80").tcp(),
+        1 => build(&v4, "203.0.113.80:53").udp(),
+        2 => build(&v6, "[2001:db8::80]:80").tcp(),
+        3 => build(&v6, "[2001:db8::80]:53").vlan(7).udp(),
+        4 => build(&v4, "203.0.113.80:9999").tcp(),
+        5 => build(&v6, "[2001:db8::99]:80").tcp(),
+        6 => build(&v4, "10.0.8.10:5000").udp(),
+        _ => build(&v4, "203.0.113.80:80").vlan(9).tcp(),
+    }
+}
