@@ -8,7 +8,7 @@ use etherparse::SlicedPacket;
 use evenkeel::model::{Mac, V4, V6};
 use evenkeel::wire::craft::{Refusal, refuse};
 use evenkeel::wire::ethernet::Link;
-use evenkeel::wire::{Network, Packet, Parsed, Transport, parse, parse_common};
+use evenkeel::wire::{Network, Packet, Parsed, Transport, parse, parse_common, tuple_common};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -22,14 +22,15 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn judge(head: &[u8], octets: usize) {
-    let common = parse_common(head, octets);
+    let common = head.first_chunk().and_then(|head| parse_common(head, octets).map(|packet| (head, packet)));
     let Some(link) = Link::read(head) else {
         assert!(common.is_none());
         return;
     };
     let parsed = parse(&link, head, octets);
-    if let Some(packet) = common {
+    if let Some((head, packet)) = common {
         assert_eq!(parsed, Ok(Parsed::Ip(packet)));
+        assert_eq!(packet.tuple::<V4>(head), Some(tuple_common(head, &packet)));
     }
     let Ok(Parsed::Ip(packet)) = parsed else { return };
     let at = packet.layout;

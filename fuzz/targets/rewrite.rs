@@ -6,7 +6,8 @@ mod packet_bytes;
 
 use evenkeel::model::{FiveTuple, Protocol, V4, V6};
 use evenkeel::wire::ethernet::Link;
-use evenkeel::wire::{Network, Packet, Parsed, Rewrite, WireFamily, parse, rewrite};
+use evenkeel::wire::rewrite::rewrite_common;
+use evenkeel::wire::{Network, Packet, Parsed, Rewrite, WireFamily, parse, parse_common, rewrite};
 use libfuzzer_sys::fuzz_target;
 use packet_bytes::{internet_sum, mend_ipv4_header};
 
@@ -24,11 +25,33 @@ fuzz_target!(|data: &[u8]| {
     match packet.network {
         Network::V4 => {
             let address = |at: usize| u32::from_be_bytes(*to[at..].first_chunk().expect("36 octets"));
-            there_and_back::<V4>(&mut frame, &packet, address(0), address(16), ports);
+            let (source, destination) = (address(0), address(16));
+            agree(&frame, &packet, source, destination, ports);
+            there_and_back::<V4>(&mut frame, &packet, source, destination, ports);
         }
         Network::V6 => there_and_back::<V6>(&mut frame, &packet, word(0), word(16), ports),
     }
 });
+
+/// Both ways of rewriting do the same to a packet that either may be used for.
+fn agree(
+    frame: &[u8],
+    packet: &Packet,
+    source: u32,
+    destination: u32,
+    [source_port, destination_port]: [u16; 2],
+) {
+    let octets = frame.len();
+    let Some(from) = packet.tuple::<V4>(frame) else { return };
+    let is_common = frame.first_chunk().is_some_and(|head| parse_common(head, octets).is_some());
+    let (mut general, mut common) = (frame.to_vec(), frame.to_vec());
+    let Some(head) = common.first_chunk_mut().filter(|_| is_common) else { return };
+    let to = FiveTuple { source, destination, source_port, destination_port, protocol: from.protocol };
+    let change = Rewrite::between(&from, to);
+    rewrite_common(head, &change);
+    rewrite(&mut general, packet.layout, &change);
+    assert_eq!(common, general);
+}
 
 fn there_and_back<F: WireFamily>(
     frame: &mut [u8],
