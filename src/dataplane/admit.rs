@@ -59,6 +59,10 @@ impl Pipeline {
                 OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
             });
         }
+        // A packet that goes no further must not cost a flow.
+        if arrival.packet.hop_limit <= 1 {
+            return Err(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
+        }
         let created = self.create(service, tuple, (head, arrival), view);
         if let Some(counters) = self.counters.service(service.id) {
             match created {

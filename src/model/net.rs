@@ -31,7 +31,9 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut pairs = text.split(':');
         for byte in &mut bytes {
-            let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or_else(error)?;
+            let is_pair =
+                |pair: &&str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let pair = pairs.next().filter(is_pair).ok_or_else(error)?;
             *byte = u8::from_str_radix(pair, 16).map_err(|_| error())?;
         }
         if pairs.next().is_some() {
@@ -165,7 +167,13 @@ mod tests {
     fn a_mac_address_prints_as_it_is_read() {
         let mac: Mac = "02:00:5e:00:00:0a".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:00:00:0a");
-        for wrong in ["02:00:5e:00:00", "02:00:5e:00:00:0a:01", "2:0:5e:0:0:a", "02:00:5e:00:00:zz"] {
+        for wrong in [
+            "02:00:5e:00:00",
+            "02:00:5e:00:00:0a:01",
+            "2:0:5e:0:0:a",
+            "02:00:5e:00:00:zz",
+            "02:00:5e:00:00:+a",
+        ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
         }
     }

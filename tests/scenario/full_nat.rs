@@ -174,6 +174,7 @@ fn a_packet_whose_ttl_is_used_up_is_answered_with_time_exceeded() {
         let answer = lab.forward(&Build::new(client, vip).ttl(1).tcp());
         assert_eq!((answer.kind, answer.to.ip()), (kind, client.parse::<SocketAddr>().unwrap().ip()));
         assert_eq!(lab.dropped(DropReason::TtlExpired), 1);
+        assert_eq!(lab.tally().flows(), 0, "a traceroute costs no flow");
     }
 }
 
