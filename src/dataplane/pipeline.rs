@@ -85,6 +85,8 @@ pub struct Inspected {
     pub common: bool,
 }
 
+const _: () = assert!(size_of::<Inspected>() == 32, "two of them are a cache line");
+
 impl Inspected {
     /// A frame without headers.
     pub const NOTHING: Self = Self {

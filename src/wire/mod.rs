@@ -1,6 +1,6 @@
 //! Packets as bytes: the only place that knows their layout and byte order.
 //!
-//! [`parse()`] has one entry and decides what is well-formed; what it returns says where things stand, so that the rest
+//! [`parse()`] decides what is well-formed; what it returns says where things stand, so that the rest
 //! need not look again. [`rewrite`](mod@rewrite) is the one place that changes addresses and ports. Nothing here
 //! panics, whatever the bytes; values that come out are in host byte order.
 

@@ -1,37 +1,10 @@
-//! From the bytes of a frame to what the pipeline decides by. One entry, no panic, nothing read twice.
+//! From the bytes of a frame to what the pipeline decides by; no panic, whatever the bytes. [`parse`] reads every shape
+//! and says what is wrong with the rest; [`parse_common`] is a shortcut for the shape that nearly all packets have.
 
 use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
 use crate::model::{FiveTuple, Protocol, V4};
-
-/// The five-tuple of a packet that [`parse_common`] accepted in these bytes.
-#[must_use]
-#[inline(always)]
-pub fn tuple_common(bytes: &CommonHead, packet: &Packet) -> FiveTuple<V4> {
-    let long = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-    FiveTuple {
-        source: long(26),
-        destination: long(30),
-        source_port: word(34),
-        destination_port: word(36),
-        protocol: if packet.transport == Transport::Tcp { Protocol::Tcp } else { Protocol::Udp },
-    }
-}
-
-#[inline]
-fn tuple_at<F: WireFamily>(head: &[u8], at: Layout, protocol: Protocol) -> Option<FiveTuple<F>> {
-    let (source, destination) = F::addresses(head.get(usize::from(at.l3)..)?)?;
-    let ports: &[u8; 4] = head.get(usize::from(at.l4)..)?.first_chunk()?;
-    Some(FiveTuple {
-        source,
-        destination,
-        source_port: u16::from_be_bytes([ports[0], ports[1]]),
-        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
-        protocol,
-    })
-}
 
 /// Why a frame cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +177,34 @@ pub fn parse_common(bytes: &CommonHead, octets: usize) -> Option<Packet> {
         tcp_flags,
         hop_limit: bytes[22],
         layout: Layout { l3: Layout::COMMON.l3, l4: Layout::COMMON.l4, end: total + 14 },
+    })
+}
+
+/// The five-tuple of a packet that [`parse_common`] accepted in these bytes.
+#[must_use]
+#[inline(always)]
+pub fn tuple_common(bytes: &CommonHead, packet: &Packet) -> FiveTuple<V4> {
+    let long = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    FiveTuple {
+        source: long(26),
+        destination: long(30),
+        source_port: word(34),
+        destination_port: word(36),
+        protocol: if packet.transport == Transport::Tcp { Protocol::Tcp } else { Protocol::Udp },
+    }
+}
+
+#[inline]
+fn tuple_at<F: WireFamily>(head: &[u8], at: Layout, protocol: Protocol) -> Option<FiveTuple<F>> {
+    let (source, destination) = F::addresses(head.get(usize::from(at.l3)..)?)?;
+    let ports: &[u8; 4] = head.get(usize::from(at.l4)..)?.first_chunk()?;
+    Some(FiveTuple {
+        source,
+        destination,
+        source_port: u16::from_be_bytes([ports[0], ports[1]]),
+        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
+        protocol,
     })
 }
 
