@@ -17,11 +17,12 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Fib, NextHop, ServiceBackend, ServiceTable, Snapshot, VipServices,
-    WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Egress, Fib, NextHop, ServiceBackend, ServiceTable, Snapshot,
+    VipServices, WorkerCounters, channel,
 };
 
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const EGRESS: Egress = Egress { port: PortId(0), mac: OUR_MAC, mtu: 1500 };
 const OCTETS: usize = 60;
 
 fn main() {
@@ -182,12 +183,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
     };
     let mut fib = Fib::default();
     let mac = Mac([2, 0, 0, 0, 0, 9]);
-    fib.next_hops.push(NextHop {
-        port: PortId(0),
-        vlan: VlanTag::AsReceived,
-        source: OUR_MAC,
-        destination: Some(mac),
-    });
+    fib.next_hops.push(NextHop::new(EGRESS, VlanTag::AsReceived, Some(mac)));
     fib.add_static("0.0.0.0/0".parse().expect("a prefix"), NextHopId(0));
     let (snapshots, mut snapshot_readers) = channel(snapshot, 1);
     let (fibs, mut fib_readers) = channel(fib, 1);
@@ -203,13 +199,8 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
             0xdddd_eeee_ffff_0001,
         ]),
     };
-    let port = WorkerPort {
-        queue: Source::new(flows),
-        mac: OUR_MAC,
-        mtu: 1500,
-        kernel: false,
-        transmitter: WorkerId(0),
-    };
+    let port =
+        WorkerPort { queue: Source::new(flows), egress: EGRESS, kernel: false, transmitter: WorkerId(0) };
     let connections = Connections {
         snapshots: snapshot_readers.pop().expect("one was asked for"),
         fibs: fib_readers.pop().expect("one was asked for"),

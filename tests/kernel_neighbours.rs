@@ -9,7 +9,7 @@ use evenkeel::control::announce::Announcer;
 use evenkeel::control::kernel_port::KernelSide;
 use evenkeel::control::neighbours::{NeighbourCommand, Neighbours};
 use evenkeel::model::{Mac, PortId, VlanTag};
-use evenkeel::shared::{Fib, Reader, Resolution, channel};
+use evenkeel::shared::{Egress, Fib, Reader, Resolution, channel};
 use kernel_support::{OURS, Running, THEIRS, arp, eventually_async, in_namespace_async, is_arp, shell, side};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,7 +23,8 @@ struct Mirrored {
 fn mirrored(sides: Vec<KernelSide>, statics: Vec<StaticNextHop>) -> Mirrored {
     let (publisher, mut readers) = channel(Fib::default(), 1);
     let (commands, receiver) = mpsc::channel(4);
-    let task = tokio::spawn(Neighbours::new(sides, vec![OURS], statics, publisher).run(receiver));
+    let egress = Egress { port: PortId(0), mac: OURS, mtu: 1500 };
+    let task = tokio::spawn(Neighbours::new(sides, vec![egress], statics, publisher).run(receiver));
     Mirrored { reader: readers.remove(0), commands, task }
 }
 
@@ -35,7 +36,7 @@ impl Mirrored {
     /// The MAC address that packets to `address` are sent to.
     fn mac(&mut self, address: &str) -> Option<Mac> {
         match self.resolve(address) {
-            Resolution::NextHop(id) => self.reader.current().next_hops[id.index()].destination,
+            Resolution::NextHop(id) => self.reader.current().next_hops[id.index()].destination(),
             Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => None,
         }
     }
@@ -66,7 +67,10 @@ fn routes_and_neighbours_come_and_go_with_the_kernels() {
             .await;
         let Resolution::NextHop(id) = mirrored.resolve("192.0.2.1") else { panic!("just resolved") };
         let hop = mirrored.reader.current().next_hops[id.index()];
-        assert_eq!((hop.port, hop.vlan, hop.source), (PortId(0), VlanTag::Untagged, OURS));
+        assert_eq!(
+            (hop.port, hop.vlan, &hop.addresses().unwrap()[6..]),
+            (PortId(0), VlanTag::Untagged, &OURS.0[..])
+        );
 
         shell("ip route add 10.0.9.0/24 via 192.0.2.1");
         shell("ip -6 route add default via 2001:db8::1");

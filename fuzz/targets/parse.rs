@@ -8,7 +8,7 @@ use etherparse::SlicedPacket;
 use evenkeel::model::{Mac, V4, V6};
 use evenkeel::wire::craft::{Refusal, refuse};
 use evenkeel::wire::ethernet::Link;
-use evenkeel::wire::{Network, Packet, Parsed, Transport, parse, parse_common, tuple_common};
+use evenkeel::wire::{Common, Network, Packet, Parsed, Transport, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -22,17 +22,18 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn judge(head: &[u8], octets: usize) {
-    let common = head.first_chunk().and_then(|head| parse_common(head, octets).map(|packet| (head, packet)));
-    let Some(link) = Link::read(head) else {
-        assert!(common.is_none());
+    let (common_v4, common_v6) = (V4::read(head, octets), V6::read(head, octets));
+    let parsed = Link::read(head).map(|link| (link, parse(&link, head, octets)));
+    let Some((link, Ok(Parsed::Ip(packet)))) = parsed else {
+        assert!(common_v4.is_none() && common_v6.is_none());
         return;
     };
-    let parsed = parse(&link, head, octets);
-    if let Some((head, packet)) = common {
-        assert_eq!(parsed, Ok(Parsed::Ip(packet)));
-        assert_eq!(packet.tuple::<V4>(head), Some(tuple_common(head, &packet)));
+    if common_v4.is_some() {
+        assert_eq!(packet.tuple::<V4>(head), common_v4);
     }
-    let Ok(Parsed::Ip(packet)) = parsed else { return };
+    if common_v6.is_some() {
+        assert_eq!(packet.tuple::<V6>(head), common_v6);
+    }
     let at = packet.layout;
     assert!(at.l3 < at.l4 && at.l4 <= at.end && usize::from(at.end) <= octets, "{at:?}");
     let balanced = matches!(packet.transport, Transport::Tcp | Transport::Udp);
@@ -62,8 +63,8 @@ fn agree_with_etherparse(packet: &Packet, head: &[u8]) {
         _ => return,
     };
     let ours = match packet.network {
-        Network::V4 => packet.tuple::<V4>(head).map(|tuple| (tuple.source_port, tuple.destination_port)),
-        Network::V6 => packet.tuple::<V6>(head).map(|tuple| (tuple.source_port, tuple.destination_port)),
+        Network::V4 => packet.tuple::<V4>(head).map(|tuple| (tuple.source_port(), tuple.destination_port())),
+        Network::V6 => packet.tuple::<V6>(head).map(|tuple| (tuple.source_port(), tuple.destination_port())),
     };
     assert_eq!(ours, Some(theirs));
 }

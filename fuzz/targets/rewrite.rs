@@ -6,8 +6,7 @@ mod packet_bytes;
 
 use evenkeel::model::{FiveTuple, Protocol, V4, V6};
 use evenkeel::wire::ethernet::Link;
-use evenkeel::wire::rewrite::rewrite_common;
-use evenkeel::wire::{Network, Packet, Parsed, Rewrite, WireFamily, parse, parse_common, rewrite};
+use evenkeel::wire::{Common, Network, Packet, Parsed, Rewrite, parse, rewrite};
 use libfuzzer_sys::fuzz_target;
 use packet_bytes::{internet_sum, mend_ipv4_header};
 
@@ -25,35 +24,24 @@ fuzz_target!(|data: &[u8]| {
     match packet.network {
         Network::V4 => {
             let address = |at: usize| u32::from_be_bytes(*to[at..].first_chunk().expect("36 octets"));
-            let (source, destination) = (address(0), address(16));
-            agree(&frame, &packet, source, destination, ports);
-            there_and_back::<V4>(&mut frame, &packet, source, destination, ports);
+            there_and_back::<V4>(&mut frame, &packet, address(0), address(16), ports);
         }
         Network::V6 => there_and_back::<V6>(&mut frame, &packet, word(0), word(16), ports),
     }
 });
 
 /// Both ways of rewriting do the same to a packet that either may be used for.
-fn agree(
-    frame: &[u8],
-    packet: &Packet,
-    source: u32,
-    destination: u32,
-    [source_port, destination_port]: [u16; 2],
-) {
-    let octets = frame.len();
-    let Some(from) = packet.tuple::<V4>(frame) else { return };
-    let is_common = frame.first_chunk().is_some_and(|head| parse_common(head, octets).is_some());
+fn agree<F: Common>(frame: &[u8], packet: &Packet, change: &Rewrite<F>) {
+    if F::read(frame, frame.len()).is_none() {
+        return;
+    }
     let (mut general, mut common) = (frame.to_vec(), frame.to_vec());
-    let Some(head) = common.first_chunk_mut().filter(|_| is_common) else { return };
-    let to = FiveTuple { source, destination, source_port, destination_port, protocol: from.protocol };
-    let change = Rewrite::between(&from, to);
-    rewrite_common(head, &change);
-    rewrite(&mut general, packet.layout, &change);
+    F::rewrite(&mut common, change);
+    rewrite(&mut general, packet.layout, change);
     assert_eq!(common, general);
 }
 
-fn there_and_back<F: WireFamily>(
+fn there_and_back<F: Common>(
     frame: &mut [u8],
     packet: &Packet,
     source: F::Address,
@@ -62,24 +50,24 @@ fn there_and_back<F: WireFamily>(
 ) {
     let Some(from) = packet.tuple::<F>(frame) else { return };
     let has_checksum =
-        from.protocol == Protocol::Tcp || frame[usize::from(packet.layout.l4) + 6..][..2] != [0, 0];
+        from.protocol() == Protocol::Tcp || frame[usize::from(packet.layout.l4) + 6..][..2] != [0, 0];
     if has_checksum {
-        let sum = full_checksum::<F>(frame, packet, from.protocol);
-        frame[checksum_at(packet, from.protocol)..][..2].copy_from_slice(&sum.to_be_bytes());
+        let sum = full_checksum::<F>(frame, packet, from.protocol());
+        frame[checksum_at(packet, from.protocol())..][..2].copy_from_slice(&sum.to_be_bytes());
     }
     let before = frame.to_vec();
 
-    let to = FiveTuple { source, destination, source_port, destination_port, protocol: from.protocol };
+    let to = FiveTuple::new((source, source_port), (destination, destination_port), from.protocol());
     let there = Rewrite::between(&from, to);
+    agree::<F>(frame, packet, &there);
     rewrite(frame, packet.layout, &there);
     assert_eq!(packet.tuple::<F>(frame), Some(to));
-    assert_right::<F>(frame, packet, from.protocol, has_checksum);
+    assert_right::<F>(frame, packet, from.protocol(), has_checksum);
 
-    let back =
-        Rewrite { to: from, addresses: there.addresses.reversed(), transport: there.transport.reversed() };
+    let back = Rewrite::between(&to, from);
     rewrite(frame, packet.layout, &back);
     assert_eq!(packet.tuple::<F>(frame), Some(from));
-    assert_right::<F>(frame, packet, from.protocol, has_checksum);
+    assert_right::<F>(frame, packet, from.protocol(), has_checksum);
     // All is as it was but for two hops.
     let l3 = usize::from(packet.layout.l3);
     let hop = l3 + if packet.network == Network::V4 { 8 } else { 7 };
@@ -90,7 +78,7 @@ fn there_and_back<F: WireFamily>(
     assert_eq!(frame, before);
 }
 
-fn assert_right<F: WireFamily>(frame: &[u8], packet: &Packet, protocol: Protocol, has_checksum: bool) {
+fn assert_right<F: Common>(frame: &[u8], packet: &Packet, protocol: Protocol, has_checksum: bool) {
     let l3 = usize::from(packet.layout.l3);
     if packet.network == Network::V4 {
         let mut mended = frame.to_vec();
@@ -108,7 +96,7 @@ fn checksum_at(packet: &Packet, protocol: Protocol) -> usize {
 }
 
 /// The checksum over pseudo-header, header and data (RFC 9293, 3.1; RFC 768; RFC 8200, 8.1).
-fn full_checksum<F: WireFamily>(frame: &[u8], packet: &Packet, protocol: Protocol) -> u16 {
+fn full_checksum<F: Common>(frame: &[u8], packet: &Packet, protocol: Protocol) -> u16 {
     let (l3, l4) = (usize::from(packet.layout.l3), usize::from(packet.layout.l4));
     let mut segment = frame[l4..usize::from(packet.layout.end)].to_vec();
     if protocol == Protocol::Udp {

@@ -25,9 +25,9 @@ use crate::hash::IndexKey;
 use crate::io::dpdk::{
     DEFAULT_DESCRIPTORS, Device, DeviceOptions, DpdkPool, DpdkPort, Eal, EalOptions, register_thread,
 };
-use crate::model::{Mac, PortId, WorkerId};
+use crate::model::{PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
-use crate::shared::{Capacities, Fib, Reader, Snapshot, WorkerCounters, channel};
+use crate::shared::{Capacities, Egress, Fib, Reader, Snapshot, WorkerCounters, channel};
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
 const NEIGHBOUR_COMMANDS: usize = 16;
@@ -61,7 +61,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         memory: eal.memory().to_string(),
         ports: ports.iter().map(OpenPort::info).collect(),
     };
-    let port_macs: Vec<Mac> = ports.iter().map(|port| port.device.mac()).collect();
+    let egresses: Vec<Egress> = ports.iter().zip(port_ids()).map(|(port, id)| port.egress(id)).collect();
     let sides = kernel_sides(&ports);
     let kernel_port = KernelPort::open(&sides)?;
 
@@ -70,7 +70,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
     let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
     let (fibs, fib_readers) = channel(Fib::default(), count);
-    let neighbours = Neighbours::new(sides.clone(), port_macs, config.next_hops.clone(), fibs);
+    let neighbours = Neighbours::new(sides.clone(), egresses, config.next_hops.clone(), fibs);
     let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
     let frames = FrameRings::new(count);
     let rings = CommandRings::new(count);
@@ -136,6 +136,11 @@ impl<'a> OpenPort<'a> {
         Ok(Self { config, device, queues })
     }
 
+    /// What frames that leave by it are made of, `id` being its place among the ports.
+    fn egress(&self, id: PortId) -> Egress {
+        Egress { port: id, mac: self.device.mac(), mtu: self.config.mtu }
+    }
+
     fn info(&self) -> PortInfo {
         PortInfo {
             name: self.config.name.clone(),
@@ -195,11 +200,10 @@ impl WorkerFactory<'_> {
                 capacities: self.capacities,
                 key: self.key,
             };
-            let queues = ports.iter_mut().map(|port| {
+            let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {
                     queue: port.queues.pop()?,
-                    mac: port.device.mac(),
-                    mtu: port.config.mtu,
+                    egress: port.egress(id),
                     kernel: port.config.kernel_interface.is_some(),
                     transmitter: port.transmitter(worker),
                 })

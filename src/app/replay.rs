@@ -27,9 +27,8 @@ use crate::io::pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedFrame}
 use crate::model::{Cidr, Mac, Nanos, NextHopId, PortId, VlanTag, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
 use crate::shared::{
-    Capacities, DropReason, Fib, NextHop, Publisher, Snapshot, Tally, WorkerCounters, channel,
+    Capacities, DropReason, Egress, Fib, NextHop, Publisher, Snapshot, Tally, WorkerCounters, channel,
 };
-use crate::wire::ethernet;
 
 /// Replays what `args` name.
 ///
@@ -129,7 +128,7 @@ struct Replay {
     worker: Worker<MemPort>,
     /// By port.
     wires: Vec<Wire>,
-    macs: Vec<Mac>,
+    egresses: Vec<Egress>,
     pool: Pool,
     rings: FrameRings<MemFrame>,
     /// The last moment at which the worker turned; `None` before the first frame.
@@ -159,10 +158,14 @@ impl Replay {
         });
         let Some(snapshot) = published else { bail!("the configuration led to no tables") };
 
-        let macs: Vec<Mac> =
-            config.ports.iter().zip(0..).map(|(port, n)| port.mac.unwrap_or_else(|| our_mac(n))).collect();
+        let egress = |(port, n): (&PortConfig, u8)| Egress {
+            port: PortId(u16::from(n)),
+            mac: port.mac.unwrap_or_else(|| our_mac(n)),
+            mtu: port.mtu,
+        };
+        let egresses: Vec<Egress> = config.ports.iter().zip(0..).map(egress).collect();
         let (snapshots, mut snapshot_readers) = channel(snapshot, 1);
-        let (fibs, mut fib_readers) = channel(resolved_fib(&config, &macs), 1);
+        let (fibs, mut fib_readers) = channel(resolved_fib(&config, &egresses), 1);
         let (Some(snapshot_reader), Some(fib_reader)) = (snapshot_readers.pop(), fib_readers.pop()) else {
             bail!("a channel has as many readers as it was asked for");
         };
@@ -181,14 +184,13 @@ impl Replay {
                 0x082e_fa98_ec4e_6c89,
             ]),
         };
-        let port = |((port, wire), mac): ((&PortConfig, &Wire), &Mac)| WorkerPort {
+        let port = |((port, wire), egress): ((&PortConfig, &Wire), &Egress)| WorkerPort {
             queue: MemPort::new(wire.clone(), pool.clone()),
-            mac: *mac,
-            mtu: port.mtu,
+            egress: *egress,
             kernel: port.kernel_interface.is_some(),
             transmitter: WorkerId(0),
         };
-        let ports = config.ports.iter().zip(&wires).zip(&macs).map(port).collect();
+        let ports = config.ports.iter().zip(&wires).zip(&egresses).map(port).collect();
         let connections = Connections {
             snapshots: snapshot_reader,
             fibs: fib_reader,
@@ -197,7 +199,7 @@ impl Replay {
             counters: Arc::new(WorkerCounters::new(capacities)),
         };
         let worker = Worker::new(&settings, ports, connections);
-        Ok(Self { worker, wires, macs, pool, rings, now: None, _tables: (snapshots, fibs) })
+        Ok(Self { worker, wires, egresses, pool, rings, now: None, _tables: (snapshots, fibs) })
     }
 
     /// Lets a frame enter `port` at its time, as if addressed to the port's MAC address, and writes what leaves.
@@ -215,8 +217,9 @@ impl Replay {
         let whole = !captured.cut && captured.bytes.len() <= LARGEST_FRAME;
         let bytes = if whole { captured.bytes.as_slice() } else { &[] };
         let mut frame = self.pool.frame(bytes).context("a frame was kept back by the worker")?;
-        let source = frame.head().get(6..12).and_then(|source| source.first_chunk()).copied();
-        ethernet::set_addresses(frame.head_mut(), self.macs[port.index()], Mac(source.unwrap_or_default()));
+        if let Some(destination) = frame.head_mut().first_chunk_mut() {
+            *destination = self.egresses[port.index()].mac.0;
+        }
         if self.wires[port.index()].inbound.push(frame).is_err() {
             bail!("the worker did not take a frame");
         }
@@ -262,14 +265,10 @@ const fn next_hop_mac(port: u8) -> Mac {
 
 /// Next hops for every address: by the configuration's static ones and the ports' own networks; the rest by the first
 /// port.
-fn resolved_fib(config: &Config, macs: &[Mac]) -> Fib {
+fn resolved_fib(config: &Config, egresses: &[Egress]) -> Fib {
     let mut fib = Fib::default();
-    let next_hop = |port: PortId, vlan, destination| NextHop {
-        port,
-        vlan,
-        source: macs.get(port.index()).copied().unwrap_or_default(),
-        destination: Some(destination),
-    };
+    let next_hop =
+        |port: PortId, vlan, destination| NextHop::new(egresses[port.index()], vlan, Some(destination));
     let mut add = |hop: NextHop, prefixes: &mut dyn Iterator<Item = Cidr>| {
         let Ok(id) = u16::try_from(fib.next_hops.len()) else { return };
         fib.next_hops.push(hop);

@@ -10,10 +10,11 @@ use crate::model::Nanos;
 
 /// Turns `worker` on this thread until `stop`.
 pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, idle: Idle, stop: &AtomicBool) {
-    let start = Instant::now();
+    let mut clock = Clock::new();
     let mut waiting = Waiting::new();
+    let mut busy = false;
     while !stop.load(Ordering::Relaxed) {
-        let busy = worker.turn(Nanos::from(start.elapsed()));
+        busy = worker.turn(clock.now(busy));
         match idle {
             Idle::Poll => {}
             Idle::Adaptive if busy => waiting = Waiting::new(),
@@ -24,6 +25,35 @@ pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, idle: Idle, stop: &Atom
                 }
             }
         }
+    }
+}
+
+/// The time since the thread began.
+struct Clock {
+    start: Instant,
+    now: Nanos,
+    /// Turns to go by the last reading.
+    turns_left: u32,
+}
+
+/// Busy turns that share a reading of the clock, which costs as much as a packet: together they last some microseconds,
+/// and time-outs and rates are in milliseconds.
+const TURNS_PER_READING: u32 = 8;
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now(), now: Nanos(0), turns_left: 0 }
+    }
+
+    /// The time for the next turn, after one that was `busy`.
+    #[inline]
+    fn now(&mut self, busy: bool) -> Nanos {
+        self.turns_left = if busy { self.turns_left.saturating_sub(1) } else { 0 };
+        if self.turns_left == 0 {
+            self.now = Nanos::from(self.start.elapsed());
+            self.turns_left = TURNS_PER_READING;
+        }
+        self.now
     }
 }
 

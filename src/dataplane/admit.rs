@@ -6,7 +6,7 @@ use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::hash::maglev;
 use crate::model::{
-    BackendState, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
+    BackendState, Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
 };
 use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
 use crate::wire::Parsed;
@@ -27,33 +27,33 @@ impl Pipeline {
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let packet = Parsed::Ip(*arrival.packet);
-        let Some(role) = view.tables.roles.of::<F>(tuple.destination) else {
+        let Some(role) = view.tables.roles.of::<F>(tuple.destination()) else {
             return Err(self.punt(&packet, head, arrival.port));
         };
         if !arrival.handed_in
-            && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port, arrival.hash)
+            && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port(), arrival.hash)
         {
             return Err(Verdict::Handoff(owner));
         }
-        if tuple.source == tuple.destination
-            || !F::may_be_source(tuple.source)
-            || view.tables.roles.of::<F>(tuple.source).is_some()
+        if tuple.source() == tuple.destination()
+            || !F::may_be_source(tuple.source())
+            || view.tables.roles.of::<F>(tuple.source()).is_some()
         {
             return Err(Verdict::Drop(DropReason::Martian));
         }
         let services = match role {
             AddressRole::Vip(services) => services,
-            AddressRole::Local if tuple.destination_port < PortClass::FIRST => {
+            AddressRole::Local if tuple.destination_port() < PortClass::FIRST => {
                 return Err(self.punt(&packet, head, arrival.port));
             }
             // The backend is told, or it would repeat itself for minutes.
             AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
         };
-        let service = services.service(tuple.protocol, tuple.destination_port);
+        let service = services.service(tuple.protocol(), tuple.destination_port());
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {
             return Err(refuse(DropReason::NoService));
         };
-        if tuple.protocol == Protocol::Tcp && !arrival.packet.is_bare_syn() {
+        if tuple.protocol() == Protocol::Tcp && !arrival.packet.is_bare_syn() {
             return Err(match service.on_unknown_flow {
                 OnUnknownFlow::Reset => refuse(DropReason::UnknownFlow),
                 OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
@@ -86,14 +86,14 @@ impl Pipeline {
                 OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
             });
         };
-        let port = if backend.endpoint.port == 0 { tuple.destination_port } else { backend.endpoint.port };
+        let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
         let address = F::address(backend.endpoint.address);
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
-        let to = FiveTuple { destination: address, destination_port: port, ..tuple };
+        let to = tuple.with_destination((address, port));
         let translated = self.lease(service, backend, to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
-        let return_hop = self.way_to_client::<F>(tuple.source, head, arrival.port, view);
+        let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival.port, view);
         let flow = NewFlow {
             tuple,
             translated,
@@ -102,7 +102,7 @@ impl Pipeline {
             forward_hop,
             return_hop: return_hop.ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?,
             route_epoch: view.fib.epoch,
-            state: FlowState::first(tuple.protocol),
+            state: FlowState::first(tuple.protocol()),
         };
         let id = self.insert(arrival.hash, &flow, view).ok_or(refuse(DropReason::FlowTableFull))?;
         self.tally.flows_created += 1;
@@ -160,14 +160,13 @@ impl Pipeline {
         view: View<'_>,
     ) -> Option<NextHopId> {
         let link = Link::read(head)?;
-        let mut learn = |port, destination: Mac| {
-            let source = self.ports[PortId::index(port)].mac;
-            self.last_hops.learn(port, link.tag(), source, destination)
+        let mut learn = |port: PortId, destination: Mac| {
+            self.last_hops.learn(self.ports[port.index()].egress, link.tag(), destination)
         };
         match view.fib.resolve(F::ip(client)) {
             Resolution::NextHop(id) => match view.fib.next_hop(id)? {
                 // Answers carry the tag that requests came with, not the one that the backend's network uses.
-                hop if hop.vlan == VlanTag::AsReceived => learn(hop.port, hop.destination?),
+                hop if hop.vlan == VlanTag::AsReceived => learn(hop.port, hop.destination()?),
                 _ => Some(id),
             },
             Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => learn(port, link.source),
@@ -188,9 +187,9 @@ impl Pipeline {
         let tagged =
             |id: &NextHopId| view.fib.next_hop(*id).is_some_and(|hop| hop.vlan != VlanTag::AsReceived);
         let entry = F::table_mut(&mut self.flows).entry_mut(id);
-        entry.forward_hop = forward.unwrap_or(entry.forward_hop);
-        entry.return_hop = back.filter(tagged).unwrap_or(entry.return_hop);
-        entry.route_epoch = view.fib.epoch;
+        let forward = forward.unwrap_or_else(|| entry.hop(Direction::Forward));
+        let back = back.filter(tagged).unwrap_or_else(|| entry.hop(Direction::Return));
+        entry.set_hops([forward, back], view.fib.epoch);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Next hops learned from frames: for clients whose way back the kernel does not know, the answer goes where the
 //! request came from. Each worker has its own, under ids above [`Fib::MAX_NEXT_HOPS`].
 
-use crate::model::{Mac, NextHopId, PortId, VlanTag};
-use crate::shared::{Fib, NextHop};
+use crate::model::{Mac, NextHopId, VlanTag};
+use crate::shared::{Egress, Fib, NextHop};
 
 /// Neighbours that a worker can remember. On a link they are hosts and routers, so a few at most; a power of two, for
 /// the hash below.
@@ -23,10 +23,10 @@ impl LastHops {
         Self { places: vec![None; CAPACITY].into_boxed_slice() }
     }
 
-    /// The id of the neighbour `destination` on `port` and `vlan`, learned now if it is new; `None` when there is no
+    /// The id of the neighbour `destination` behind `egress` on `vlan`, learned now if it is new; `None` when there is no
     /// room.
-    pub fn learn(&mut self, port: PortId, vlan: VlanTag, source: Mac, destination: Mac) -> Option<NextHopId> {
-        let hop = NextHop { port, vlan, source, destination: Some(destination) };
+    pub fn learn(&mut self, egress: Egress, vlan: VlanTag, destination: Mac) -> Option<NextHopId> {
+        let hop = NextHop::new(egress, vlan, Some(destination));
         let [.., a, b, c] = destination.0;
         let start = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         let start = start.wrapping_mul(0x9e37_79b1) >> 8;

@@ -67,13 +67,8 @@ impl LocalPorts {
     #[must_use]
     pub fn new(class: PortClass, backends: usize, key: &IndexKey) -> Self {
         let start = |backend: usize| {
-            let tuple = FiveTuple::<V4> {
-                source: u32::try_from(backend).unwrap_or(0),
-                destination: 0,
-                source_port: class.worker,
-                destination_port: 0,
-                protocol: Protocol::Tcp,
-            };
+            let backend = u32::try_from(backend).unwrap_or(0);
+            let tuple = FiveTuple::<V4>::new((backend, class.worker), (0, 0), Protocol::Tcp);
             u32::try_from(key.hash(&tuple) >> 32).unwrap_or(0)
         };
         Self { class, cursors: (0..backends).map(start).collect() }
@@ -101,11 +96,8 @@ impl LocalPorts {
             let n = *cursor % pairs;
             // Wraps together with the pairs, so that no pair is skipped.
             *cursor = (n + 1) % pairs;
-            let leased = FiveTuple {
-                source: F::address(addresses[(n % count) as usize])?,
-                source_port: self.class.nth(n / count),
-                ..to
-            };
+            let address = F::address(addresses[(n % count) as usize])?;
+            let leased = to.with_source((address, self.class.nth(n / count)));
             if is_free(&leased) {
                 return Some(leased);
             }
@@ -121,13 +113,7 @@ mod tests {
     use super::*;
 
     fn to() -> FiveTuple<V4> {
-        FiveTuple {
-            source: 0,
-            destination: 0x0a00_0901,
-            source_port: 0,
-            destination_port: 80,
-            protocol: Protocol::Tcp,
-        }
+        FiveTuple::new((0, 0), (0x0a00_0901, 80), Protocol::Tcp)
     }
 
     fn ports(workers: u16, worker: u16) -> LocalPorts {
@@ -142,7 +128,7 @@ mod tests {
         let mut used = HashSet::new();
         for _ in 0..2 * u32::from(PortClass::SPAN) {
             let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap();
-            assert!(lease.source_port >= PortClass::FIRST);
+            assert!(lease.source_port() >= PortClass::FIRST);
             assert!(used.insert(lease));
         }
         assert!(ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).is_none());
@@ -157,7 +143,7 @@ mod tests {
                 for _ in 0..1000 {
                     let lease =
                         ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap();
-                    assert_eq!(class.owner(lease.source_port), Some(WorkerId(worker)));
+                    assert_eq!(class.owner(lease.source_port()), Some(WorkerId(worker)));
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! The stages that a frame goes through, for one worker: inspect, look up, balance.
 //!
-//! A burst takes three passes, so that memory is asked for before it is needed: [`Pipeline::inspect`] parses and asks
+//! A burst takes three passes, so that memory is asked for before it is needed: [`Pipeline::inspect_all`] parses and asks
 //! for the index line, [`Pipeline::look_ahead`] asks for the flow that the line names, [`Pipeline::balance`] does the
 //! work. The first two only hint: balance looks up again, as a frame before it in the burst may have changed the table.
 
 use std::sync::Arc;
 
-use super::flow::{Direction, FlowFamily, FlowId, FlowTable, Flows, Guess, Tick, TimeoutTicks, tcp};
+use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::inspect::{Addressed, Inspected};
 use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
@@ -14,13 +15,11 @@ use super::steer::Steering;
 use super::verdict::Verdict;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{BackendState, Mac, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
-use crate::shared::{Capacities, DropReason, Fib, Snapshot, Tally, WorkerCounters};
+use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::shared::{Capacities, DropReason, Egress, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
-use crate::wire::ethernet::{self, Link};
-use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, rewrite, tuple_common,
-};
+use crate::wire::ethernet::{self};
+use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +38,9 @@ pub struct Settings {
 
 /// What the pipeline knows of a port.
 #[derive(Clone, Copy, Debug)]
-pub struct Egress {
-    /// The port's MAC address.
-    pub mac: Mac,
-    /// Largest IP packet it sends, in octets.
-    pub mtu: u16,
+pub struct PipelinePort {
+    /// How frames leave by it.
+    pub egress: Egress,
     /// Whether the port has a kernel side.
     pub kernel: bool,
 }
@@ -55,6 +52,8 @@ pub struct View<'a> {
     pub tables: &'a Snapshot,
     /// Next hops.
     pub fib: &'a Fib,
+    /// Which tables these are.
+    pub generation: Generation,
     /// The time, read once a turn.
     pub now: Nanos,
 }
@@ -68,78 +67,25 @@ impl View<'_> {
     }
 }
 
-/// What pass 1 found in a frame: 32 octets, as it goes through an array.
-#[derive(Clone, Copy, Debug)]
-pub struct Inspected {
-    /// The index hash of the five-tuple, 0 if it has none.
-    pub hash: u64,
-    /// The flow it may belong to.
-    pub guess: Guess,
-    /// The packet, or why there is none.
-    pub parsed: Result<Parsed, Malformed>,
-    /// The VLAN it came with.
-    pub vlan: Option<u16>,
-    /// Whom the frame is for.
-    pub addressed: Addressed,
-    /// The fast path may take it, if it finds the flow: see `fast_path`.
-    pub common: bool,
-}
-
-const _: () = assert!(size_of::<Inspected>() == 32, "two of them are a cache line");
-
-impl Inspected {
-    /// A frame without headers.
-    pub const NOTHING: Self = Self {
-        hash: 0,
-        guess: Guess::NONE,
-        parsed: Err(Malformed::FrameTruncated),
-        vlan: None,
-        addressed: Addressed::Other,
-        common: false,
-    };
-}
-
-/// Whom a frame is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addressed {
-    /// Us alone.
-    Us,
-    /// A group, or everybody.
-    Group,
-    /// Somebody else.
-    Other,
-}
-
-impl Addressed {
-    /// What `destination` means on a port whose address is `mac`.
-    #[inline(always)]
-    fn from(destination: Mac, mac: Mac) -> Self {
-        if destination == mac {
-            Self::Us
-        } else if destination.is_multicast() {
-            Self::Group
-        } else {
-            Self::Other
-        }
-    }
-}
-
 /// One worker's stages and the tables they own.
 pub struct Pipeline {
     pub(super) flows: Flows,
     pub(super) local_ports: LocalPorts,
     pub(super) last_hops: LastHops,
     pub(super) steering: Steering,
-    pub(super) ports: Box<[Egress]>,
+    pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
     timeouts: Timeouts,
+    /// The tick up to which every flow whose time is over has ended.
+    expired_until: Option<Tick>,
+    pub(super) lanes: Option<Lanes>,
 }
 
 impl Pipeline {
     /// Empty tables for a worker that sees these ports, by [`PortId`].
     #[must_use]
-    pub fn new(settings: &Settings, ports: Box<[Egress]>, counters: Arc<WorkerCounters>) -> Self {
+    pub fn new(settings: &Settings, ports: Box<[PipelinePort]>, counters: Arc<WorkerCounters>) -> Self {
         let timeouts = Timeouts::default();
         let ticks = TimeoutTicks::new(&timeouts);
         let steering = Steering::new(settings.worker, settings.workers);
@@ -155,6 +101,8 @@ impl Pipeline {
             counters,
             tally: Tally::default(),
             timeouts,
+            expired_until: None,
+            lanes: Lanes::detect(),
         }
     }
 
@@ -163,88 +111,54 @@ impl Pipeline {
     pub fn take_over(&mut self, tables: &Snapshot) {
         if tables.timeouts != self.timeouts {
             self.timeouts = tables.timeouts;
+            self.expired_until = None;
             let ticks = TimeoutTicks::new(&tables.timeouts);
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
     }
 
-    /// Pass 1: what is in a frame that came in by `port`; asks for the index line of its flow. Writes to `seen` in
-    /// place: a value that is put together elsewhere and copied costs more than the parsing.
+    /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it
+    /// leaves by, or `None`, and nothing changed: then [`balance`](Self::balance) does.
     #[inline(always)]
-    pub fn inspect<T: Frame>(&self, frame: &T, port: PortId, seen: &mut Inspected) {
-        let head = frame.head();
-        let mac = self.ports[port.index()].mac;
-        let common = head.first_chunk().and_then(|bytes| Some((bytes, parse_common(bytes, frame.octets())?)));
-        let Some((bytes, packet)) = common else {
-            return self.inspect_uncommon(head, frame.octets(), mac, seen);
-        };
-        let hash = self.flows.v4.hash(&tuple_common(bytes, &packet));
-        self.flows.v4.prefetch_index(hash);
-        let [d0, d1, d2, d3, d4, d5, ..] = *bytes;
-        seen.hash = hash;
-        seen.parsed = Ok(Parsed::Ip(packet));
-        seen.vlan = None;
-        seen.addressed = Addressed::from(Mac([d0, d1, d2, d3, d4, d5]), mac);
-        seen.common = seen.addressed == Addressed::Us && packet.hop_limit > 1 && !packet.changes_state();
+    pub fn forward_common<T: Frame>(
+        &mut self,
+        frame: &mut T,
+        seen: &Inspected,
+        view: View<'_>,
+    ) -> Option<PortId> {
+        match seen.common? {
+            Network::V4 => self.forward_common_of::<V4, T>(frame, seen.guess, view),
+            Network::V6 => self.forward_common_of::<V6, T>(frame, seen.guess, view),
+        }
     }
 
-    /// Pass 1 for IPv6, tags, options, and whatever is no packet to balance.
+    /// Whether another try of [`forward_common`](Self::forward_common) may succeed where one has failed: the tables have
+    /// changed since the flow was last looked at, but nothing that it goes by.
+    pub fn settles(&mut self, seen: &Inspected, view: View<'_>) -> bool {
+        match seen.common {
+            Some(Network::V4) => self.settle::<V4>(seen.guess, view),
+            Some(Network::V6) => self.settle::<V6>(seen.guess, view),
+            None => false,
+        }
+    }
+
+    /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
+    /// are this worker's by another's word and are not handed on.
     #[inline(never)]
-    fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac, seen: &mut Inspected) {
-        *seen = Inspected::NOTHING;
-        let Some(link) = Link::read(head) else { return };
-        seen.parsed = parse(&link, head, octets);
-        seen.vlan = link.vlan;
-        seen.addressed = Addressed::from(link.destination, mac);
-        if let Ok(Parsed::Ip(packet)) = &seen.parsed {
-            seen.hash = match packet.network {
-                Network::V4 => ask(&self.flows.v4, packet, head),
-                Network::V6 => ask(&self.flows.v6, packet, head),
-            };
-        }
-    }
-
-    /// Pass 2: guesses the flow and asks for it.
-    #[inline(always)]
-    pub fn look_ahead(&self, seen: &mut Inspected) {
-        if let Ok(Parsed::Ip(packet)) = &seen.parsed {
-            seen.guess = match packet.network {
-                Network::V4 => self.flows.v4.guess(seen.hash),
-                Network::V6 => self.flows.v6.guess(seen.hash),
-            };
-        }
-    }
-
-    /// Pass 3: the verdict on a frame that came in by `port`; a frame to forward is rewritten. `handed_in` frames are
-    /// this worker's by another's word and are not handed on.
-    #[inline(always)]
     pub fn balance<T: Frame>(
         &mut self,
         frame: &mut T,
-        seen: &Inspected,
+        seen: &mut Inspected,
         port: PortId,
         handed_in: bool,
         view: View<'_>,
     ) -> Verdict {
-        if seen.common
-            && let Some(egress) = self.forward_common(frame, seen, view)
-        {
-            return Verdict::Forward(egress);
+        if seen.common.is_some() {
+            let guess = seen.guess;
+            self.inspect_uncommon(frame.head(), frame.octets(), self.ports[port.index()].egress.mac, seen);
+            seen.guess = guess;
         }
-        self.balance_any(frame, seen, port, handed_in, view)
-    }
-
-    /// The whole of pass 3, for every frame.
-    #[inline(never)]
-    pub fn balance_any<T: Frame>(
-        &mut self,
-        frame: &mut T,
-        seen: &Inspected,
-        port: PortId,
-        handed_in: bool,
-        view: View<'_>,
-    ) -> Verdict {
         let packet = match &seen.parsed {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
@@ -306,7 +220,7 @@ impl Pipeline {
             Protocol::Udp => !up,
             Protocol::Tcp => {
                 packet.is_bare_syn()
-                    && (tcp::syn_starts_anew(entry.state) || !up && entry.state.is_half_open())
+                    && (tcp::syn_starts_anew(entry.state()) || !up && entry.state().is_half_open())
             }
         }
     }
@@ -321,8 +235,20 @@ impl Pipeline {
         }
     }
 
-    /// Ends flows whose time is over, within `budget`. Returns whether the budget was too small.
-    pub(super) fn expire<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) -> bool {
+    /// Ends flows whose time is over, of each family within `budget`. Returns whether the budget was too small.
+    #[inline]
+    pub(super) fn expire(&mut self, now: Tick, budget: u32) -> bool {
+        // Time-outs are in whole ticks.
+        if self.expired_until == Some(now) {
+            return false;
+        }
+        let more = self.expire_family::<V4>(now, budget) | self.expire_family::<V6>(now, budget);
+        self.expired_until = (!more).then_some(now);
+        more
+    }
+
+    #[inline(never)]
+    fn expire_family<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) -> bool {
         while let Some(id) = F::table_mut(&mut self.flows).expired(now, &mut budget) {
             self.end::<F>(id);
         }
@@ -346,21 +272,18 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let Self { flows, last_hops, ports, counters, .. } = self;
+        let Self { flows, last_hops, counters, .. } = self;
         let flows = F::table_mut(flows);
         let entry = flows.entry_mut(id);
-        let hop = match direction {
-            Direction::Forward => entry.forward_hop,
-            Direction::Return => entry.return_hop,
-        };
+        let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
-        let Some(destination) = hop.destination else {
+        let Some(addresses) = hop.addresses() else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        if end - l3 > ports[hop.port.index()].mtu {
+        if end - l3 > hop.mtu {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -371,20 +294,16 @@ impl Pipeline {
         if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
-        ethernet::set_addresses(frame.head_mut(), destination, hop.source);
+        ethernet::set_addresses(frame.head_mut(), addresses);
         if let Some(counters) = counters.backend(entry.backend) {
-            let octets = frame.octets() as u64;
-            match direction {
-                Direction::Forward => counters.count_in(octets),
-                Direction::Return => counters.count_out(octets),
-            }
+            counters.count(direction, frame.octets() as u64);
         }
         // The flow's state follows, and its time starts again.
         let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state, &mut entry.fins, direction, packet.tcp_flags),
-            Transport::Udp | Transport::Fragment | Transport::Other => entry.state,
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
+            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
-        if next == entry.state {
+        if next == entry.state() {
             entry.touch(view.tick());
         } else {
             flows.set_state(id, next, view.tick());
@@ -402,15 +321,6 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
-}
-
-/// The index hash of a packet, its line asked for.
-#[inline(always)]
-fn ask<F: FlowFamily>(flows: &FlowTable<F>, packet: &Packet, head: &[u8]) -> u64 {
-    let Some(tuple) = packet.tuple::<F>(head) else { return 0 };
-    let hash = flows.hash(&tuple);
-    flows.prefetch_index(hash);
-    hash
 }
 
 const fn reason(malformed: Malformed) -> DropReason {

@@ -32,8 +32,9 @@ impl Pipeline {
     ) -> Verdict {
         let packet = arrival.packet;
         let parsed = Parsed::Ip(*packet);
-        let destination = head.get(usize::from(packet.layout.l3)..).and_then(F::addresses);
-        let role = destination.and_then(|(_, destination)| view.tables.roles.of::<F>(destination));
+        let addresses = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);
+        let destination = addresses.map(|pair| F::addresses(pair).1);
+        let role = destination.and_then(|destination| view.tables.roles.of::<F>(destination));
         let Some(role) = role else { return self.punt(&parsed, head, arrival.port) };
         if packet.transport == Transport::Fragment {
             return Verdict::Drop(DropReason::Fragment);

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use super::flow::Tick;
+use super::flow::{Generation, Tick};
+use super::inspect::Inspected;
 use super::limits::TokenBucket;
-use super::pipeline::{Egress, Inspected, Pipeline, Settings, View};
+use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
-use crate::model::{Mac, Nanos, PortId, V4, V6, WorkerId};
+use crate::model::{Nanos, PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
-use crate::shared::{Command, DropReason, Event, Fib, FlowPage, Reader, Snapshot, Tally, WorkerCounters};
+use crate::shared::{Command, DropReason, Egress, Event, Fib, Reader, Snapshot, Tally, WorkerCounters};
 use crate::wire::ethernet::Link;
 use crate::wire::{Parsed, craft};
 
@@ -22,10 +23,8 @@ use crate::wire::{Parsed, craft};
 pub struct WorkerPort<P> {
     /// Its queue pair; what it receives is empty where the worker has no receive queue.
     pub queue: P,
-    /// The port's MAC address.
-    pub mac: Mac,
-    /// Largest IP packet, in octets.
-    pub mtu: u16,
+    /// How frames leave by it.
+    pub egress: Egress,
     /// Whether frames for the kernel have somewhere to go.
     pub kernel: bool,
     /// The worker that sends for this one: itself, if it has a transmit queue.
@@ -51,15 +50,53 @@ pub struct Worker<P: Port> {
     id: WorkerId,
     snapshots: Reader<Snapshot>,
     fibs: Reader<Fib>,
+    generation: CurrentGeneration,
+    batch: Batch<P::Frame>,
     core: Core<P>,
+}
+
+/// Tells when the tables are others.
+struct CurrentGeneration {
+    generation: Generation,
+    /// The numbers of snapshot and Fib.
+    numbers: (u64, u64),
+}
+
+impl CurrentGeneration {
+    /// The generation of the tables with these numbers.
+    #[inline]
+    fn of(&mut self, numbers: (u64, u64)) -> Generation {
+        if numbers != self.numbers {
+            self.numbers = numbers;
+            self.generation = self.generation.next();
+        }
+        self.generation
+    }
+}
+
+/// A burst on its way through the passes. Empty between bursts, and kept: making one costs more than a pass.
+struct Batch<F> {
+    frames: Burst<F>,
+    /// By place in `frames`; what lies behind them is of earlier bursts.
+    inspected: [Inspected; BURST],
+}
+
+impl<F> Batch<F> {
+    fn new() -> Self {
+        Self { frames: Burst::new(), inspected: [Inspected::NOTHING; BURST] }
+    }
+}
+
+/// A port, and the frames that leave by it at the end of the turn.
+struct Side<P: Port> {
+    port: WorkerPort<P>,
+    out: Burst<P::Frame>,
 }
 
 /// All of a worker but the readers, whose tables a turn borrows.
 struct Core<P: Port> {
     id: WorkerId,
-    ports: Vec<WorkerPort<P>>,
-    /// Per port: frames to send at the end of the turn.
-    out: Vec<Burst<P::Frame>>,
+    sides: Vec<Side<P>>,
     pipeline: Pipeline,
     frames: FrameRings<P::Frame>,
     commands: CommandRings,
@@ -101,9 +138,6 @@ const EXPIRY_BUDGET: u32 = 32;
 /// Frames taken from each ring per turn.
 const RING_BUDGET: usize = BURST;
 
-/// Places of the flow table looked at for a listing per turn: about 10 us.
-const LISTING_BUDGET: usize = 256;
-
 /// Busy turns between two copies of the tally.
 const PUBLISH_INTERVAL: u32 = 32;
 
@@ -112,13 +146,11 @@ impl<P: Port> Worker<P> {
     #[must_use]
     pub fn new(settings: &Settings, ports: Vec<WorkerPort<P>>, connections: Connections<P::Frame>) -> Self {
         let Connections { snapshots, fibs, frames, commands, counters } = connections;
-        let egress =
-            ports.iter().map(|port| Egress { mac: port.mac, mtu: port.mtu, kernel: port.kernel }).collect();
-        let pipeline = Pipeline::new(settings, egress, Arc::clone(&counters));
+        let views = ports.iter().map(|port| PipelinePort { egress: port.egress, kernel: port.kernel });
+        let pipeline = Pipeline::new(settings, views.collect(), Arc::clone(&counters));
         let core = Core {
             id: settings.worker,
-            out: ports.iter().map(|_| Burst::new()).collect(),
-            ports,
+            sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }).collect(),
             pipeline,
             frames,
             commands,
@@ -126,7 +158,8 @@ impl<P: Port> Worker<P> {
             limits: Limits::new(),
             unpublished: 0,
         };
-        Self { id: settings.worker, snapshots, fibs, core }
+        let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
+        Self { id: settings.worker, snapshots, fibs, generation, batch: Batch::new(), core }
     }
 
     /// Which worker it is.
@@ -143,21 +176,23 @@ impl<P: Port> Worker<P> {
 
     /// One turn at time `now`, which never goes back. Returns whether there was anything to do.
     pub fn turn(&mut self, now: Nanos) -> bool {
-        let view = View { tables: self.snapshots.current(), fib: self.fibs.current(), now };
-        let core = &mut self.core;
+        let Self { core, batch, snapshots, fibs, generation, .. } = self;
+        let (tables, tables_number) = snapshots.current_numbered();
+        let (fib, fib_number) = fibs.current_numbered();
+        let generation = generation.of((tables_number, fib_number));
+        let view = View { tables, fib, generation, now };
         core.pipeline.take_over(view.tables);
 
         let mut busy = false;
-        for port in 0..core.ports.len() {
-            busy |= core.receive(port_id(port), view);
+        for port in core.port_ids() {
+            busy |= core.receive(port, batch, view);
         }
-        busy |= core.take_handed_in(view);
+        busy |= core.take_handed_in(batch, view);
         busy |= core.take_injected();
-        for port in 0..core.ports.len() {
-            core.transmit(port_id(port));
+        for port in core.port_ids() {
+            core.transmit(port);
         }
-        busy |= core.pipeline.expire::<V4>(view.tick(), EXPIRY_BUDGET);
-        busy |= core.pipeline.expire::<V6>(view.tick(), EXPIRY_BUDGET);
+        busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy
@@ -171,99 +206,100 @@ impl<P: Port> Worker<P> {
 }
 
 impl<P: Port> Core<P> {
+    #[inline(always)]
+    fn port_ids(&self) -> impl Iterator<Item = PortId> + use<P> {
+        let count = u16::try_from(self.sides.len()).unwrap_or(u16::MAX);
+        (0..count).map(PortId)
+    }
+
     /// A burst from one port.
     #[inline]
-    fn receive(&mut self, port: PortId, view: View<'_>) -> bool {
-        let mut burst = Burst::new();
-        self.ports[port.index()].queue.receive(&mut burst);
-        if burst.is_empty() {
+    fn receive(&mut self, port: PortId, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+        let frames = &mut batch.frames;
+        self.sides[port.index()].port.queue.receive(frames);
+        if frames.is_empty() {
             return false;
         }
-        let tally = &mut self.pipeline.tally;
-        tally.rx_packets += burst.len() as u64;
-        tally.rx_octets += burst.iter().map(|frame| frame.octets() as u64).sum::<u64>();
-        self.process(burst, port, false, view);
+        self.pipeline.tally.rx_packets += frames.len() as u64;
+        self.pipeline.tally.rx_octets += self.process(batch, port, false, view);
         true
     }
 
-    /// The three passes; every frame of the burst ends in its verdict.
-    #[inline(always)]
-    fn process(&mut self, burst: Burst<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) {
-        let mut inspected = [Inspected::NOTHING; BURST];
-        self.inspect(&burst, &mut inspected, port);
-        for seen in &mut inspected[..burst.len()] {
+    /// The three passes; every frame of the burst ends in its verdict. Returns the octets of all frames.
+    #[inline(never)]
+    fn process(&mut self, batch: &mut Batch<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) -> u64 {
+        let Batch { frames, inspected } = batch;
+        let mac = self.sides[port.index()].port.egress.mac;
+        let octets = self.pipeline.inspect_all(frames, mac, inspected);
+        for seen in &mut inspected[..frames.len()] {
             self.pipeline.look_ahead(seen);
         }
-        for (mut frame, seen) in burst.into_iter().zip(&inspected) {
-            let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
-            self.carry_out(verdict, frame, seen, port, view.now);
+        for (n, mut frame) in frames.drain(..).enumerate() {
+            let seen = &mut inspected[n % BURST];
+            match self.pipeline.forward_common(&mut frame, seen, view) {
+                Some(egress) => self.send(egress, frame),
+                None => self.process_any(frame, seen, port, handed_in, view),
+            }
         }
+        octets
     }
 
-    /// The first pass, a function of its own for the sake of its registers.
+    /// The third pass for every frame, out of the way of those that nearly all are.
     #[inline(never)]
-    fn inspect(&self, burst: &Burst<P::Frame>, inspected: &mut [Inspected; BURST], port: PortId) {
-        for frame in burst {
-            frame.prefetch();
-        }
-        for (frame, seen) in burst.iter().zip(inspected) {
-            self.pipeline.inspect(frame, port, seen);
-        }
-    }
-
-    #[inline(always)]
-    fn carry_out(&mut self, verdict: Verdict, frame: P::Frame, seen: &Inspected, port: PortId, now: Nanos) {
-        match verdict {
-            Verdict::Forward(egress) => self.send(egress, frame),
-            verdict => self.carry_out_other(verdict, frame, seen, port, now),
-        }
-    }
-
-    /// Everything but forwarding, out of its way.
-    #[inline(never)]
-    fn carry_out_other(
+    fn process_any(
         &mut self,
-        verdict: Verdict,
-        frame: P::Frame,
-        seen: &Inspected,
+        mut frame: P::Frame,
+        seen: &mut Inspected,
         port: PortId,
-        now: Nanos,
+        handed_in: bool,
+        view: View<'_>,
     ) {
+        if self.pipeline.settles(seen, view)
+            && let Some(egress) = self.pipeline.forward_common(&mut frame, seen, view)
+        {
+            return self.send(egress, frame);
+        }
+        let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
             Verdict::Refuse(reason, refusal) => {
                 self.pipeline.tally.count_drop(reason);
-                self.refuse(refusal, &frame, seen, port, now);
+                self.refuse(refusal, &frame, seen, port, view.now);
             }
-            Verdict::Punt(class) => self.punt(class, PortFrame { port, frame }, now),
-            Verdict::Handoff(owner) => self.hand_off(owner, Handoff::Received { port, frame }),
+            Verdict::Punt(class) => self.punt(class, PortFrame { port, frame }, view.now),
+            Verdict::Handoff(owner) => {
+                let handed = Handoff::Received { port, frame };
+                hand_off(&self.frames, &mut self.pipeline.tally, owner, handed);
+            }
         }
     }
 
-    /// Stages a frame for a port, or gives it to the worker that sends for this one.
+    /// Stages a frame for a port.
     #[inline(always)]
     fn send(&mut self, port: PortId, frame: P::Frame) {
-        let transmitter = self.ports[port.index()].transmitter;
-        if transmitter != self.id {
-            self.hand_off(transmitter, Handoff::Transmit { port, frame });
-            return;
-        }
-        if self.out[port.index()].is_full() {
+        if let Err(full) = self.sides[port.index()].out.try_push(frame) {
             self.transmit(port);
+            self.sides[port.index()].out.push(full.element());
         }
-        self.out[port.index()].push(frame);
     }
 
-    /// Gives staged frames to the port.
-    #[inline]
-    fn transmit(&mut self, port: PortId) {
-        let staged = &mut self.out[port.index()];
+    /// Gives staged frames to the port, or to the worker that sends for this one.
+    #[inline(never)]
+    fn transmit(&mut self, id: PortId) {
+        let Side { port, out: staged } = &mut self.sides[id.index()];
         if staged.is_empty() {
             return;
         }
+        if port.transmitter != self.id {
+            for frame in staged.drain(..) {
+                let handed = Handoff::Transmit { port: id, frame };
+                hand_off(&self.frames, &mut self.pipeline.tally, port.transmitter, handed);
+            }
+            return;
+        }
         let octets: u64 = staged.iter().map(|frame| frame.octets() as u64).sum();
-        let sent = self.ports[port.index()].queue.transmit(staged);
+        let sent = port.queue.transmit(staged);
         let tally = &mut self.pipeline.tally;
         tally.tx_packets += sent as u64;
         tally.tx_octets += octets;
@@ -283,9 +319,9 @@ impl<P: Port> Core<P> {
         port: PortId,
         now: Nanos,
     ) {
-        let ingress = &mut self.ports[port.index()];
+        let ingress = &mut self.sides[port.index()].port;
         let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
-        let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), ingress.mac) else {
+        let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), ingress.egress.mac) else {
             return;
         };
         let reply = if self.limits.refusals.take(now) { ingress.queue.allocate() } else { None };
@@ -309,40 +345,44 @@ impl<P: Port> Core<P> {
         }
     }
 
-    fn hand_off(&mut self, worker: WorkerId, frame: Handoff<P::Frame>) {
-        if self.frames.inboxes[worker.index()].push(frame).is_err() {
-            self.pipeline.tally.count_drop(DropReason::HandoffRingFull);
-        } else {
-            self.pipeline.tally.handed_off += 1;
-        }
+    /// Frames of other workers.
+    #[inline]
+    fn take_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+        // To look costs less than to try: that takes a fence.
+        !self.frames.inboxes[self.id.index()].is_empty() && self.take_frames_handed_in(batch, view)
     }
 
-    /// Frames of other workers.
-    fn take_handed_in(&mut self, view: View<'_>) -> bool {
+    #[inline(never)]
+    fn take_frames_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
         let mut taken = 0;
-        let mut burst = Burst::new();
-        let mut burst_port = PortId(0);
+        let mut batch_port = PortId(0);
         while taken < RING_BUDGET {
             let Some(handed) = self.frames.inboxes[self.id.index()].pop() else { break };
             taken += 1;
             match handed {
                 Handoff::Transmit { port, frame } => self.send(port, frame),
                 Handoff::Received { port, frame } => {
-                    if port != burst_port && !burst.is_empty() {
-                        self.process(std::mem::take(&mut burst), burst_port, true, view);
+                    if port != batch_port && !batch.frames.is_empty() {
+                        self.process(batch, batch_port, true, view);
                     }
-                    burst_port = port;
-                    burst.push(frame);
+                    batch_port = port;
+                    batch.frames.push(frame);
                 }
             }
         }
-        self.process(burst, burst_port, true, view);
+        self.process(batch, batch_port, true, view);
         self.pipeline.tally.handed_in += taken as u64;
         taken > 0
     }
 
     /// Frames of the kernel, to be sent as they are.
+    #[inline]
     fn take_injected(&mut self) -> bool {
+        !self.frames.injections[self.id.index()].is_empty() && self.take_frames_injected()
+    }
+
+    #[inline(never)]
+    fn take_frames_injected(&mut self) -> bool {
         let mut taken = 0;
         while taken < RING_BUDGET {
             let Some(PortFrame { port, frame }) = self.frames.injections[self.id.index()].pop() else {
@@ -356,7 +396,13 @@ impl<P: Port> Core<P> {
     }
 
     /// A step of a command of control's.
+    #[inline]
     fn serve_command(&mut self, now: Tick) -> bool {
+        !self.commands.commands[self.id.index()].is_empty() && self.serve_next_command(now)
+    }
+
+    #[inline(never)]
+    fn serve_next_command(&mut self, now: Tick) -> bool {
         let events = &self.commands.events[self.id.index()];
         // An event ring without room keeps the command where it is.
         if events.is_full() {
@@ -365,39 +411,13 @@ impl<P: Port> Core<P> {
         let Some(command) = self.commands.commands[self.id.index()].pop() else { return false };
         let event = match command {
             Command::ListFlows(mut page) => {
-                self.list_flows(&mut page, now);
+                self.pipeline.list_flows(&mut page, now);
                 Event::Flows(page)
             }
         };
         // This worker is the only producer, and there was room.
         let _ = events.push(event);
         true
-    }
-
-    /// Fills a page: IPv4 flows first, then IPv6, by place in the table.
-    fn list_flows(&self, page: &mut FlowPage, now: Tick) {
-        let flows = &self.pipeline.flows;
-        let places = LISTING_BUDGET.min(page.records.capacity());
-        page.records.clear();
-        let cursor = usize::try_from(page.cursor & !V6_CURSOR).unwrap_or(usize::MAX);
-        let mut add = |record| {
-            if page.filter.matches(&record) {
-                page.records.push(record);
-            }
-        };
-        if page.cursor & V6_CURSOR == 0 {
-            if let Some(entries) = flows.v4.scan(cursor, places) {
-                entries.for_each(|entry| add(flows.v4.record(entry, now)));
-                page.cursor += places as u64;
-            } else {
-                page.cursor = V6_CURSOR;
-            }
-        } else if let Some(entries) = flows.v6.scan(cursor, places) {
-            entries.for_each(|entry| add(flows.v6.record(entry, now)));
-            page.cursor += places as u64;
-        } else {
-            page.done = true;
-        }
     }
 
     #[inline]
@@ -415,9 +435,11 @@ impl<P: Port> Core<P> {
     }
 }
 
-/// The bit of a listing's cursor that says that the IPv4 table is done.
-const V6_CURSOR: u64 = 1 << 63;
-
-fn port_id(index: usize) -> PortId {
-    PortId(u16::try_from(index).expect("the configuration bounds the number of ports"))
+/// Gives a frame to another worker.
+fn hand_off<F>(rings: &FrameRings<F>, tally: &mut Tally, worker: WorkerId, frame: Handoff<F>) {
+    if rings.inboxes[worker.index()].push(frame).is_err() {
+        tally.count_drop(DropReason::HandoffRingFull);
+    } else {
+        tally.handed_off += 1;
+    }
 }

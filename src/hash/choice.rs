@@ -20,14 +20,14 @@ impl ChoiceSeed {
     pub fn packet<F: Family>(self, tuple: &FiveTuple<F>, feature: HashFeature) -> u64 {
         let (destination, ports) = match feature {
             HashFeature::FiveTuple => {
-                let ports = u64::from(tuple.source_port) << 16 | u64::from(tuple.destination_port);
-                (F::bits(tuple.destination), ports << 8 | tuple.protocol as u64)
+                let ports = u64::from(tuple.source_port()) << 16 | u64::from(tuple.destination_port());
+                (F::bits(tuple.destination()), ports << 8 | tuple.protocol() as u64)
             }
             HashFeature::SourceAddress => (0, 0),
-            HashFeature::SourceAddressPort => (0, u64::from(tuple.source_port)),
+            HashFeature::SourceAddressPort => (0, u64::from(tuple.source_port())),
         };
         let mut state = fold(self.0 ^ K[0], ports ^ K[1]);
-        for bits in [F::bits(tuple.source), destination] {
+        for bits in [F::bits(tuple.source()), destination] {
             let [high, low] = halves(bits);
             state = fold(state ^ high ^ K[2], low ^ K[3]);
         }
@@ -69,13 +69,7 @@ mod tests {
     use crate::model::{Protocol, V4};
 
     fn tuple(source_port: u16) -> FiveTuple<V4> {
-        FiveTuple {
-            source: 0xc000_0201,
-            destination: 0xcb00_7150,
-            source_port,
-            destination_port: 80,
-            protocol: Protocol::Tcp,
-        }
+        FiveTuple::new((0xc000_0201, source_port), (0xcb00_7150, 80), Protocol::Tcp)
     }
 
     #[test]
@@ -85,8 +79,7 @@ mod tests {
         assert_ne!(number(1, HashFeature::FiveTuple), number(2, HashFeature::FiveTuple));
         assert_eq!(number(1, HashFeature::SourceAddress), number(2, HashFeature::SourceAddress));
         assert_ne!(number(1, HashFeature::SourceAddressPort), number(2, HashFeature::SourceAddressPort));
-        let mut other_vip = tuple(1);
-        other_vip.destination = 1;
+        let other_vip = tuple(1).with_destination((1, 80));
         let feature = HashFeature::SourceAddressPort;
         assert_eq!(seed.packet(&other_vip, feature), number(1, feature));
     }

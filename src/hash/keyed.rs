@@ -20,23 +20,13 @@ impl IndexKey {
     #[inline(always)]
     pub fn hash<F: Family>(&self, tuple: &FiveTuple<F>) -> u64 {
         let [k0, k1, k2, k3] = self.0;
-        let ports = u64::from(tuple.source_port) << 32
-            | u64::from(tuple.destination_port) << 16
-            | tuple.protocol as u64;
-        let source = F::bits(tuple.source);
-        let destination = F::bits(tuple.destination);
+        let ports = u64::from(tuple.ports().word()) << 8 | tuple.protocol() as u64;
+        let [w0, w1, w2, w3] = F::words(tuple.addresses());
         if F::VERSION == 4 {
-            let addresses = low(source) << 32 | low(destination);
-            return fold(fold(addresses ^ k0, ports ^ k1) ^ k2, k3);
+            return fold(fold(w0 ^ k0, ports ^ k1) ^ k2, k3);
         }
-        let first = fold(low(source) ^ k0, low(source >> 64) ^ k1);
-        let second = fold(low(destination) ^ k1, low(destination >> 64) ^ k2);
+        let first = fold(w0 ^ k0, w1 ^ k1);
+        let second = fold(w2 ^ k1, w3 ^ k2);
         fold(first ^ ports ^ k2, second ^ k3)
     }
-}
-
-/// The low 64 bits.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
-const fn low(bits: u128) -> u64 {
-    bits as u64
 }

@@ -1,7 +1,7 @@
 //! Values: what the balancer talks about, without I/O, clock or lock.
 //!
 //! Everything above builds on these types; they depend on nothing but `core` and `std`. Addresses, ports and
-//! identifiers are in host byte order; only `wire` knows the order on the wire.
+//! identifiers are in host byte order; only `wire`, and [`FiveTuple`] inside, have the order on the wire.
 
 mod endpoint;
 mod family;
@@ -14,7 +14,7 @@ mod units;
 
 pub use endpoint::Endpoint;
 pub use family::{Family, V4, V6};
-pub use five_tuple::FiveTuple;
+pub use five_tuple::{Direction, FiveTuple, PortPair};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};

@@ -14,6 +14,19 @@ pub enum Protocol {
     Udp = 17,
 }
 
+impl Protocol {
+    /// The protocol with this IANA number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use super::DropReason;
-use crate::model::{BackendId, ServiceId};
+use crate::model::{BackendId, Direction, ServiceId};
 
 /// How many ids the arrays have room for; fixed at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,12 +232,16 @@ impl ServiceCounters {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct BackendCounters {
-    in_packets: AtomicU64,
-    in_octets: AtomicU64,
-    out_packets: AtomicU64,
-    out_octets: AtomicU64,
+    /// By direction.
+    ways: [Traffic; 2],
     connections: AtomicU64,
     ended: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    packets: AtomicU64,
+    octets: AtomicU64,
 }
 
 /// A reading of [`BackendCounters`], or the sum of several.
@@ -270,18 +274,12 @@ impl BackendTotals {
 }
 
 impl BackendCounters {
-    /// Counts a packet from a client. Worker only.
+    /// Counts a packet of so many octets. Worker only.
     #[inline(always)]
-    pub fn count_in(&self, octets: u64) {
-        add(&self.in_packets, 1);
-        add(&self.in_octets, octets);
-    }
-
-    /// Counts a packet from the backend. Worker only.
-    #[inline(always)]
-    pub fn count_out(&self, octets: u64) {
-        add(&self.out_packets, 1);
-        add(&self.out_octets, octets);
+    pub fn count(&self, direction: Direction, octets: u64) {
+        let way = &self.ways[direction as usize];
+        add(&way.packets, 1);
+        add(&way.octets, octets);
     }
 
     /// Counts a new flow. Worker only.
@@ -300,11 +298,12 @@ impl BackendCounters {
         // The end count first: read later it could run ahead of the connections.
         let ended = self.ended.load(Ordering::Acquire);
         let connections = self.connections.load(Ordering::Relaxed);
+        let [inward, outward] = &self.ways;
         BackendTotals {
-            in_packets: self.in_packets.load(Ordering::Relaxed),
-            in_octets: self.in_octets.load(Ordering::Relaxed),
-            out_packets: self.out_packets.load(Ordering::Relaxed),
-            out_octets: self.out_octets.load(Ordering::Relaxed),
+            in_packets: inward.packets.load(Ordering::Relaxed),
+            in_octets: inward.octets.load(Ordering::Relaxed),
+            out_packets: outward.packets.load(Ordering::Relaxed),
+            out_octets: outward.octets.load(Ordering::Relaxed),
             connections,
             flows: connections.saturating_sub(ended),
         }

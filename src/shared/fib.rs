@@ -6,17 +6,69 @@ use std::net::IpAddr;
 use crate::hash::AddressHash;
 use crate::model::{Cidr, Mac, NextHopId, PortId, VlanTag};
 
-/// The link-layer half of a rewritten frame.
+/// A port, as what leaves by it has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Egress {
+    /// Which one.
+    pub port: PortId,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Largest IP packet it sends, in octets.
+    pub mtu: u16,
+}
+
+/// The link-layer half of a rewritten frame. Of half a cache line, so that it lies in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(align(32))]
 pub struct NextHop {
+    /// The neighbour's address, zero while it is not resolved, and the port's, as a frame begins with them.
+    addresses: [u8; 12],
+    resolved: bool,
+    /// Resolved, and untagged frames leave as they are.
+    plain: bool,
     /// The port to leave by.
     pub port: PortId,
     /// The tag to leave with.
     pub vlan: VlanTag,
-    /// The port's MAC address.
-    pub source: Mac,
-    /// The neighbour's; `None` while it is not resolved.
-    pub destination: Option<Mac>,
+    /// Largest IP packet, in octets.
+    pub mtu: u16,
+}
+
+impl NextHop {
+    /// The neighbour with the MAC address `destination` (`None` while it is not resolved) behind `egress`.
+    #[must_use]
+    pub fn new(egress: Egress, vlan: VlanTag, destination: Option<Mac>) -> Self {
+        let [Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5])] =
+            [destination.unwrap_or_default(), egress.mac];
+        Self {
+            addresses: [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5],
+            resolved: destination.is_some(),
+            plain: destination.is_some() && !matches!(vlan, VlanTag::Id(_)),
+            port: egress.port,
+            vlan,
+            mtu: egress.mtu,
+        }
+    }
+
+    /// What a frame to it begins with; `None` while it is not resolved.
+    #[must_use]
+    #[inline(always)]
+    pub const fn addresses(&self) -> Option<&[u8; 12]> {
+        if self.resolved { Some(&self.addresses) } else { None }
+    }
+
+    /// [`addresses`](Self::addresses) for a frame without a tag that is to leave without one; `None` if it needs one, too.
+    #[must_use]
+    #[inline(always)]
+    pub const fn plain_addresses(&self) -> Option<&[u8; 12]> {
+        if self.plain { Some(&self.addresses) } else { None }
+    }
+
+    /// Its MAC address; `None` while it is not resolved.
+    #[must_use]
+    pub fn destination(&self) -> Option<Mac> {
+        self.addresses()?.first_chunk().copied().map(Mac)
+    }
 }
 
 /// A way to a prefix.

@@ -16,7 +16,7 @@ pub use counters::{
     BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,
 };
 pub use drop_reason::DropReason;
-pub use fib::{Fib, NextHop, Resolution, Route};
+pub use fib::{Egress, Fib, NextHop, Resolution, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
 pub use publish::{Publisher, Reader, channel};
 pub use rings::{Command, Event};

@@ -93,6 +93,13 @@ impl<T: Send + Sync> Reader<T> {
     /// The current table, for this turn: calling it again is the promise that nothing of the last turn is held, and
     /// the borrow keeps that promise.
     pub fn current(&mut self) -> &T {
+        self.current_numbered().0
+    }
+
+    /// [`current`](Self::current), with a number that is another one from the turn after the table is another one at the
+    /// latest.
+    #[inline]
+    pub fn current_numbered(&mut self) -> (&T, u64) {
         let seen = &self.shared.seen[self.index];
         // Acquire; pairs with the increment in `Publisher::publish`.
         let epoch = self.shared.epoch.load(Ordering::Acquire);
@@ -107,7 +114,7 @@ impl<T: Send + Sync> Reader<T> {
         }
         // SAFETY: the pointer is valid: it is freed only after this reader's mark has passed the epoch that replaced
         // it, and the mark moves on only in this function and in `offline`, which need `&mut self`.
-        unsafe { &*self.shared.current.load(Ordering::Acquire) }
+        (unsafe { &*self.shared.current.load(Ordering::Acquire) }, epoch)
     }
 
     /// Declares that this reader holds nothing until its next [`current`](Self::current): before a sleep, and at the

@@ -3,25 +3,33 @@
 use crate::model::Family;
 
 /// The change that a rewrite makes to the one's complement sum of a header: computed once per flow, applied to every
-/// packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delta(u16);
+/// packet. In whichever byte order the sums are that it was made of (RFC 1071, section 2 B); [`rewrite`](mod@super::rewrite)
+/// reads all words as they stand in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta(
+    /// Never 0: no change is all ones. A sum with it then is never 0 either.
+    u16,
+);
 
 impl Delta {
-    /// What one hop takes from the IPv4 word of TTL and protocol: -0x0100.
-    pub const HOP: Self = Self(!0x0100);
+    /// What one hop takes from the IPv4 word of TTL and protocol, -0x0100 in network byte order.
+    pub const HOP: Self = Self((!0x0100_u16).to_be());
 
     /// The change from words that sum to `old` to words that sum to `new` (RFC 1624, section 3: `~m + m'`).
     #[must_use]
     pub const fn between(old: u32, new: u32) -> Self {
-        Self(add(!fold(old), fold(new)))
+        Self::of(add(!fold(old), fold(new)))
+    }
+
+    const fn of(change: u16) -> Self {
+        Self(if change == 0 { 0xffff } else { change })
     }
 
     /// The change of the way back.
     #[must_use]
     #[inline]
     pub const fn reversed(self) -> Self {
-        Self(!self.0)
+        Self::of(!self.0)
     }
 
     /// Both changes together.
@@ -36,29 +44,23 @@ impl Delta {
     #[must_use]
     #[inline]
     pub const fn apply(self, checksum: u16) -> u16 {
-        let updated = !add(!checksum, self.0);
-        if updated == 0xffff { 0 } else { updated }
+        !add(!checksum, self.0)
     }
 
     /// [`apply`](Self::apply) for UDP, where zero means that there is no checksum and is sent as all ones (RFC 768).
     #[must_use]
     #[inline]
     pub const fn apply_udp(self, checksum: u16) -> u16 {
-        let updated = self.apply(checksum);
-        if updated == 0 { 0xffff } else { updated }
+        let updated = !add(!checksum, self.0);
+        // 0 - 1 is all ones.
+        updated.wrapping_sub((updated == 0) as u16)
     }
 }
 
-/// The sum of the 16-bit words of an address.
+/// The one's complement sum of the 16-bit words of both addresses, as they stand in memory.
 #[must_use]
-pub fn address_sum<F: Family>(address: F::Address) -> u32 {
-    let mut bits = F::bits(address);
-    let mut sum = 0;
-    while bits != 0 {
-        sum += u32::try_from(bits & 0xffff).unwrap_or(0);
-        bits >>= 16;
-    }
-    sum
+pub fn pair_sum<F: Family>(pair: F::Pair) -> u16 {
+    F::words(pair).into_iter().fold(0, |sum, word| add(sum, fold_wide(word)))
 }
 
 /// The sum of the 16-bit words of `bytes`, an odd last byte padded with zero (RFC 1071, section 4.1). Exact for up to
@@ -83,16 +85,14 @@ pub fn sum(bytes: &[u8]) -> u32 {
 #[inline(always)]
 pub fn ipv4_header_is_intact(header: &[u8; 20], options: &[u8]) -> bool {
     // One's complement sums come out alike in any word size and byte order (RFC 1071, section 2).
-    let word =
-        |n: usize| u64::from(u32::from_ne_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]));
-    let mut total = word(0) + word(4) + word(8) + word(12) + word(16);
+    let ([first, second], last) = header.as_chunks::<8>() else { return false };
+    let Some(last) = last.first_chunk::<4>() else { return false };
+    let mut total = add_wide(u64::from_ne_bytes(*first), u64::from_ne_bytes(*second));
+    total = add_wide(total, u64::from(u32::from_ne_bytes(*last)));
     if !options.is_empty() {
-        total += u64::from(u16::from_be(fold(sum(options))));
+        total = add_wide(total, u64::from(fold(sum(options)).to_be()));
     }
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    (total & 0xffff) + (total >> 16) == 0xffff
+    fold_wide(total) == 0xffff
 }
 
 /// `sum` reduced to 16 bits with end-around carry.
@@ -105,11 +105,26 @@ pub const fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
+/// `sum` of 64-bit words reduced to 16 bits: what is above the middle of a number added to its own halves exchanged is
+/// the sum of the halves with the carry of their low end.
+#[inline(always)]
+const fn fold_wide(sum: u64) -> u16 {
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
 /// One's complement addition.
-#[inline]
+#[inline(always)]
 const fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);
     sum + carry as u16
+}
+
+/// The same of 64 bits.
+#[inline(always)]
+const fn add_wide(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u64
 }
 
 #[cfg(test)]
@@ -159,9 +174,11 @@ mod tests {
         }
 
         #[test]
-        fn the_sum_of_an_address_is_the_sum_of_its_bytes(v4: u32, v6: u128) {
-            prop_assert_eq!(fold(address_sum::<V4>(v4)), fold(sum(&v4.to_be_bytes())));
-            prop_assert_eq!(fold(address_sum::<V6>(v6)), fold(sum(&v6.to_be_bytes())));
+        fn the_sum_of_addresses_is_the_sum_of_their_bytes(v4: (u32, u32), v6: (u128, u128)) {
+            let bytes = [v4.0, v4.1].map(u32::to_be_bytes).concat();
+            prop_assert_eq!(pair_sum::<V4>(V4::pair(v4.0, v4.1)).to_be(), fold(sum(&bytes)));
+            let bytes = [v6.0, v6.1].map(u128::to_be_bytes).concat();
+            prop_assert_eq!(pair_sum::<V6>(V6::pair(v6.0, v6.1)).to_be(), fold(sum(&bytes)));
         }
     }
 }

@@ -10,7 +10,7 @@ use etherparse::{
 
 use super::ethernet::{self, Link};
 use super::{Network, Packet, Transport, WireFamily, tcp_flags};
-use crate::model::{Mac, V4, V6};
+use crate::model::{Family, Mac, V4, V6};
 
 /// Room for the largest answer: an ICMPv6 error of the minimum MTU, 1280 octets, and a tagged Ethernet header.
 pub type Answer = ArrayVec<u8, 1300>;
@@ -76,7 +76,7 @@ fn reset<F: WireFamily>(packet: &Packet, head: &[u8]) -> Option<TcpHeader> {
     let header: &[u8; 20] = head.get(usize::from(packet.layout.l4)..)?.first_chunk()?;
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (sequence, acknowledgement) = (word(4), word(8));
-    let mut answer = TcpHeader::new(tuple.destination_port, tuple.source_port, 0, 0);
+    let mut answer = TcpHeader::new(tuple.destination_port(), tuple.source_port(), 0, 0);
     answer.rst = true;
     if flags & tcp_flags::ACK != 0 {
         answer.sequence_number = acknowledgement;
@@ -157,7 +157,7 @@ fn may_answer(packet: &Packet, icmp: u8, content: &[u8], is_query: impl Fn(u8) -
 }
 
 fn header_v4(packet: &Packet, head: &[u8], protocol: IpNumber, payload: usize) -> Option<Ipv4Header> {
-    let (source, destination) = V4::addresses(head.get(usize::from(packet.layout.l3)..)?)?;
+    let (source, destination) = V4::addresses(V4::pair_in(head.get(usize::from(packet.layout.l3)..)?)?);
     let mut header = Ipv4Header::new(
         u16::try_from(payload).ok()?,
         HOP_LIMIT,
@@ -171,7 +171,7 @@ fn header_v4(packet: &Packet, head: &[u8], protocol: IpNumber, payload: usize) -
 }
 
 fn header_v6(packet: &Packet, head: &[u8], next_header: IpNumber, payload: usize) -> Option<Ipv6Header> {
-    let (source, destination) = V6::addresses(head.get(usize::from(packet.layout.l3)..)?)?;
+    let (source, destination) = V6::addresses(V6::pair_in(head.get(usize::from(packet.layout.l3)..)?)?);
     Some(Ipv6Header {
         traffic_class: 0,
         flow_label: Ipv6FlowLabel::ZERO,

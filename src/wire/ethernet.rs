@@ -72,13 +72,21 @@ impl Link {
     }
 }
 
-/// Writes both MAC addresses at the start of a frame; no effect on a frame too short for them.
-#[inline]
-pub fn set_addresses(head: &mut [u8], destination: Mac, source: Mac) {
-    if let Some(addresses) = head.first_chunk_mut::<12>() {
-        let (d, s) = addresses.split_at_mut(6);
-        d.copy_from_slice(&destination.0);
-        s.copy_from_slice(&source.0);
+/// Whether a frame is for `mac` alone.
+#[must_use]
+#[inline(always)]
+pub fn is_for(head: &[u8], mac: Mac) -> bool {
+    // As one word: the two octets behind the address are shifted out.
+    let [m0, m1, m2, m3, m4, m5] = mac.0;
+    let ours = u64::from_be_bytes([m0, m1, m2, m3, m4, m5, 0, 0]);
+    head.first_chunk().is_some_and(|start| u64::from_be_bytes(*start) & !0xffff == ours)
+}
+
+/// Writes both MAC addresses, destination first, at the start of a frame; no effect on a frame too short for them.
+#[inline(always)]
+pub fn set_addresses(head: &mut [u8], addresses: &[u8; 12]) {
+    if let Some(start) = head.first_chunk_mut() {
+        *start = *addresses;
     }
 }
 

@@ -5,15 +5,17 @@
 //! panics, whatever the bytes; values that come out are in host byte order.
 
 pub mod checksum;
+pub mod common;
 pub mod craft;
 pub mod ethernet;
+pub mod lanes;
 pub mod parse;
 pub mod rewrite;
 
-pub use parse::{
-    CommonHead, Layout, Malformed, Network, Packet, Parsed, Transport, parse, parse_common, tuple_common,
-};
-pub use rewrite::{Rewrite, WireFamily, rewrite};
+pub use common::Common;
+pub use lanes::Lanes;
+pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
+pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod tcp_flags {

@@ -1,10 +1,10 @@
 //! From the bytes of a frame to what the pipeline decides by; no panic, whatever the bytes. [`parse`] reads every shape
-//! and says what is wrong with the rest; [`parse_common`] is a shortcut for the shape that nearly all packets have.
+//! and says what is wrong with the rest; [`Common`](super::Common) is a shortcut for the shape that nearly all have.
 
 use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
-use crate::model::{FiveTuple, Protocol, V4};
+use crate::model::{FiveTuple, PortPair, Protocol};
 
 /// Why a frame cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +86,6 @@ impl Packet {
         tuple_at(head, self.layout, protocol)
     }
 
-    /// Whether it may begin or end a connection: a TCP segment with SYN, FIN or RST.
-    #[must_use]
-    #[inline(always)]
-    pub const fn changes_state(&self) -> bool {
-        use super::tcp_flags::{FIN, RST, SYN};
-        self.tcp_flags & (SYN | FIN | RST) != 0
-    }
-
     /// A SYN and nothing else that would make it an answer or an end: the only TCP packet that creates a flow.
     #[must_use]
     #[inline]
@@ -102,10 +94,6 @@ impl Packet {
         self.tcp_flags & (SYN | ACK | RST | FIN) == SYN
     }
 }
-
-/// The start of a frame up to the end of an untagged IPv4 TCP header without options: what the common shape is read
-/// from.
-pub type CommonHead = [u8; Layout::COMMON_HEADERS];
 
 /// Offsets from the start of the frame, in octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,14 +104,6 @@ pub struct Layout {
     pub l4: u16,
     /// The first octet behind the IP packet: what follows is Ethernet padding.
     pub end: u16,
-}
-
-impl Layout {
-    /// Where headers stand in an untagged IPv4 packet without options; `end` says nothing.
-    pub(super) const COMMON: Self = Self { l3: 14, l4: 34, end: 0 };
-
-    /// Octets up to the end of a TCP header without options that stands there.
-    pub const COMMON_HEADERS: usize = 54;
 }
 
 /// How many IPv6 extension headers are walked. RFC 8200, 4.1 has seven kinds, one of which may come twice; more is an
@@ -144,68 +124,11 @@ pub fn parse(link: &Link, head: &[u8], octets: usize) -> Result<Parsed, Malforme
     }
 }
 
-/// [`parse`] for the shape that nearly all packets have: untagged IPv4 without options, a whole TCP segment or UDP
-/// datagram. `None` says nothing but that the frame must be looked at by the general way; a property test keeps the two
-/// in agreement. Every offset is a constant, so that it costs a third.
-#[inline(always)]
-pub fn parse_common(bytes: &CommonHead, octets: usize) -> Option<Packet> {
-    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-    let total = word(16);
-    let is_common = word(12) == ethernet::IPV4
-        && bytes[14] == 0x45
-        && word(20) & 0x3fff == 0
-        && usize::from(total) + 14 <= octets
-        && total < u16::MAX - 14;
-    let header: &[u8; 20] = bytes[14..].first_chunk()?;
-    if !is_common || !checksum::ipv4_header_is_intact(header, &[]) {
-        return None;
-    }
-    let (transport, tcp_flags) = match bytes[23] {
-        TCP if total >= 40
-            && (0x50..=0xff).contains(&bytes[46])
-            && u16::from(bytes[46] >> 4) * 4 + 20 <= total =>
-        {
-            (Transport::Tcp, bytes[47])
-        }
-        UDP if total >= 28 && word(38) >= 8 && word(38) <= total - 20 => (Transport::Udp, 0),
-        _ => return None,
-    };
-    Some(Packet {
-        network: Network::V4,
-        transport,
-        protocol: bytes[23],
-        tcp_flags,
-        hop_limit: bytes[22],
-        layout: Layout { l3: Layout::COMMON.l3, l4: Layout::COMMON.l4, end: total + 14 },
-    })
-}
-
-/// The five-tuple of a packet that [`parse_common`] accepted in these bytes.
-#[must_use]
-#[inline(always)]
-pub fn tuple_common(bytes: &CommonHead, packet: &Packet) -> FiveTuple<V4> {
-    let long = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-    FiveTuple {
-        source: long(26),
-        destination: long(30),
-        source_port: word(34),
-        destination_port: word(36),
-        protocol: if packet.transport == Transport::Tcp { Protocol::Tcp } else { Protocol::Udp },
-    }
-}
-
 #[inline]
 fn tuple_at<F: WireFamily>(head: &[u8], at: Layout, protocol: Protocol) -> Option<FiveTuple<F>> {
-    let (source, destination) = F::addresses(head.get(usize::from(at.l3)..)?)?;
-    let ports: &[u8; 4] = head.get(usize::from(at.l4)..)?.first_chunk()?;
-    Some(FiveTuple {
-        source,
-        destination,
-        source_port: u16::from_be_bytes([ports[0], ports[1]]),
-        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
-        protocol,
-    })
+    let addresses = F::pair_in(head.get(usize::from(at.l3)..)?)?;
+    let ports = PortPair::from_octets(*head.get(usize::from(at.l4)..)?.first_chunk()?);
+    Some(FiveTuple::from_wire(addresses, ports, protocol))
 }
 
 const TCP: u8 = Protocol::Tcp as u8;
@@ -347,64 +270,5 @@ fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<(Transport, u8), M
             Ok((Transport::Udp, 0))
         }
         _ => Ok((Transport::Other, 0)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn valid() -> Vec<u8> {
-        let mut frame = Vec::new();
-        etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-            .ipv4([192, 0, 2, 1], [203, 0, 113, 80], 64)
-            .tcp(40_000, 80, 1, 1024)
-            .write(&mut frame, &[0; 20])
-            .unwrap();
-        frame
-    }
-
-    fn common(frame: &[u8]) -> Option<Packet> {
-        parse_common(frame.first_chunk()?, frame.len())
-    }
-
-    #[test]
-    fn the_common_shape_is_recognised() {
-        let frame = valid();
-        assert!(common(&frame).is_some());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_the_common_way_accepts_the_general_way_reads_alike(
-            changes in prop::collection::vec((0_usize..60, any::<u8>()), 0..4),
-            udp: bool,
-            length in 0_usize..80,
-            extra in 0_usize..8,
-        ) {
-            let mut frame = valid();
-            if udp {
-                frame[23] = UDP;
-                frame[38..40].copy_from_slice(&40_u16.to_be_bytes());
-            }
-            for (place, value) in changes {
-                frame[place] = value;
-            }
-            // Without this nearly every change would end at the header checksum.
-            frame[24..26].fill(0);
-            let sum = !checksum::fold(checksum::sum(&frame[14..34]));
-            frame[24..26].copy_from_slice(&sum.to_be_bytes());
-            frame.resize(frame.len().min(length + 40) + extra, 0);
-            if let Some(packet) = common(&frame) {
-                let link = Link::read(&frame).unwrap();
-                let tuple = tuple_common(frame.first_chunk().unwrap(), &packet);
-                prop_assert_eq!(packet.tuple::<V4>(&frame), Some(tuple));
-                prop_assert_eq!(parse(&link, &frame, frame.len()), Ok(Parsed::Ip(packet)));
-            }
-        }
     }
 }

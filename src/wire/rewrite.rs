@@ -1,79 +1,87 @@
 //! The one place that changes addresses and ports.
 
+use super::Layout;
 use super::checksum::{self, Delta};
-use super::{CommonHead, Layout};
-use crate::model::{Family, FiveTuple, Protocol, V4, V6};
+use crate::model::{Family, FiveTuple, PortPair, Protocol, V4, V6};
 
-/// New addresses and ports for a packet, with the change they make to its checksums.
+/// New addresses and ports for a packet and one hop less, with the change that makes to its checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite<F: Family> {
     /// What the packet carries afterwards.
     pub to: FiveTuple<F>,
-    /// Change of the addresses alone: what the IPv4 header checksum sees.
-    pub addresses: Delta,
-    /// Change of addresses and ports: what TCP and UDP see, through the pseudo-header.
+    /// The change of its checksums.
+    pub change: Change,
+}
+
+/// What a rewrite does to the checksums of a packet; both in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of the addresses and the hop: what the IPv4 header checksum sees.
+    pub header: Delta,
+    /// Of addresses and ports: what TCP and UDP see, through the pseudo-header.
     pub transport: Delta,
+}
+
+impl Change {
+    /// The change that makes `to` of `from`.
+    #[must_use]
+    pub fn between<F: Family>(from: &FiveTuple<F>, to: &FiveTuple<F>) -> Self {
+        let sum = |tuple: &FiveTuple<F>| u32::from(checksum::pair_sum::<F>(tuple.addresses()));
+        let addresses = Delta::between(sum(from), sum(to));
+        let ports = Delta::between(from.ports().word(), to.ports().word());
+        Self { header: addresses.and(Delta::HOP), transport: addresses.and(ports) }
+    }
 }
 
 impl<F: Family> Rewrite<F> {
     /// The rewrite of packets that carry `from`.
     #[must_use]
     pub fn between(from: &FiveTuple<F>, to: FiveTuple<F>) -> Self {
-        let addresses = Delta::between(
-            checksum::address_sum::<F>(from.source) + checksum::address_sum::<F>(from.destination),
-            checksum::address_sum::<F>(to.source) + checksum::address_sum::<F>(to.destination),
-        );
-        let ports = Delta::between(
-            u32::from(from.source_port) + u32::from(from.destination_port),
-            u32::from(to.source_port) + u32::from(to.destination_port),
-        );
-        Self { to, addresses, transport: addresses.and(ports) }
+        Self { to, change: Change::between(from, &to) }
     }
 }
 
 /// A family whose headers can be read and rewritten.
 pub trait WireFamily: Family {
-    /// Source and destination of the packet whose IP header `header` starts with; `None` if it is cut short.
-    fn addresses(header: &[u8]) -> Option<(Self::Address, Self::Address)>;
+    /// Both addresses of the packet whose IP header `header` starts with; `None` if it is cut short.
+    fn pair_in(header: &[u8]) -> Option<Self::Pair>;
 
     /// Writes both addresses, takes one from the TTL or hop limit and updates the header checksum, if there is one.
     /// `header` starts at the IP header; one too short is left alone.
-    fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>);
+    fn rewrite_header(header: &mut [u8], to: Self::Pair, change: Delta);
 }
 
 impl WireFamily for V4 {
     #[inline(always)]
-    fn addresses(header: &[u8]) -> Option<(u32, u32)> {
-        let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header.first_chunk::<20>()?;
-        Some((u32::from_be_bytes([*s0, *s1, *s2, *s3]), u32::from_be_bytes([*d0, *d1, *d2, *d3])))
+    fn pair_in(header: &[u8]) -> Option<u64> {
+        Some(u64::from_ne_bytes(*header.first_chunk::<20>()?.last_chunk()?))
     }
 
     #[inline(always)]
-    fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
+    fn rewrite_header(header: &mut [u8], to: u64, change: Delta) {
         let Some(header) = header.first_chunk_mut::<20>() else { return };
         header[8] = header[8].wrapping_sub(1);
-        let checksum = u16::from_be_bytes([header[10], header[11]]);
-        let checksum = rewrite.addresses.and(Delta::HOP).apply(checksum);
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
-        header[12..16].copy_from_slice(&rewrite.to.source.to_be_bytes());
-        header[16..20].copy_from_slice(&rewrite.to.destination.to_be_bytes());
+        let checksum = change.apply(u16::from_ne_bytes([header[10], header[11]]));
+        header[10..12].copy_from_slice(&checksum.to_ne_bytes());
+        header[12..20].copy_from_slice(&to.to_ne_bytes());
     }
 }
 
 impl WireFamily for V6 {
     #[inline(always)]
-    fn addresses(header: &[u8]) -> Option<(u128, u128)> {
-        let (_, addresses) = header.first_chunk::<40>()?.split_at(8);
-        let (source, destination) = addresses.split_at(16);
-        Some((u128::from_be_bytes(*source.first_chunk()?), u128::from_be_bytes(*destination.first_chunk()?)))
+    fn pair_in(header: &[u8]) -> Option<[u64; 4]> {
+        let (words, _) = header.first_chunk::<40>()?.as_chunks();
+        let [_, words @ ..] = *words.first_chunk::<5>()?;
+        Some(words.map(u64::from_ne_bytes))
     }
 
     #[inline(always)]
-    fn rewrite_header(header: &mut [u8], rewrite: &Rewrite<Self>) {
+    fn rewrite_header(header: &mut [u8], to: [u64; 4], _: Delta) {
         let Some(header) = header.first_chunk_mut::<40>() else { return };
         header[7] = header[7].wrapping_sub(1);
-        header[8..24].copy_from_slice(&rewrite.to.source.to_be_bytes());
-        header[24..40].copy_from_slice(&rewrite.to.destination.to_be_bytes());
+        for (octets, word) in header[8..].as_chunks_mut::<8>().0.iter_mut().zip(to) {
+            *octets = word.to_ne_bytes();
+        }
     }
 }
 
@@ -85,42 +93,37 @@ pub fn rewrite<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite
     rewrite_at(head, layout, rewrite);
 }
 
-/// [`rewrite`] for a packet that [`parse_common`](super::parse_common) accepted in these bytes.
+/// [`rewrite`] for a packet that [`Common::read`](super::Common::read) accepted in these bytes: with `layout` a
+/// constant, every place in it is one.
 #[inline(always)]
-pub fn rewrite_common(head: &mut CommonHead, rewrite: &Rewrite<V4>) {
-    rewrite_at(head, Layout::COMMON, rewrite);
-}
-
-#[inline(always)]
-fn rewrite_at<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
+pub(super) fn rewrite_at<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
     if let Some(header) = head.get_mut(usize::from(layout.l3)..) {
-        F::rewrite_header(header, rewrite);
+        F::rewrite_header(header, rewrite.to.addresses(), rewrite.change.header);
     }
     let Some(transport) = head.get_mut(usize::from(layout.l4)..) else { return };
-    match rewrite.to.protocol {
+    let change = rewrite.change.transport;
+    match rewrite.to.protocol() {
         Protocol::Tcp => {
             let Some(header) = transport.first_chunk_mut::<18>() else { return };
-            set_ports(header, &rewrite.to);
-            let checksum = rewrite.transport.apply(u16::from_be_bytes([header[16], header[17]]));
-            header[16..18].copy_from_slice(&checksum.to_be_bytes());
+            set_ports(header, rewrite.to.ports());
+            let checksum = change.apply(u16::from_ne_bytes([header[16], header[17]]));
+            header[16..18].copy_from_slice(&checksum.to_ne_bytes());
         }
         Protocol::Udp => {
             let Some(header) = transport.first_chunk_mut::<8>() else { return };
-            set_ports(header, &rewrite.to);
-            let checksum = u16::from_be_bytes([header[6], header[7]]);
+            set_ports(header, rewrite.to.ports());
+            let checksum = u16::from_ne_bytes([header[6], header[7]]);
             // RFC 768: zero means "no checksum", and stays so.
             if checksum != 0 {
-                let checksum = rewrite.transport.apply_udp(checksum);
-                header[6..8].copy_from_slice(&checksum.to_be_bytes());
+                header[6..8].copy_from_slice(&change.apply_udp(checksum).to_ne_bytes());
             }
         }
     }
 }
 
 #[inline(always)]
-fn set_ports<F: Family>(header: &mut [u8], to: &FiveTuple<F>) {
-    let ports = u32::from(to.source_port) << 16 | u32::from(to.destination_port);
+fn set_ports(header: &mut [u8], ports: PortPair) {
     if let Some(bytes) = header.first_chunk_mut::<4>() {
-        *bytes = ports.to_be_bytes();
+        *bytes = ports.octets();
     }
 }

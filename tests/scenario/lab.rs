@@ -15,14 +15,15 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, DropReason, Fib, NextHop, Publisher, ServiceBackend, ServiceTable,
-    Snapshot, Tally, VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, DropReason, Egress, Fib, NextHop, Publisher, ServiceBackend,
+    ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
 
 /// The balancer's MAC address on its only port.
 pub const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const EGRESS: Egress = Egress { port: PortId(0), mac: OUR_MAC, mtu: 1500 };
 /// Everything behind the static routes.
 pub const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 /// Where clients' frames come from.
@@ -112,8 +113,7 @@ impl Lab {
                 };
                 let port = WorkerPort {
                     queue: MemPort::new(wires[n].clone(), pool.clone()),
-                    mac: OUR_MAC,
-                    mtu: 1500,
+                    egress: EGRESS,
                     kernel: true,
                     transmitter: id,
                 };
@@ -323,7 +323,7 @@ pub fn backend(vip: &str, number: u8) -> Endpoint {
 }
 
 fn fib(vlan: VlanTag) -> Fib {
-    let hop = NextHop { port: PortId(0), vlan, source: OUR_MAC, destination: Some(BACKEND_MAC) };
+    let hop = NextHop::new(EGRESS, vlan, Some(BACKEND_MAC));
     let mut fib = Fib::default();
     fib.next_hops.push(hop);
     fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));

@@ -21,6 +21,7 @@ use crate::model::Cidr;
 use crate::model::Mac;
 use crate::model::PortId;
 use crate::model::VlanTag;
+use crate::shared::Egress;
 use crate::shared::Fib;
 use crate::shared::NextHop;
 use crate::shared::Route;
@@ -31,7 +32,7 @@ pub(super) type Asked = (u32, IpAddr);
 /// All that a Fib is made of.
 #[derive(Debug)]
 pub(super) struct Mirror {
-    port_macs: Vec<Mac>,
+    ports: Vec<Egress>,
     links: Links,
     neighbours: HashMap<Asked, Neighbour>,
     /// The best route to each prefix.
@@ -54,10 +55,10 @@ struct Content {
 }
 
 impl Mirror {
-    /// Nothing, for ports with these MAC addresses, by [`PortId`].
-    pub(super) fn new(port_macs: Vec<Mac>) -> Self {
+    /// Nothing, for these ports, by [`PortId`].
+    pub(super) fn new(ports: Vec<Egress>) -> Self {
         Self {
-            port_macs,
+            ports,
             links: Links::default(),
             neighbours: HashMap::new(),
             routes: BTreeMap::new(),
@@ -170,8 +171,7 @@ impl Mirror {
     }
 
     fn next_hop(&self, port: PortId, vlan: VlanTag, destination: Mac) -> NextHop {
-        let source = self.port_macs.get(port.index()).copied().unwrap_or_default();
-        NextHop { port, vlan, source, destination: Some(destination) }
+        NextHop::new(self.ports[port.index()], vlan, Some(destination))
     }
 
     /// The neighbours that packets to `addresses` go to, and every gateway, as far as the kernel does not keep them

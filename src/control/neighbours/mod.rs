@@ -24,7 +24,7 @@ use self::netlink::Changed;
 use self::netlink::Netlink;
 use super::kernel_port::KernelSide;
 use crate::config::StaticNextHop;
-use crate::model::Mac;
+use crate::shared::Egress;
 use crate::shared::Fib;
 use crate::shared::Publisher;
 
@@ -55,12 +55,11 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Publishes the static next hops at once: they ask nothing of the kernel, and workers that start later never see
-    /// a Fib without them. `port_macs` are the MAC addresses of all ports by [`PortId`](crate::model::PortId), which
-    /// frames leave with; `sides` those ports that have a kernel side.
+    /// a Fib without them. `ports` are all ports by [`PortId`](crate::model::PortId), `sides` those that have a kernel side.
     #[must_use]
     pub fn new(
         sides: Vec<KernelSide>,
-        port_macs: Vec<Mac>,
+        ports: Vec<Egress>,
         statics: Vec<StaticNextHop>,
         publisher: Publisher<Fib>,
     ) -> Self {
@@ -68,7 +67,7 @@ impl Neighbours {
         let mut this = Self {
             dirty: (!sides.is_empty()).then_some(Changed::Everything),
             sides,
-            mirror: Mirror::new(port_macs),
+            mirror: Mirror::new(ports),
             publisher,
             netlink: None,
             due: now,

@@ -47,7 +47,7 @@ impl NextHopIds {
 
     /// The last MAC address of a next hop that exists or existed.
     pub(super) fn last_mac(&self, key: Key) -> Option<Mac> {
-        self.by_key.get(&key).and_then(|id| self.entries[id.index()].next_hop.destination)
+        self.by_key.get(&key).and_then(|id| self.entries[id.index()].next_hop.destination())
     }
 
     /// Declares which next hops exist now; the number of each, `None` for those that found no room. Linear.
@@ -103,11 +103,12 @@ fn longest_gone_last(entries: &[Entry], round: u64) -> Vec<NextHopId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::Egress;
 
     fn hop(n: u8) -> (Key, NextHop) {
         let (port, vlan) = (PortId(0), VlanTag::Untagged);
         let destination = Some(Mac([2, 0, 0, 0, 0, n]));
-        let next_hop = NextHop { port, vlan, source: Mac::default(), destination };
+        let next_hop = NextHop::new(Egress { port, mac: Mac::default(), mtu: 1500 }, vlan, destination);
         (Key::Neighbour(port, vlan, [10, 0, 0, n].into()), next_hop)
     }
 
@@ -120,7 +121,7 @@ mod tests {
         let mut table = NextHopIds::new(10);
         assert_eq!(table.assign(&[hop(1), hop(2)]), ids(&[0, 1]));
         assert_eq!(table.assign(&[hop(2), hop(3)]), ids(&[1, 2]));
-        assert_eq!(table.table()[0].destination, hop(1).1.destination, "flows that hold it go on");
+        assert_eq!(table.table()[0].destination(), hop(1).1.destination(), "flows that hold it go on");
         assert_eq!(table.assign(&[hop(3), hop(1), hop(2)]), ids(&[2, 0, 1]));
     }
 
@@ -134,6 +135,6 @@ mod tests {
         let full = table.assign(&[hop(5), hop(1), hop(4), hop(6)]);
         assert_eq!(full, [Some(NextHopId(2)), Some(NextHopId(0)), Some(NextHopId(1)), None]);
         assert_eq!(table.last_mac(hop(2).0), None);
-        assert_eq!(table.last_mac(hop(5).0), hop(5).1.destination);
+        assert_eq!(table.last_mac(hop(5).0), hop(5).1.destination());
     }
 }

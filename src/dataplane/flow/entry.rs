@@ -7,10 +7,11 @@
 //!
 //! An entry is plain data, ids instead of pointers: it can be copied to another process or balancer.
 
-use crate::model::{BackendId, Endpoint, Family, FiveTuple, NextHopId, Protocol, ServiceId, V4, V6};
+use crate::model::{
+    BackendId, Direction, Endpoint, Family, FiveTuple, NextHopId, PortPair, Protocol, ServiceId, V4, V6,
+};
 use crate::shared::FlowState;
-use crate::wire::Rewrite;
-use crate::wire::checksum::Delta;
+use crate::wire::{Change, Rewrite};
 
 use super::Tick;
 use super::expiry::Queue;
@@ -19,13 +20,23 @@ use super::expiry::Queue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(pub(super) u32);
 
-/// Which way a packet of a flow goes.
+/// Which tables were current: another number after each change. Comes round after 65,535 changes: ten minutes at a
+/// hundred changes a second, longer than flows live that a missed change could lead astray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client to the backend.
-    Forward,
-    /// From the backend to the client.
-    Return,
+pub struct Generation(u16);
+
+impl Generation {
+    /// The first.
+    pub const FIRST: Self = Self(1);
+
+    /// That of no tables.
+    const NONE: u16 = 0;
+
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(if self.0 == u16::MAX { 1 } else { self.0 + 1 })
+    }
 }
 
 /// What a new flow is made of.
@@ -49,21 +60,15 @@ pub struct NewFlow<F: Family> {
     pub state: FlowState,
 }
 
-/// A flow. Ports, addresses: host byte order.
+/// A flow.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct FlowEntry<F: Family> {
-    client: F::Address,
-    vip: F::Address,
-    local: F::Address,
-    backend_address: F::Address,
-    client_port: u16,
-    vip_port: u16,
-    local_port: u16,
-    backend_port: u16,
-    /// Change of the checksums towards the backend; the way back is its reverse.
-    addresses: Delta,
-    transport: Delta,
+    /// By direction: the addresses and ports that its packets carry when they reach us.
+    addresses: [F::Pair; 2],
+    ports: [PortPair; 2],
+    /// By direction: what sending them on does to their checksums.
+    changes: [Change; 2],
     /// The backend, for its state and counters.
     pub backend: BackendId,
     /// When a packet last kept the flow alive.
@@ -75,17 +80,17 @@ pub struct FlowEntry<F: Family> {
     pub(super) list: u16,
     /// The service, for its settings and counters.
     pub service: ServiceId,
-    /// Next hop towards the backend.
-    pub forward_hop: NextHopId,
-    /// Next hop towards the client.
-    pub return_hop: NextHopId,
+    /// By direction: where its packets go.
+    hops: [NextHopId; 2],
     /// The epoch of the routes that gave the next hops.
-    pub route_epoch: u16,
+    pub(in crate::dataplane) route_epoch: u16,
     protocol: Protocol,
     /// Where the flow is in its life.
-    pub state: FlowState,
+    state: FlowState,
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
+    /// See [`settle`](Self::settle).
+    settled: u16,
 }
 
 const _: () = assert!(size_of::<FlowEntry<V4>>() == 64, "an IPv4 flow is one cache line");
@@ -93,30 +98,26 @@ const _: () = assert!(size_of::<FlowEntry<V6>>() == 128, "an IPv6 flow is two ca
 
 impl<F: Family> FlowEntry<F> {
     pub(super) fn new(flow: &NewFlow<F>, now: Tick) -> Self {
-        let rewrite = Rewrite::between(&flow.tuple, flow.translated);
+        let (client, backend) = (flow.tuple, flow.translated.reversed());
         Self {
-            client: flow.tuple.source,
-            vip: flow.tuple.destination,
-            local: flow.translated.source,
-            backend_address: flow.translated.destination,
-            client_port: flow.tuple.source_port,
-            vip_port: flow.tuple.destination_port,
-            local_port: flow.translated.source_port,
-            backend_port: flow.translated.destination_port,
-            addresses: rewrite.addresses,
-            transport: rewrite.transport,
+            addresses: [client.addresses(), backend.addresses()],
+            ports: [client.ports(), backend.ports()],
+            changes: [
+                Change::between(&client, &backend.reversed()),
+                Change::between(&backend, &client.reversed()),
+            ],
             backend: flow.backend,
             stamp: now,
             next: super::expiry::NONE,
             previous: super::expiry::NONE,
             list: super::expiry::UNLISTED,
             service: flow.service,
-            forward_hop: flow.forward_hop,
-            return_hop: flow.return_hop,
+            hops: [flow.forward_hop, flow.return_hop],
             route_epoch: flow.route_epoch,
-            protocol: flow.tuple.protocol,
+            protocol: flow.tuple.protocol(),
             state: flow.state,
             fins: super::tcp::Fins::default(),
+            settled: Generation::NONE,
         }
     }
 
@@ -130,51 +131,61 @@ impl<F: Family> FlowEntry<F> {
     #[must_use]
     #[inline(always)]
     pub const fn incoming(&self, direction: Direction) -> FiveTuple<F> {
-        match direction {
-            Direction::Forward => FiveTuple {
-                source: self.client,
-                destination: self.vip,
-                source_port: self.client_port,
-                destination_port: self.vip_port,
-                protocol: self.protocol,
-            },
-            Direction::Return => FiveTuple {
-                source: self.backend_address,
-                destination: self.local,
-                source_port: self.backend_port,
-                destination_port: self.local_port,
-                protocol: self.protocol,
-            },
-        }
+        let way = direction as usize;
+        FiveTuple::from_wire(self.addresses[way], self.ports[way], self.protocol)
     }
 
     /// Whether packets of `direction` carry `tuple` when they reach us.
     #[must_use]
     #[inline(always)]
     pub fn matches(&self, direction: Direction, tuple: &FiveTuple<F>) -> bool {
-        // A branch, which the processor foresees, costs less than choosing each field.
-        match direction {
-            Direction::Forward => self.incoming(Direction::Forward) == *tuple,
-            Direction::Return => self.incoming(Direction::Return) == *tuple,
-        }
+        self.incoming(direction) == *tuple
     }
 
     /// What makes packets of `direction` leave as they must: the other side's incoming tuple, reversed.
     #[must_use]
     #[inline(always)]
-    pub const fn rewrite(&self, direction: Direction) -> Rewrite<F> {
-        match direction {
-            Direction::Forward => Rewrite {
-                to: self.incoming(Direction::Return).reversed(),
-                addresses: self.addresses,
-                transport: self.transport,
-            },
-            Direction::Return => Rewrite {
-                to: self.incoming(Direction::Forward).reversed(),
-                addresses: self.addresses.reversed(),
-                transport: self.transport.reversed(),
-            },
-        }
+    pub fn rewrite(&self, direction: Direction) -> Rewrite<F> {
+        let to = self.incoming(direction.opposite()).reversed();
+        Rewrite { to, change: self.changes[direction as usize] }
+    }
+
+    /// Where packets of `direction` go.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hop(&self, direction: Direction) -> NextHopId {
+        self.hops[direction as usize]
+    }
+
+    /// Sends the flow another way: towards the backend, towards the client.
+    pub(in crate::dataplane) const fn set_hops(&mut self, hops: [NextHopId; 2], route_epoch: u16) {
+        self.hops = hops;
+        self.route_epoch = route_epoch;
+    }
+
+    /// Whether the flow was [`settle`](Self::settle)d under these tables.
+    #[must_use]
+    #[inline(always)]
+    pub(in crate::dataplane) const fn is_settled(&self, generation: Generation) -> bool {
+        self.settled == generation.0
+    }
+
+    /// Notes that under the tables of `generation` the flow goes on as it is, whatever packet of the common shape comes.
+    /// Holds until it changes its state, ends, or the tables change.
+    pub(in crate::dataplane) const fn settle(&mut self, generation: Generation) {
+        self.settled = generation.0;
+    }
+
+    /// Where the flow is in its life.
+    #[must_use]
+    pub const fn state(&self) -> FlowState {
+        self.state
+    }
+
+    /// Changes the state.
+    pub(super) const fn set_state(&mut self, state: FlowState) {
+        self.state = state;
+        self.settled = Generation::NONE;
     }
 
     /// Notes a packet: the flow's time starts again, in the states in which packets prolong it.
@@ -188,24 +199,24 @@ impl<F: Family> FlowEntry<F> {
     /// The client.
     #[must_use]
     pub fn client(&self) -> Endpoint {
-        Endpoint::new(F::ip(self.client), self.client_port)
+        self.incoming(Direction::Forward).from()
     }
 
     /// The VIP and port.
     #[must_use]
     pub fn vip(&self) -> Endpoint {
-        Endpoint::new(F::ip(self.vip), self.vip_port)
+        self.incoming(Direction::Forward).to()
     }
 
     /// The leased local address and port.
     #[must_use]
     pub fn local(&self) -> Endpoint {
-        Endpoint::new(F::ip(self.local), self.local_port)
+        self.incoming(Direction::Return).to()
     }
 
     /// The backend's endpoint.
     #[must_use]
     pub fn backend_endpoint(&self) -> Endpoint {
-        Endpoint::new(F::ip(self.backend_address), self.backend_port)
+        self.incoming(Direction::Return).from()
     }
 }

@@ -3,7 +3,7 @@
 use super::FlowTable;
 use crate::model::{V4, V6};
 use crate::shared::RoleFamily;
-use crate::wire::WireFamily;
+use crate::wire::{Common, Network};
 
 /// The flow tables of a worker, one code for both.
 pub struct Flows {
@@ -14,7 +14,10 @@ pub struct Flows {
 }
 
 /// A family that has a flow table.
-pub trait FlowFamily: WireFamily + RoleFamily {
+pub trait FlowFamily: Common + RoleFamily {
+    /// Its name as a value.
+    const NETWORK: Network;
+
     /// Its table.
     fn table(flows: &Flows) -> &FlowTable<Self>;
 
@@ -27,6 +30,8 @@ pub trait FlowFamily: WireFamily + RoleFamily {
 }
 
 impl FlowFamily for V4 {
+    const NETWORK: Network = Network::V4;
+
     fn table(flows: &Flows) -> &FlowTable<Self> {
         &flows.v4
     }
@@ -42,6 +47,8 @@ impl FlowFamily for V4 {
 }
 
 impl FlowFamily for V6 {
+    const NETWORK: Network = Network::V6;
+
     fn table(flows: &Flows) -> &FlowTable<Self> {
         &flows.v6
     }

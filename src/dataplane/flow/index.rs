@@ -1,107 +1,161 @@
 //! The index of a flow table: from a five-tuple's hash to the flows it may belong to.
 //!
-//! A bucket is one cache line of eight slots: eight 16-bit tags, then eight 32-bit values, then room.
+//! A bucket is one cache line of eight slots, each a tag of 16 bits, the upper bits of an address, and a value of 32.
 //!
-//! ```text
-//!  word 0    1    2    3    4    5    6   ...   11   12 ... 15
-//!  | t0 t1 t2 t3 t4 t5 t6 t7 | v0 | v1 | v2 ... v7 |  spare  |
-//! ```
+//! A hash gives a tag and an address, whose low bits name a bucket. A key may stand in two buckets; the second address
+//! follows from the first and the tag alone, and the first from the second, so that a full bucket can move a slot without
+//! its key (after Fan et al., "Cuckoo Filter", CoNEXT 2014, and Pagh and Rodler, "Cuckoo Hashing", 2004). Tags lie: who
+//! finds a slot compares the flow's key.
 //!
-//! A key may stand in two buckets; the second follows from the first and the tag alone, and the first from the second,
-//! so that a full bucket can move a slot without its key (after Fan et al., "Cuckoo Filter", CoNEXT 2014, and Pagh and
-//! Rodler, "Cuckoo Hashing", 2004). Tags lie: who finds a slot compares the flow's key.
+//! The buckets in use are as many as the keys need, so that a few flows take a few cache lines and pages, however many
+//! there is room for. Buckets are added one by one, each with those slots of one other whose address has the next bit set
+//! (linear hashing: Litwin, VLDB 1980); the slot knows that bit, so that no flow is looked at.
+
+use bytemuck::Zeroable;
 
 use super::tags;
 use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
-use crate::hash::scale;
 
 /// Slots in a bucket.
 const SLOTS: usize = 8;
 
-/// Words in a bucket: a cache line.
-const WORDS: usize = 16;
+/// Share of slots in use above which buckets are added until there are twice as many: one key in a hundred then stands
+/// in its second bucket.
+const FILL_PERCENT: usize = 60;
 
-/// The word of the first value; before it stand the tags, two a word.
-const VALUES: usize = 4;
-
-/// Share of slots in use at most: eight slots and two buckets fill to over 90 % before the first insertion fails.
-const FILL_PERCENT: usize = 80;
+/// Buckets added at an insertion while there are too few: then the last is added before the first fill up again.
+const ADDED_AT_ONCE: u32 = 4;
 
 /// How far slots are moved to make room: 1 + 8 + 64 buckets are looked at in the worst case.
 const MOVE_DEPTH: u32 = 2;
 
-type Bucket = [u32; WORDS];
+/// Bits of an address that a slot keeps.
+const KEPT_BITS: u32 = u16::BITS;
+
+/// Bits of the number of buckets there are at least, all of an address's that a slot does not keep.
+const LEAST_BITS: u32 = 4;
+
+/// A cache line. All zero: empty.
+#[derive(Clone, Copy, Zeroable)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// 0 marks a free slot.
+    tags: [u16; SLOTS],
+    /// The bits of the addresses above [`Index::base`].
+    uppers: [u16; SLOTS],
+    values: [u32; SLOTS],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
 
 /// See the module.
 pub(super) struct Index {
-    /// Zeroed by the allocator, so that memory is taken only as buckets are used.
-    words: Vec<u32>,
-    /// Distance of the first bucket from the start of `words`, for cache-line alignment.
-    offset: usize,
-    buckets: u32,
+    /// All there can be. Zeroed by the allocator, so that memory is taken only as buckets are used.
+    buckets: Vec<Bucket>,
+    /// How many are in use.
+    count: u32,
+    /// How many shall be.
+    wanted: u32,
+    /// One less than the power of two that `count` does not exceed: the bits of addresses that count.
+    mask: u32,
+    /// How many low bits of an address only the number of its bucket tells.
+    base: u32,
+    keys: usize,
 }
 
-/// The two buckets and the tag of a key.
+/// One of the two places of a key.
 #[derive(Clone, Copy)]
 struct Place {
-    first: u32,
+    address: u32,
+    /// Odd, as 0 marks a free slot.
     tag: u16,
+}
+
+impl Place {
+    #[inline(always)]
+    const fn first(hash: u64) -> Self {
+        let [a0, a1, a2, a3, .., t0, t1] = hash.to_be_bytes();
+        Self { address: u32::from_be_bytes([a0, a1, a2, a3]), tag: u16::from_be_bytes([t0, t1]) | 1 }
+    }
+
+    /// The other place of the same key.
+    const fn other(self) -> Self {
+        Self { address: self.address ^ (self.tag as u32).wrapping_mul(0x9e37_79b1), tag: self.tag }
+    }
 }
 
 impl Index {
     /// An index that holds `keys` keys at least.
     pub(super) fn new(keys: usize) -> Self {
-        let buckets = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).max(2);
-        let buckets = u32::try_from(buckets).expect("the configuration bounds the number of flows");
-        let mut words = vec![0_u32; buckets as usize * WORDS + WORDS];
-        huge_pages::advise(&mut words);
-        // The allocation never moves: the vector is never grown.
-        let misalignment = words.as_ptr().addr() % 64;
-        let offset = if misalignment == 0 { 0 } else { (64 - misalignment) / 4 };
-        Self { words, offset, buckets }
+        let most = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).next_power_of_two().max(1 << LEAST_BITS);
+        let bits = most.ilog2();
+        let base = bits.saturating_sub(KEPT_BITS).max(LEAST_BITS);
+        let mut buckets = bytemuck::zeroed_vec(most);
+        huge_pages::advise(&mut buckets);
+        let count = 1 << base;
+        Self { buckets, count, wanted: count, mask: count - 1, base, keys: 0 }
     }
 
     /// Memory taken when all of it is in use.
     pub(super) fn octets(&self) -> usize {
-        self.words.len() * 4
+        self.buckets.len() * size_of::<Bucket>()
     }
 
-    /// Asks for the line that [`likely`](Self::likely) and [`find`](Self::find) will read first.
+    /// Asks for the bucket that [`likely`](Self::likely) and [`find`](Self::find) will read first, and returns its number.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(self.bucket(self.place(hash).first));
+    pub(super) fn prefetch(&self, hash: u64) -> u32 {
+        let number = self.number(Place::first(hash).address);
+        prefetch(&self.buckets[number as usize]);
+        number
     }
 
-    /// The first value that is stored under a hash like this, if any: what to prefetch next.
+    /// The first value that is stored under a hash like this, if any: what to prefetch next. `number` is what
+    /// [`prefetch`](Self::prefetch) returned, since when nothing was inserted; there is nothing in a bucket that does not
+    /// exist. A key that stands in its second bucket moves to the first if there is room by now.
     #[inline(always)]
-    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
-        let place = self.place(hash);
-        let bucket = self.bucket(place.first);
-        let slot = matches(bucket, place.tag).next()?;
-        Some(value(bucket, slot))
+    pub(super) fn likely(&mut self, number: u32, hash: u64) -> Option<u32> {
+        let place = Place::first(hash);
+        let bucket = self.buckets.get(number as usize)?;
+        match matches(bucket, place.tag).next() {
+            Some(slot) => Some(bucket.values[slot]),
+            None => self.likely_elsewhere(place),
+        }
+    }
+
+    #[inline(never)]
+    fn likely_elsewhere(&mut self, place: Place) -> Option<u32> {
+        let second = self.number(place.other().address);
+        let line = self.buckets[second as usize];
+        let slot = matches(&line, place.tag).next()?;
+        // By its own address: it may be another key with the same tag.
+        let first = self.place(second, &line, slot).other();
+        let target = self.number(first.address);
+        if let Some(room) = matches(&self.buckets[target as usize], 0).next() {
+            self.set(target, room, first, line.values[slot]);
+            self.clear(second, slot);
+        }
+        Some(line.values[slot])
     }
 
     /// The first value stored under `hash` for which `is` holds.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let place = self.place(hash);
-        find_in(self.bucket(place.first), place.tag, &is).or_else(|| self.find_in_other(place, &is))
-    }
-
-    #[inline(never)]
-    fn find_in_other(&self, place: Place, is: &impl Fn(u32) -> bool) -> Option<u32> {
-        find_in(self.bucket(self.other(place.first, place.tag)), place.tag, is)
+        let place = Place::first(hash);
+        find_in(self.bucket(place), place.tag, &is)
+            .or_else(|| find_in(self.bucket(place.other()), place.tag, &is))
     }
 
     /// Stores `value` under `hash`; false if there is no room near.
     pub(super) fn insert(&mut self, hash: u64, value: u32) -> bool {
-        let place = self.place(hash);
-        let second = self.other(place.first, place.tag);
+        self.grow();
+        let first = Place::first(hash);
         for depth in 0..=MOVE_DEPTH {
-            for bucket in [place.first, second] {
+            for place in [first, first.other()] {
+                let bucket = self.number(place.address);
                 if let Some(slot) = self.make_room(bucket, depth) {
-                    self.set(bucket, slot, place.tag, value);
+                    self.set(bucket, slot, place, value);
+                    self.keys += 1;
                     return true;
                 }
             }
@@ -111,79 +165,107 @@ impl Index {
 
     /// Takes `value` out from under `hash`; no effect if it is not there.
     pub(super) fn remove(&mut self, hash: u64, wanted: u32) {
-        let place = self.place(hash);
-        for bucket in [place.first, self.other(place.first, place.tag)] {
-            let line = self.bucket(bucket);
-            let slot = matches(line, place.tag).find(|slot| value(line, *slot) == wanted);
+        let first = Place::first(hash);
+        for place in [first, first.other()] {
+            let line = self.bucket(place);
+            let slot = matches(line, place.tag).find(|slot| line.values[*slot] == wanted);
             if let Some(slot) = slot {
-                self.set(bucket, slot, 0, 0);
+                let bucket = self.number(place.address);
+                self.clear(bucket, slot);
+                self.keys -= 1;
                 return;
+            }
+        }
+    }
+
+    /// Adds some buckets if there are too few.
+    #[inline]
+    fn grow(&mut self) {
+        let too_few = self.keys * 100 > self.count as usize * SLOTS * FILL_PERCENT;
+        if too_few && self.count == self.wanted && (self.count as usize) < self.buckets.len() {
+            self.wanted = self.count * 2;
+            self.mask = self.wanted - 1;
+        }
+        for _ in 0..ADDED_AT_ONCE.min(self.wanted - self.count) {
+            self.add_bucket();
+        }
+    }
+
+    /// Adds a bucket, with the slots that now belong there.
+    fn add_bucket(&mut self) {
+        let (added, from) = (self.count, self.count & (self.mask >> 1));
+        self.count += 1;
+        let line = self.buckets[from as usize];
+        for slot in (0..SLOTS).filter(|slot| line.tags[*slot] != 0) {
+            let place = self.place(from, &line, slot);
+            if self.number(place.address) == added {
+                self.set(added, slot, place, line.values[slot]);
+                self.clear(from, slot);
             }
         }
     }
 
     /// A free slot in `bucket`, after moving others at most `depth` buckets on.
     fn make_room(&mut self, bucket: u32, depth: u32) -> Option<usize> {
-        let line = *self.bucket(bucket);
+        let line = self.buckets[bucket as usize];
         if let Some(slot) = matches(&line, 0).next() {
             return Some(slot);
         }
         let depth = depth.checked_sub(1)?;
         for slot in 0..SLOTS {
-            let tag = tag(&line, slot);
-            let target = self.other(bucket, tag);
+            let target = self.number(self.place(bucket, &line, slot).other().address);
             if target == bucket {
                 continue;
             }
             if let Some(room) = self.make_room(target, depth) {
                 // What was moved to make that room may have been this very slot.
-                let now = *self.bucket(bucket);
-                if self::tag(&now, slot) == 0 {
-                    return Some(slot);
+                let now = self.buckets[bucket as usize];
+                if now.tags[slot] != 0 {
+                    let place = self.place(bucket, &now, slot).other();
+                    self.set(self.number(place.address), room, place, now.values[slot]);
+                    self.clear(bucket, slot);
                 }
-                self.set(target, room, self::tag(&now, slot), value(&now, slot));
-                self.set(bucket, slot, 0, 0);
                 return Some(slot);
             }
         }
         None
     }
 
+    /// The place that a slot is used for.
+    fn place(&self, bucket: u32, line: &Bucket, slot: usize) -> Place {
+        let lower = bucket & ((1 << self.base) - 1);
+        Place { address: u32::from(line.uppers[slot]) << self.base | lower, tag: line.tags[slot] }
+    }
+
+    /// The bucket of an address: by as many of its bits as there are buckets for.
     #[inline(always)]
-    fn place(&self, hash: u64) -> Place {
-        let [b0, b1, b2, b3, .., b6, b7] = hash.to_be_bytes();
-        let tag = u16::from_be_bytes([b6, b7]);
-        // Tag 0 marks a free slot.
-        Place { first: scale(u32::from_be_bytes([b0, b1, b2, b3]), self.buckets), tag: tag.max(1) }
-    }
-
-    /// The other bucket of a slot with this tag: reflection at a point that the tag names is its own inverse.
-    fn other(&self, bucket: u32, tag: u16) -> u32 {
-        let centre = scale(u32::from(tag).wrapping_mul(0x9e37_79b1), self.buckets);
-        if centre >= bucket { centre - bucket } else { centre + (self.buckets - bucket) }
+    const fn number(&self, address: u32) -> u32 {
+        let number = address & self.mask;
+        if number < self.count { number } else { number & (self.mask >> 1) }
     }
 
     #[inline(always)]
-    fn bucket(&self, bucket: u32) -> &Bucket {
-        let start = self.offset + bucket as usize * WORDS;
-        self.words[start..].first_chunk().expect("a bucket's number is below the number of buckets")
+    fn bucket(&self, place: Place) -> &Bucket {
+        &self.buckets[self.number(place.address) as usize]
     }
 
-    fn set(&mut self, bucket: u32, slot: usize, tag: u16, value: u32) {
-        let start = self.offset + bucket as usize * WORDS;
-        let line: &mut Bucket =
-            self.words[start..].first_chunk_mut().expect("a bucket's number is below the number of buckets");
-        let shift = slot % 2 * 16;
-        let word = &mut line[slot / 2];
-        *word = *word & !(0xffff << shift) | u32::from(tag) << shift;
-        line[VALUES + slot] = value;
+    #[expect(clippy::cast_possible_truncation, reason = "addresses have no more bits that count")]
+    fn set(&mut self, bucket: u32, slot: usize, place: Place, value: u32) {
+        let line = &mut self.buckets[bucket as usize];
+        line.tags[slot] = place.tag;
+        line.uppers[slot] = (place.address >> self.base) as u16;
+        line.values[slot] = value;
+    }
+
+    fn clear(&mut self, bucket: u32, slot: usize) {
+        self.buckets[bucket as usize].tags[slot] = 0;
     }
 }
 
 #[inline(always)]
 fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> {
     for slot in matches(bucket, tag) {
-        let value = value(bucket, slot);
+        let value = bucket.values[slot];
         if is(value) {
             return Some(value);
         }
@@ -194,8 +276,7 @@ fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> 
 /// The slots of a bucket whose tag is `tag`.
 #[inline(always)]
 fn matches(bucket: &Bucket, tag: u16) -> Matches {
-    let [t0, t1, t2, t3, ..] = *bucket;
-    Matches(tags::equal([t0, t1, t2, t3], tag))
+    Matches(tags::equal(&bucket.tags, tag))
 }
 
 /// Slots still to be looked at, two bits each.
@@ -215,17 +296,6 @@ impl Iterator for Matches {
         // The remainder tells the compiler what is true anyway.
         Some(slot % SLOTS)
     }
-}
-
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a tag is 16 bits")]
-const fn tag(bucket: &Bucket, slot: usize) -> u16 {
-    (bucket[slot / 2] >> (slot % 2 * 16)) as u16
-}
-
-#[inline(always)]
-const fn value(bucket: &Bucket, slot: usize) -> u32 {
-    bucket[VALUES + slot]
 }
 
 #[cfg(test)]
@@ -253,21 +323,30 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_cache_lines() {
-        let index = Index::new(1000);
-        for bucket in [0, 1, index.buckets - 1] {
-            assert_eq!(index.bucket(bucket).as_ptr().addr() % 64, 0);
+    fn it_uses_as_much_memory_as_its_keys_need() {
+        let mut index = Index::new(1_000_000);
+        for n in 0..1_000_000_u32 {
+            let (used, needed) = (index.count as usize * SLOTS, n as usize);
+            let least = SLOTS << LEAST_BITS;
+            assert!(used <= least.max(needed * 100 / FILL_PERCENT * 2 + SLOTS), "{used} slots for {n} keys");
+            assert!(needed * 100 <= used * (FILL_PERCENT + 5) || n < 1000, "{used} slots for {n} keys");
+            assert!(index.insert(mix(n), n), "key {n}");
         }
+        let in_first = (0..1_000_000).filter(|n| {
+            let place = Place::first(mix(*n));
+            find_in(index.bucket(place), place.tag, &|value| value == *n).is_some()
+        });
+        let in_first = in_first.count();
+        assert!(in_first > 980_000, "{in_first} of a million keys are where one looks first");
     }
 
     proptest! {
         #[test]
-        fn the_other_bucket_of_the_other_bucket_is_the_first(keys in 16_usize..10_000, hash: u64) {
-            let index = Index::new(keys);
-            let place = index.place(hash);
-            let other = index.other(place.first, place.tag);
-            prop_assert!(other < index.buckets);
-            prop_assert_eq!(index.other(other, place.tag), place.first);
+        fn the_other_place_of_the_other_place_is_the_first(hash: u64) {
+            let place = Place::first(hash);
+            let other = place.other();
+            prop_assert_ne!(other.address, place.address);
+            prop_assert_eq!((other.other().address, other.tag), (place.address, place.tag));
         }
 
         #[test]
@@ -284,6 +363,10 @@ mod tests {
                 } else if !insert {
                     index.remove(mix(key), key);
                     model.remove(&key);
+                } else {
+                    let number = index.prefetch(mix(key));
+                    let likely = index.likely(number, mix(key));
+                    prop_assert!(likely.is_some() || !model.contains_key(&key));
                 }
                 for n in 0..200 {
                     let found = index.find(mix(n), |value| value == n).is_some();

@@ -8,7 +8,7 @@ mod table;
 mod tags;
 pub mod tcp;
 
-pub use entry::{Direction, FlowEntry, FlowId, NewFlow};
+pub use entry::{FlowEntry, FlowId, Generation, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
 pub use table::{FlowTable, Guess};

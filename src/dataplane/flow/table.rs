@@ -5,11 +5,11 @@
 
 use super::expiry::{Expiry, Links, NONE, Queue};
 use super::index::Index;
-use super::{Direction, FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
+use super::{FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
 use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::IndexKey;
-use crate::model::{Family, FiveTuple};
+use crate::model::{Direction, Family, FiveTuple};
 use crate::shared::{FlowRecord, FlowState};
 
 /// See the module.
@@ -22,7 +22,7 @@ pub struct FlowTable<F: Family> {
     flows: usize,
 }
 
-/// What a look-up ahead expects to find.
+/// What a look-up ahead expects to find: after its first stage the bucket, after its second the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guess(u32);
 
@@ -93,28 +93,27 @@ impl<F: Family> FlowTable<F> {
         self.key.hash(tuple)
     }
 
-    /// First stage of a look-up ahead: asks for the index line.
+    /// First stage of a look-up ahead: asks for the index line. What it returns is for the second stage.
     #[inline(always)]
-    pub fn prefetch_index(&self, hash: u64) {
-        self.index.prefetch(hash);
+    pub fn prefetch_index(&self, hash: u64) -> Guess {
+        Guess(self.index.prefetch(hash))
     }
 
     /// Second stage, some packets later: guesses the flow from the index line and asks for it.
     #[inline(always)]
-    pub fn guess(&self, hash: u64) -> Guess {
-        let guess = self.index.likely(hash);
+    pub fn guess(&mut self, first: Guess, hash: u64) -> Guess {
+        let guess = self.index.likely(first.0, hash);
         if let Some(value) = guess {
             prefetch(&self.entries.0[value as usize >> 1]);
         }
         Guess(guess.unwrap_or(Guess::NONE.0))
     }
 
-    /// The flow that was guessed, if there still is one at its place; whether it is the right one is to be seen.
+    /// The entry that was guessed: of the right flow, of another, or of one that has ended, which is not settled.
     #[inline(always)]
     pub(in crate::dataplane) fn guessed(&mut self, guess: Guess) -> Option<(&mut FlowEntry<F>, Direction)> {
         let (id, direction) = split(guess.0);
-        let entry = self.entries.0.get_mut(id.0 as usize)?;
-        (entry.list != Queue::Free as u16).then_some((entry, direction))
+        Some((self.entries.0.get_mut(id.0 as usize)?, direction))
     }
 
     /// Third stage: the flow and direction of packets that carry `tuple`, whose hash is `hash`. The table may have
@@ -158,7 +157,8 @@ impl<F: Family> FlowTable<F> {
     /// Moves a flow to another state, and its expiry with it.
     pub fn set_state(&mut self, id: FlowId, state: FlowState, now: Tick) {
         let entry = self.entry_mut(id);
-        let before = std::mem::replace(&mut entry.state, state);
+        let before = entry.state();
+        entry.set_state(state);
         // Within one queue the time goes on, as no packet prolongs it.
         if Queue::of(before).is_some() && Queue::of(before) == Queue::of(state) {
             return;
@@ -196,6 +196,7 @@ impl<F: Family> FlowTable<F> {
         }
         self.expiry.unlink(id.0, &mut self.entries);
         self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+        self.entry_mut(id).set_state(FlowState::Closed);
         self.flows -= 1;
     }
 
@@ -252,20 +253,20 @@ impl<F: Family> FlowTable<F> {
             backend: entry.backend_endpoint(),
             backend_id: entry.backend,
             service: entry.service,
-            state: entry.state,
+            state: entry.state(),
             idle_secs: Tick::seconds(idle),
-            expires_secs: Tick::seconds(self.timeouts.of(entry.state).saturating_sub(idle)),
+            expires_secs: Tick::seconds(self.timeouts.of(entry.state()).saturating_sub(idle)),
         }
     }
 
     /// Ticks until the flow's time is over.
     fn remaining(&self, id: FlowId, now: Tick) -> u32 {
         let entry = self.entry(id);
-        self.timeouts.of(entry.state).saturating_sub(now.since(entry.stamp))
+        self.timeouts.of(entry.state()).saturating_sub(now.since(entry.stamp))
     }
 
     fn arm(&mut self, id: FlowId, now: Tick) {
-        match Queue::of(self.entry(id).state) {
+        match Queue::of(self.entry(id).state()) {
             Some(queue) => self.expiry.enqueue(queue, id.0, &mut self.entries),
             None => {
                 let due = now.after(self.remaining(id, now));

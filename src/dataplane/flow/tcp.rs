@@ -1,7 +1,7 @@
 //! The TCP states of a flow, seen from between both sides; after the table that IPVS uses (ip_vs_proto_tcp), which
 //! follows RFC 9293 figure 5 as far as a middle can.
 
-use super::Direction;
+use crate::model::Direction;
 use crate::shared::FlowState;
 use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
 
@@ -99,8 +99,8 @@ fn after_fin(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8)
 
 #[cfg(test)]
 mod tests {
-    use super::Direction::{Forward, Return};
     use super::*;
+    use crate::model::Direction::{Forward, Return};
 
     fn run(segments: &[(Direction, u8)]) -> FlowState {
         let mut fins = Fins::default();

@@ -4,11 +4,15 @@ use rtnetlink::packet_route::link::LinkAttribute;
 use super::*;
 use crate::control::kernel_port::KernelSide;
 use crate::model::NextHopId;
-use crate::shared::Resolution;
+use crate::shared::{Egress, Resolution};
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const BACKEND: Mac = Mac([2, 0, 0, 0, 0, 3]);
+
+fn egress(port: u16, mac: Mac) -> Egress {
+    Egress { port: PortId(port), mac, mtu: 1500 }
+}
 
 /// A mirror with the interface 5, of port 0.
 fn mirror() -> Mirror {
@@ -21,7 +25,7 @@ fn mirror() -> Mirror {
     };
     let mut link = LinkUnspec::new_with_index(5).build();
     link.attributes.push(LinkAttribute::IfName("ek0".to_owned()));
-    let mut mirror = Mirror::new(vec![OURS, Mac([2, 0, 0, 0, 0, 0xff])]);
+    let mut mirror = Mirror::new(vec![egress(0, OURS), egress(1, Mac([2, 0, 0, 0, 0, 0xff]))]);
     mirror.set_links(Links::read(&[link], &[side]));
     mirror
 }
@@ -45,7 +49,7 @@ fn on_link() -> Route {
 /// Where the Fib sends packets to `address`.
 fn leads(fib: &Fib, address: &str) -> Option<Mac> {
     match fib.resolve(ip(address)) {
-        Resolution::NextHop(id) => fib.next_hops[id.index()].destination,
+        Resolution::NextHop(id) => fib.next_hops[id.index()].destination(),
         Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => None,
     }
 }
@@ -68,7 +72,7 @@ fn routes_and_neighbours_become_next_hops() {
     assert_eq!(leads(&fib, "10.0.9.1"), Some(BACKEND));
     assert_eq!(fib.resolve(ip("10.0.9.2")), Resolution::OnLink(on_link()), "not resolved yet");
     assert_eq!(fib.resolve(ip("10.0.9.3")), Resolution::OnLink(on_link()), "of another interface");
-    assert!(fib.next_hops.iter().all(|hop| hop.source == OURS));
+    assert!(fib.next_hops.iter().all(|hop| hop.addresses().unwrap()[6..] == OURS.0));
     assert!(mirror.changed_fib().is_none(), "nothing changed");
 }
 
@@ -95,12 +99,12 @@ fn a_neighbour_that_stops_answering_keeps_its_mac_until_the_kernel_forgets_it() 
     mirror.set_neighbours(std::iter::empty());
     let fib = mirror.changed_fib().unwrap();
     assert_eq!(fib.resolve(ip("10.0.9.1")), Resolution::OnLink(on_link()));
-    assert_eq!(fib.next_hops[0].destination, Some(BACKEND), "flows that hold the number go on");
+    assert_eq!(fib.next_hops[0].destination(), Some(BACKEND), "flows that hold the number go on");
 
     mirror.set_neighbours([neighbour("10.0.9.1", Reach::Resolved(ROUTER))].into_iter());
     let fib = mirror.changed_fib().unwrap();
     assert_eq!(fib.resolve(ip("10.0.9.1")), id, "the same number again");
-    assert_eq!(fib.next_hops[0].destination, Some(ROUTER));
+    assert_eq!(fib.next_hops[0].destination(), Some(ROUTER));
 }
 
 #[test]
@@ -121,8 +125,8 @@ fn static_next_hops_need_no_kernel_and_beat_a_route_to_the_same_prefix() {
     let fib = mirror.changed_fib().unwrap();
     let Resolution::NextHop(id) = fib.resolve(ip("10.0.9.1")) else { panic!("not static") };
     let hop = fib.next_hops[id.index()];
-    assert_eq!((hop.port, hop.vlan, hop.destination), (PortId(1), VlanTag::AsReceived, Some(BACKEND)));
-    assert_eq!(hop.source, Mac([2, 0, 0, 0, 0, 0xff]), "the port's");
+    assert_eq!((hop.port, hop.vlan, hop.destination()), (PortId(1), VlanTag::AsReceived, Some(BACKEND)));
+    assert_eq!(hop.addresses().unwrap()[6..], [2, 0, 0, 0, 0, 0xff], "the port's");
     assert_eq!(fib.resolve(ip("10.0.8.1")), Resolution::NextHop(id), "the same next hop, the same number");
     let Resolution::NextHop(tagged) = fib.resolve(ip("fd00::1")) else { panic!("not static") };
     assert_eq!(fib.next_hops[tagged.index()].vlan, VlanTag::Id(7));
