@@ -89,6 +89,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn busy_turns_share_a_reading_of_the_clock() {
+        let mut clock = Clock::new();
+        let read = clock.now(false);
+        for _ in 1..TURNS_PER_READING {
+            assert_eq!(clock.now(true), read);
+        }
+        assert!(clock.now(true) > read, "the next one is as late as eight turns are long");
+    }
+
+    #[test]
     fn naps_begin_after_a_pause_grow_and_stay_short() {
         let mut waiting = Waiting::new();
         let naps: Vec<_> = (0..PATIENCE + 20).map(|_| waiting.next()).collect();

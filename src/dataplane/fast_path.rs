@@ -6,17 +6,43 @@
 //! the general way.
 
 use super::flow::{FlowFamily, Guess};
+use super::inspect::Inspected;
 use super::pipeline::{Pipeline, View};
 use crate::io::Frame;
-use crate::model::{BackendState, PortId};
+use crate::model::{BackendState, PortId, V4, V6};
 use crate::shared::FlowState;
-use crate::wire::ethernet;
+use crate::wire::{Network, ethernet};
 
 impl Pipeline {
+    /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it
+    /// leaves by, or `None`, and nothing changed: then [`balance`](Self::balance) does.
+    #[inline(always)]
+    pub fn forward_common<T: Frame>(
+        &mut self,
+        frame: &mut T,
+        seen: &Inspected,
+        view: View<'_>,
+    ) -> Option<PortId> {
+        match seen.common? {
+            Network::V4 => self.forward_common_of::<V4, T>(frame, seen.guess, view),
+            Network::V6 => self.forward_common_of::<V6, T>(frame, seen.guess, view),
+        }
+    }
+
+    /// Whether another try of [`forward_common`](Self::forward_common) may succeed where one has failed: the tables have
+    /// changed since the flow was last looked at, but nothing that it goes by.
+    pub fn settles(&mut self, seen: &Inspected, view: View<'_>) -> bool {
+        match seen.common {
+            Some(Network::V4) => self.settle::<V4>(seen.guess, view),
+            Some(Network::V6) => self.settle::<V6>(seen.guess, view),
+            None => false,
+        }
+    }
+
     /// Rewrites the frame, of the common shape of family `F`, and returns the port it leaves by; `None`, and nothing
     /// changed, if it has to go the general way.
     #[inline(always)]
-    pub(super) fn forward_common_of<F: FlowFamily, T: Frame>(
+    fn forward_common_of<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         guess: Guess,
@@ -51,7 +77,7 @@ impl Pipeline {
     /// Settles the flow that a frame of the common shape of family `F` may belong to, for the sake of the next try:
     /// one in the middle of its life, if under these tables its backend is up and its next hops are the right ones. False
     /// if there is nothing to be settled.
-    pub(super) fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
+    fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
         let Some((entry, _)) = F::table_mut(&mut self.flows).guessed(guess) else { return false };
         let settles = !entry.is_settled(view.generation)
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)

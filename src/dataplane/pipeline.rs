@@ -1,8 +1,9 @@
 //! The stages that a frame goes through, for one worker: inspect, look up, balance.
 //!
 //! A burst takes three passes, so that memory is asked for before it is needed: [`Pipeline::inspect_all`] parses and asks
-//! for the index line, [`Pipeline::look_ahead`] asks for the flow that the line names, [`Pipeline::balance`] does the
-//! work. The first two only hint: balance looks up again, as a frame before it in the burst may have changed the table.
+//! for the index line, [`Pipeline::look_ahead`] asks for the flow that the line names, [`Pipeline::forward_common`] or
+//! [`Pipeline::balance`] does the work. The first two only hint: the third compares the flow's key, as a frame before it
+//! in the burst may have changed the table.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{Capacities, DropReason, Egress, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
-use crate::wire::ethernet::{self};
+use crate::wire::ethernet;
 use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite};
 
 /// What a worker is made with.
@@ -54,7 +55,7 @@ pub struct View<'a> {
     pub fib: &'a Fib,
     /// Which tables these are.
     pub generation: Generation,
-    /// The time, read once a turn.
+    /// The time, the same for all of a turn.
     pub now: Nanos,
 }
 
@@ -115,31 +116,6 @@ impl Pipeline {
             let ticks = TimeoutTicks::new(&tables.timeouts);
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
-        }
-    }
-
-    /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it
-    /// leaves by, or `None`, and nothing changed: then [`balance`](Self::balance) does.
-    #[inline(always)]
-    pub fn forward_common<T: Frame>(
-        &mut self,
-        frame: &mut T,
-        seen: &Inspected,
-        view: View<'_>,
-    ) -> Option<PortId> {
-        match seen.common? {
-            Network::V4 => self.forward_common_of::<V4, T>(frame, seen.guess, view),
-            Network::V6 => self.forward_common_of::<V6, T>(frame, seen.guess, view),
-        }
-    }
-
-    /// Whether another try of [`forward_common`](Self::forward_common) may succeed where one has failed: the tables have
-    /// changed since the flow was last looked at, but nothing that it goes by.
-    pub fn settles(&mut self, seen: &Inspected, view: View<'_>) -> bool {
-        match seen.common {
-            Some(Network::V4) => self.settle::<V4>(seen.guess, view),
-            Some(Network::V6) => self.settle::<V6>(seen.guess, view),
-            None => false,
         }
     }
 
