@@ -39,19 +39,21 @@ impl Delta {
         Self(add(self.0, other.0))
     }
 
-    /// `checksum`, as it stands in a header, after the change: `~(~HC + ~m + m')` (RFC 1624, equation 3). Never
-    /// 0xffff, as a checksum computed from scratch never is.
+    /// `checksum`, as it stands in a header, after the change: `~(~HC + ~m + m')` (RFC 1624, equation 3), in which the
+    /// complements cancel out, so that the change is taken away. Never 0xffff, as a checksum computed from scratch never
+    /// is.
     #[must_use]
     #[inline]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !add(!checksum, self.0)
+        let (difference, borrow) = checksum.overflowing_sub(self.0);
+        difference.wrapping_sub(borrow as u16)
     }
 
     /// [`apply`](Self::apply) for UDP, where zero means that there is no checksum and is sent as all ones (RFC 768).
     #[must_use]
     #[inline]
     pub const fn apply_udp(self, checksum: u16) -> u16 {
-        let updated = !add(!checksum, self.0);
+        let updated = self.apply(checksum);
         // 0 - 1 is all ones.
         updated.wrapping_sub((updated == 0) as u16)
     }
