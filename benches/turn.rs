@@ -17,8 +17,8 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Egress, Fib, NextHop, ServiceBackend, ServiceTable, Snapshot,
-    VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, NextHop, Positions, ServiceBackend,
+    ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
 };
 
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -154,10 +154,12 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
     let backends: Vec<_> = (0..4_u8)
         .map(|n| ServiceBackend {
             id: BackendId(u32::from(n)),
+            weight: 100,
             endpoint: Endpoint::new([10, 9, 9, n + 1].into(), 53),
         })
         .collect();
     let weighted: Vec<_> = backends.iter().map(|backend| (backend.endpoint, 100)).collect();
+    let lookup: Positions = maglev::build(ChoiceSeed::new(1), &weighted, maglev::TABLE_SIZE).into();
     let service = ServiceTable {
         id: ServiceId(0),
         name: "dns".into(),
@@ -165,7 +167,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,
-        lookup: maglev::build(ChoiceSeed::new(1), &weighted, maglev::TABLE_SIZE).into(),
+        choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup },
         backends,
         local_addresses: (0..32).map(|n| [172, 16, 8, n].into()).collect(),
     };

@@ -81,6 +81,7 @@ fn fill(page: &mut FlowPage, state: FlowState) {
         backend_id: evenkeel::model::BackendId(0),
         service: evenkeel::model::ServiceId(0),
         state,
+        displaced: false,
         idle_secs: 0,
         expires_secs: 900,
     });

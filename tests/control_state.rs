@@ -32,6 +32,7 @@ use evenkeel::model::BackendState;
 use evenkeel::model::Nanos;
 use evenkeel::model::ServiceId;
 use evenkeel::model::WorkerId;
+use evenkeel::shared::Choice;
 use evenkeel::shared::Snapshot;
 use proptest::prelude::*;
 
@@ -163,7 +164,7 @@ fn nothing_is_in_service_or_announced_before_the_first_probe_results() {
     rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
     rig.hold();
     let table = rig.snapshot().services[0].clone().unwrap();
-    assert!(table.lookup.is_empty() && table.backends.is_empty());
+    assert!(table.choice.is_empty());
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
     assert_eq!((&rig.wanted.vips, &rig.wanted.local), (&vec![], &vec![address("10.0.8.10")]));
 
@@ -295,12 +296,17 @@ fn a_backend_that_is_not_probed_is_in_service_at_once() {
 }
 
 #[test]
-fn a_backend_of_weight_zero_is_up_but_not_in_the_lookup() {
+fn a_backend_of_weight_zero_keeps_its_flows_and_gets_no_new_ones() {
     let rig = Rig::ready(web(&[("10.0.9.1:80", 0), ("10.0.9.2:80", 5)]));
-    assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Resting);
     let table = rig.snapshot().services[0].clone().unwrap();
-    assert_eq!(table.backends.iter().map(|b| b.id).collect::<Vec<_>>(), [BackendId(1)]);
-    assert!(table.lookup.iter().all(|position| *position == 0));
+    assert_eq!(
+        table.backends.iter().map(|b| (b.id, b.weight)).collect::<Vec<_>>(),
+        [(BackendId(0), 0), (BackendId(1), 5)]
+    );
+    let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
+    assert!(in_service.iter().all(|position| *position == 1));
+    assert!(Arc::ptr_eq(all, in_service), "health has nothing to do with it");
 }
 
 #[test]
@@ -353,7 +359,7 @@ fn only_the_table_of_a_service_that_changed_is_built_anew() {
     rig.pass(200);
     let table = rig.snapshot().services[0].clone().unwrap();
     assert_eq!(&*table.name, "c");
-    assert_eq!(table.lookup, before[0].as_ref().unwrap().lookup);
+    assert_eq!(table.choice, before[0].as_ref().unwrap().choice);
 }
 
 #[test]

@@ -215,6 +215,12 @@ pub struct ServiceConfig {
     pub on_no_backend: OnNoBackend,
     /// What TCP packets of no flow get.
     pub on_unknown_flow: OnUnknownFlow,
+    /// How long the weight of a backend grows that has come back into service; 0: not at all.
+    pub slow_start: Duration,
+    /// How long a tier that has come back waits before it serves again; 0: not at all.
+    pub hold_down: Duration,
+    /// Below this percentage of healthy backends health is disregarded; 0: never.
+    pub panic_threshold: u8,
     /// The addresses that replace the client's, all of the VIP's family.
     pub local_addresses: Vec<IpAddr>,
     /// How its backends are probed.
@@ -230,6 +236,8 @@ pub struct BackendConfig {
     pub endpoint: Endpoint,
     /// Its share of new flows, 0 to 65535; 0: none.
     pub weight: u32,
+    /// Lower serves first.
+    pub tier: u8,
 }
 
 /// Health probing of a service's backends.
@@ -245,8 +253,19 @@ pub struct HealthConfig {
     pub fall: u32,
     /// Successes in a row that bring it back.
     pub rise: u32,
+    /// In place of `fall`.
+    pub failure_window: Option<FailureWindow>,
     /// The port probed; `None`: the backend's.
     pub port: Option<u16>,
+}
+
+/// So many failures within a time, in a row or not, take a backend out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureWindow {
+    /// 1 to 100.
+    pub failures: u32,
+    /// The time.
+    pub within: Duration,
 }
 
 /// `kind` of `[service.health]`, with what belongs to it.

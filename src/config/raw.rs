@@ -100,6 +100,9 @@ pub(super) struct Service {
     pub(super) hash: Entry<HashFeature>,
     pub(super) on_no_backend: Entry<OnNoBackend>,
     pub(super) on_unknown_flow: Entry<OnUnknownFlow>,
+    pub(super) slow_start: Entry<Duration>,
+    pub(super) hold_down: Entry<Duration>,
+    pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
@@ -112,6 +115,7 @@ pub(super) struct Health {
     pub(super) timeout: Entry<Duration>,
     pub(super) fall: Entry<u32>,
     pub(super) rise: Entry<u32>,
+    pub(super) failure_window: Entry<FailureWindow>,
     pub(super) port: Entry<u16>,
     pub(super) path: Entry<String>,
     pub(super) host: Entry<String>,
@@ -132,6 +136,13 @@ pub(super) struct Backend {
     pub(super) address: Entry<IpAddr>,
     pub(super) port: Entry<u16>,
     pub(super) weight: Entry<u32>,
+    pub(super) tier: Entry<u8>,
+}
+
+/// `failure_window` of `[service.health]`.
+pub(super) struct FailureWindow {
+    pub(super) failures: Entry<u32>,
+    pub(super) within: Entry<Duration>,
 }
 
 impl<'a> File<'a> {
@@ -263,18 +274,7 @@ impl Service {
             protocol: table.optional("protocol", |v| {
                 v.one_of(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &["sctp"])
             }),
-            scheduler: table.optional("scheduler", |v| {
-                v.one_of(
-                    &[("maglev", Scheduler::Maglev)],
-                    &[
-                        "weighted-round-robin",
-                        "weighted-least-connections",
-                        "round-robin",
-                        "least-connections",
-                        "source-hash",
-                    ],
-                )
-            }),
+            scheduler: table.optional("scheduler", |v| v.one_of(&Scheduler::ALL, &[])),
             hash: table.optional("hash", |v| {
                 let choices = [
                     ("five-tuple", HashFeature::FiveTuple),
@@ -289,6 +289,9 @@ impl Service {
             on_unknown_flow: table.optional("on_unknown_flow", |v| {
                 v.one_of(&[("reset", OnUnknownFlow::Reset), ("drop", OnUnknownFlow::Drop)], &[])
             }),
+            slow_start: table.optional("slow_start", |v| v.duration(Duration::ZERO..=HOUR)),
+            hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
+            panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
@@ -311,6 +314,7 @@ impl Health {
             timeout: Entry::Absent,
             fall: Entry::Absent,
             rise: Entry::Absent,
+            failure_window: Entry::Absent,
             port: Entry::Absent,
             path: Entry::Absent,
             host: Entry::Absent,
@@ -328,14 +332,25 @@ impl Health {
             timeout: table.optional("timeout", |v| v.duration(Duration::from_millis(10)..=HOUR)),
             fall: table.optional("fall", |v| v.integer(1..=100)),
             rise: table.optional("rise", |v| v.integer(1..=100)),
+            failure_window: table.table("failure_window", "failure_window").map(FailureWindow::read),
             port: table.optional("port", |v| v.integer(1..=u16::MAX)),
             path: table.optional("path", fields::path),
             host: table.optional("host", fields::host),
             status: table.optional("status", fields::statuses),
         };
-        table.later("failure_window", "write fall, the failures in a row");
         table.finish();
         health
+    }
+}
+
+impl FailureWindow {
+    fn read(mut table: Table<'_>) -> Self {
+        let window = Self {
+            failures: table.required("failures", "3", |v| v.integer(1..=100)),
+            within: table.required("within", "\"10s\"", |v| v.duration(Duration::from_millis(100)..=HOUR)),
+        };
+        table.finish();
+        window
     }
 }
 
@@ -346,11 +361,8 @@ impl Backend {
             address: table.required("address", "\"10.0.9.1\"", fields::address),
             port: table.optional("port", |v| v.integer(1..=u16::MAX)),
             weight: table.optional("weight", |v| v.integer(0..=65_535)),
+            tier: table.optional("tier", |v| v.integer(0..=255)),
         };
-        table.optional("tier", |v| match v.integer(0..=255)? {
-            0 => Some(()),
-            tier => v.wrong(format!("tier {tier} is not in this version; write 0")),
-        });
         table.finish();
         backend
     }

@@ -75,7 +75,6 @@ pub(super) struct Table<'a> {
     /// `None`: the table is absent, and so is every key.
     entries: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
-    later: Vec<&'static str>,
     report: &'a Report<'a>,
 }
 
@@ -86,7 +85,7 @@ impl<'a> Table<'a> {
         entries: &'a DeTable<'a>,
         report: &'a Report<'a>,
     ) -> Self {
-        Self { name, at, entries: Some(entries), asked: Vec::new(), later: Vec::new(), report }
+        Self { name, at, entries: Some(entries), asked: Vec::new(), report }
     }
 
     /// Reads the value of `key` with `read`, which reports what is wrong with it.
@@ -125,14 +124,6 @@ impl<'a> Table<'a> {
         entry
     }
 
-    /// Refuses `key`, which a later version brings.
-    pub(super) fn later(&mut self, key: &'static str, instead: &str) {
-        self.later.push(key);
-        if let Some((found, _)) = self.entries.and_then(|entries| entries.get_key_value(key)) {
-            self.report.wrong(found.span().start, format!("{key} is not in this version; {instead}"));
-        }
-    }
-
     /// The table `[key]` below this one.
     pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Entry<Self> {
         let report = self.report;
@@ -147,8 +138,7 @@ impl<'a> Table<'a> {
 
     /// As [`Table::table`], an absent one being empty.
     pub(super) fn section(&mut self, key: &'static str, name: &'static str) -> Self {
-        let absent =
-            Self { name, at: 0, entries: None, asked: Vec::new(), later: Vec::new(), report: self.report };
+        let absent = Self { name, at: 0, entries: None, asked: Vec::new(), report: self.report };
         self.table(key, name).given().map_or(absent, |given| given.value)
     }
 
@@ -187,7 +177,7 @@ impl<'a> Table<'a> {
         let keys = self.asked.join(", ");
         for (key, _) in self.entries.into_iter().flatten() {
             let (name, at) = (key.get_ref(), key.span().start);
-            if self.asked.iter().chain(&self.later).any(|known| known == name) {
+            if self.asked.contains(&name.as_ref()) {
                 continue;
             }
             let way_out = suggest::nearest(name, self.asked.iter().copied())

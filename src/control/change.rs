@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::drain::DrainEnd;
+use super::event::Order;
 use super::health::ProbeFailure;
 use crate::model::Endpoint;
 use crate::model::WorkerId;
@@ -40,6 +41,38 @@ pub enum Change {
     ServiceDown {
         /// Which.
         service: Arc<str>,
+    },
+    /// An operator decided about a backend.
+    BackendOrdered {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// What.
+        order: Order,
+    },
+    /// A drain is over; the backend is in maintenance.
+    BackendDrained {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// Flows were left.
+        timed_out: bool,
+    },
+    /// Another tier of a service's backends serves, or one that is not the lowest to begin with.
+    TierServes {
+        /// Whose.
+        service: Arc<str>,
+        /// Which.
+        tier: u8,
+    },
+    /// Too few backends of a service are healthy, so that health is disregarded; or no longer.
+    Panic {
+        /// Whose.
+        service: Arc<str>,
+        /// From now on.
+        begins: bool,
     },
     /// A configuration took effect.
     ConfigurationLoaded {
@@ -89,6 +122,15 @@ impl Change {
             }
             Self::ServiceUp { service } => tracing::info!(%service, "service_up"),
             Self::ServiceDown { service } => tracing::error!(%service, "service_down"),
+            Self::BackendOrdered { service, backend, order } => {
+                tracing::info!(%service, %backend, %order, "backend_ordered");
+            }
+            Self::BackendDrained { service, backend, timed_out } => {
+                tracing::info!(%service, %backend, timed_out, "backend_drained");
+            }
+            Self::TierServes { service, tier } => tracing::warn!(%service, tier, "tier_serves"),
+            Self::Panic { service, begins: true } => tracing::error!(%service, "panic_begins"),
+            Self::Panic { service, begins: false } => tracing::warn!(%service, "panic_ends"),
             Self::ConfigurationLoaded { services, backends } => {
                 tracing::info!(services, backends, "configuration_loaded");
             }

@@ -67,20 +67,24 @@ impl Difference {
         if !keys.is_empty() {
             self.services.changed.push(format!("{}: {}", new.name, keys.join(", ")));
         }
-        let weights = |service: &ServiceConfig| -> BTreeMap<Endpoint, u32> {
-            service.backends.iter().map(|BackendConfig { endpoint, weight }| (*endpoint, *weight)).collect()
+        let standings = |service: &ServiceConfig| -> BTreeMap<Endpoint, (u32, u8)> {
+            let standing =
+                |BackendConfig { endpoint, weight, tier }: &BackendConfig| (*endpoint, (*weight, *tier));
+            service.backends.iter().map(standing).collect()
         };
-        let (before, after) = (weights(old), weights(new));
-        for (endpoint, weight) in &after {
-            match before.get(endpoint) {
-                None => self.backends.added.push(label(new, *endpoint)),
-                Some(was) if was != weight => {
-                    self.backends
-                        .changed
-                        .push(format!("{}: weight {was} -> {weight}", label(new, *endpoint)));
+        let (before, after) = (standings(old), standings(new));
+        for (endpoint, (weight, tier)) in &after {
+            let Some((old_weight, old_tier)) = before.get(endpoint) else {
+                self.backends.added.push(label(new, *endpoint));
+                continue;
+            };
+            let mut change = |what: &str, was: u32, is: u32| {
+                if was != is {
+                    self.backends.changed.push(format!("{}: {what} {was} -> {is}", label(new, *endpoint)));
                 }
-                Some(_) => {}
-            }
+            };
+            change("weight", *old_weight, *weight);
+            change("tier", u32::from(*old_tier), u32::from(*tier));
         }
         let gone = before.keys().filter(|endpoint| !after.contains_key(endpoint));
         self.backends.removed.extend(gone.map(|endpoint| label(new, *endpoint)));
@@ -120,6 +124,9 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         hash,
         on_no_backend,
         on_unknown_flow,
+        slow_start,
+        hold_down,
+        panic_threshold,
         local_addresses,
         health,
         backends: _,
@@ -133,6 +140,9 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         ("hash", *hash != new.hash),
         ("on_no_backend", *on_no_backend != new.on_no_backend),
         ("on_unknown_flow", *on_unknown_flow != new.on_unknown_flow),
+        ("slow_start", *slow_start != new.slow_start),
+        ("hold_down", *hold_down != new.hold_down),
+        ("panic_threshold", *panic_threshold != new.panic_threshold),
         ("local_addresses", *local_addresses != new.local_addresses),
         ("health", *health != new.health),
     ])

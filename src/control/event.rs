@@ -1,5 +1,6 @@
 //! What control hears and what it is to do: the two sides of [`super::state::State::apply`].
 
+use std::fmt;
 use std::time::Duration;
 
 use super::change::Change;
@@ -25,7 +26,10 @@ pub enum Event {
     Workers(Pulse),
     /// The network holds this.
     Held(Wanted),
-    /// Time has passed; of the backends in [`super::registry::Registry::waiting`], these have no flows.
+    /// An operator decided about a backend.
+    Administer(BackendId, Order),
+    /// Time has passed; of the backends in [`super::registry::Registry::waiting`] and
+    /// [`super::registry::Registry::draining`], these have no flows.
     Tick {
         /// See above.
         flowless: Vec<BackendId>,
@@ -34,6 +38,30 @@ pub enum Event {
     Shutdown,
     /// During a drain: no worker has an established TCP flow.
     NoneEstablished,
+}
+
+/// What an operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// No new flows; maintenance once the last one has ended, or after this time.
+    Drain(Option<Duration>),
+    /// Maintenance now.
+    Disable,
+    /// In service again, if it is healthy.
+    Enable,
+    /// Another share of new flows, 0 to 65535, until the configuration changes it.
+    Weight(u32),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drain(_) => f.write_str("drain"),
+            Self::Disable => f.write_str("disable"),
+            Self::Enable => f.write_str("enable"),
+            Self::Weight(weight) => write!(f, "weight={weight}"),
+        }
+    }
 }
 
 /// What is to be done, in order.

@@ -20,6 +20,7 @@ pub mod network;
 pub mod publication;
 pub mod registry;
 pub mod run;
+mod selection;
 mod service_manager;
 pub mod state;
 pub mod tables;

@@ -61,14 +61,35 @@ pub struct Backend {
     pub service: ServiceId,
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// Its share of new flows.
-    pub weight: u32,
+    /// Lower serves first.
+    pub tier: u8,
+    /// Its share of new flows, as configured.
+    pub configured_weight: u32,
+    /// The operator's, in place of the configured one: until that changes.
+    pub weight_override: Option<u32>,
+    /// What the operator said of it.
+    pub administration: Administration,
     /// What its probes say.
     pub health: Health,
     /// How it is being probed; `None`: it is not.
     pub probe: Option<ProbeSpec>,
     /// When it was removed from the configuration.
     pub removed: Option<Nanos>,
+}
+
+/// What an operator has decided about a backend, whatever its health is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Administration {
+    /// In service if it is healthy.
+    #[default]
+    Enabled,
+    /// No new flows; those that exist go on until they end, and then it is in maintenance.
+    Draining {
+        /// When it is in maintenance even if flows are left; `None`: never.
+        deadline: Option<Nanos>,
+    },
+    /// Out of service.
+    Maintenance,
 }
 
 /// An id was given out: what its counters show belongs to the one who had it before.
@@ -96,10 +117,18 @@ pub enum RegistryFull {
 }
 
 impl Backend {
-    /// Whether new flows may be placed on it.
+    /// Whether new flows may be placed on it, if its tier serves.
     #[must_use]
     pub fn in_service(&self) -> bool {
-        self.removed.is_none() && self.health.state() == HealthState::Up
+        self.removed.is_none()
+            && self.administration == Administration::Enabled
+            && self.health.state() == HealthState::Up
+    }
+
+    /// Its share of new flows, 0 to 65535; 0: none.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight_override.unwrap_or(self.configured_weight)
     }
 }
 
@@ -149,9 +178,9 @@ impl Registry {
     ) -> Result<(), RegistryFull> {
         let known: HashMap<Endpoint, BackendId> =
             self.backends.values().filter(|b| b.service == service).map(|b| (b.endpoint, b.id)).collect();
-        let thresholds = Thresholds { fall: config.health.fall, rise: config.health.rise };
+        let thresholds = thresholds(&config.health);
         let mut backends = Vec::with_capacity(config.backends.len());
-        for BackendConfig { endpoint, weight } in &config.backends {
+        for BackendConfig { endpoint, weight, tier } in &config.backends {
             let id = match known.get(endpoint) {
                 Some(id) => *id,
                 None => {
@@ -165,15 +194,24 @@ impl Registry {
                 id,
                 service,
                 endpoint: *endpoint,
-                weight: *weight,
+                tier: *tier,
+                configured_weight: *weight,
+                weight_override: None,
+                administration: Administration::Enabled,
                 health: Health::unknown(now, thresholds),
                 probe: None,
                 removed: None,
             });
-            backend.weight = *weight;
+            if backend.configured_weight != *weight {
+                backend.configured_weight = *weight;
+                backend.weight_override = None;
+            }
+            backend.tier = *tier;
             backend.health.set_thresholds(thresholds);
             if backend.removed.take().is_some() {
                 backend.health = Health::unknown(now, thresholds);
+                backend.administration = Administration::Enabled;
+                backend.weight_override = None;
             }
         }
         let config = Arc::new(config.clone());
@@ -195,6 +233,15 @@ impl Registry {
                 backend.removed.get_or_insert(now);
             }
         }
+    }
+
+    /// Backends whose drain is over as soon as they have no flows, each with the time at which it is over in any case.
+    pub fn draining(&self) -> impl Iterator<Item = (BackendId, Option<Nanos>)> + '_ {
+        let configured = self.backends.values().filter(|backend| backend.removed.is_none());
+        configured.filter_map(|backend| match backend.administration {
+            Administration::Draining { deadline } => Some((backend.id, deadline)),
+            Administration::Enabled | Administration::Maintenance => None,
+        })
     }
 
     /// Backends whose id is free as soon as they have no flows.
@@ -249,9 +296,13 @@ impl Registry {
     }
 }
 
+fn thresholds(health: &HealthConfig) -> Thresholds {
+    Thresholds { fall: health.fall, rise: health.rise, window: health.failure_window }
+}
+
 /// How `backend` is to be probed, as generation 0; `None` if not at all.
 pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
-    let HealthConfig { kind, interval, timeout, fall: _, rise: _, port } = &service.health;
+    let HealthConfig { kind, interval, timeout, fall: _, rise: _, failure_window: _, port } = &service.health;
     if backend.removed.is_some() || *kind == ProbeKind::None {
         return None;
     }

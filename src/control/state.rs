@@ -5,6 +5,8 @@
 //! only once a snapshot with every backend's first probe result is published and every worker turns; the process is
 //! ready once they are; a drain withdraws them first.
 
+mod backends;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,23 +18,21 @@ use super::drain::Drain;
 use super::drain::DrainEnd;
 pub use super::event::Effect;
 pub use super::event::Event;
+pub use super::event::Order;
 pub use super::event::Refusal;
 use super::health::HealthState;
-use super::health::ProbeReport;
-use super::health::ProbeSpec;
-use super::health::Transition;
 use super::network::Wanted;
 use super::publication::Publication;
 use super::publication::Urgency;
 use super::registry::Registry;
-use super::registry::probe_spec;
+pub use super::selection::Selection;
+pub use super::selection::Standing;
 use super::tables::Tables;
 use super::tables::local_addresses;
 use super::workers::Pulse;
 use crate::config::Config;
-use crate::config::ProbeKind;
-use crate::model::BackendId;
 use crate::model::Nanos;
+use crate::model::ServiceId;
 use crate::model::WorkerId;
 use crate::shared::Capacities;
 
@@ -133,7 +133,11 @@ impl State {
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
             Event::Workers(pulse) => self.workers(pulse, &mut effects),
             Event::Held(wanted) => self.held(wanted, &mut effects),
-            Event::Tick { flowless } => self.registry.release(now, &flowless),
+            Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),
+            Event::Tick { flowless } => {
+                self.registry.release(now, &flowless);
+                self.end_drains(now, &flowless, &mut effects);
+            }
             Event::Shutdown => self.shutdown(now, &mut effects),
             Event::NoneEstablished => {
                 // Only once the VIPs are withdrawn: until then new flows arrive.
@@ -187,70 +191,25 @@ impl State {
         self.follow_with_probes(now, effects);
     }
 
-    /// Starts and stops probes as the registry now has it; none is started before it is time.
-    fn follow_with_probes(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        let ids: Vec<BackendId> = self.registry.backends().map(|backend| backend.id).collect();
-        for id in ids {
-            let Some(backend) = self.registry.backend(id) else { continue };
-            let Some(service) = self.registry.service(backend.service) else { continue };
-            let spec = probe_spec(backend, &service.config);
-            let trusted = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
-            let same = match (&backend.probe, &spec) {
-                (Some(old), Some(new)) => *old == ProbeSpec { generation: old.generation, ..new.clone() },
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-            let may_change = matches!(self.first_probes, FirstProbes::Run(_));
-            if !same && may_change {
-                self.probe_generation += 1;
-                let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
-                effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
-                if let Some(backend) = self.registry.backend_mut(id) {
-                    backend.probe = spec;
-                }
+    /// Builds the tables anew and says which tiers serve now that did not.
+    fn publish(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let standing = |tables: &Tables, id| tables.selection(id).map(|now| (now.tier, now.panics));
+        let ids: Vec<_> = self.registry.services().map(|service| service.id).collect();
+        let before: Vec<_> = ids.iter().map(|id| standing(&self.tables, *id)).collect();
+        let snapshot = self.tables.snapshot(&self.registry, &self.config, self.published.version, now);
+        effects.push(Effect::Publish(Box::new(snapshot)));
+        for (id, before) in ids.into_iter().zip(before) {
+            let Some((Some(tier), panics)) = standing(&self.tables, id) else { continue };
+            let Some(service) = self.registry.service(id) else { continue };
+            let service: Arc<str> = service.config.name.as_str().into();
+            // The lowest tier serves unless something else is said.
+            let (old_tier, panicked) = before.map_or((None, false), |(tier, panics)| (tier, panics));
+            if old_tier.map_or(tier > 0, |old| old != tier) {
+                effects.push(Effect::Log(Change::TierServes { service: Arc::clone(&service), tier }));
             }
-            if trusted {
-                let transition = self.registry.backend_mut(id).and_then(|backend| backend.health.trust(now));
-                self.transition(id, transition, effects);
+            if panicked != panics {
+                effects.push(Effect::Log(Change::Panic { service, begins: panics }));
             }
-        }
-    }
-
-    fn probe_result(&mut self, now: Nanos, report: ProbeReport, effects: &mut Vec<Effect>) {
-        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
-        // A result of a probe that was stopped or replaced while it was under way.
-        if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
-            return;
-        }
-        let transition = backend.health.apply(now, report.result);
-        self.transition(report.backend, transition, effects);
-    }
-
-    fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
-        let Some(Transition { from, to, reason, after }) = transition else { return };
-        let leaves_service = from == HealthState::Up && to == HealthState::Down;
-        self.publication.request(if leaves_service { Urgency::AtOnce } else { Urgency::CanWait });
-        let Some(backend) = self.registry.backend(id) else { return };
-        let Some(owner) = self.registry.service(backend.service) else { return };
-        let service: Arc<str> = owner.config.name.as_str().into();
-        let endpoint = backend.endpoint;
-        let up = self.registry.backends_of(owner).filter(|other| other.in_service()).count();
-        let known =
-            self.registry.backends_of(owner).all(|other| other.health.state() != HealthState::Unknown);
-        if let Some(reason) = reason {
-            let change =
-                Change::BackendDown { service: Arc::clone(&service), backend: endpoint, reason, after };
-            effects.push(Effect::Log(change));
-        } else {
-            let change = Change::BackendUp { service: Arc::clone(&service), backend: endpoint, after };
-            effects.push(Effect::Log(change));
-        }
-        match (to, up) {
-            (HealthState::Up, 1) => effects.push(Effect::Log(Change::ServiceUp { service })),
-            (HealthState::Down, 0) if known => {
-                effects.push(Effect::Log(Change::ServiceDown { service }));
-            }
-            (HealthState::Up | HealthState::Down | HealthState::Unknown, _) => {}
         }
     }
 
@@ -294,12 +253,14 @@ impl State {
             // Readiness waits for it.
             self.publication.request(Urgency::AtOnce);
         }
+        if self.tables.due().is_some_and(|due| due <= now) {
+            self.publication.request(Urgency::CanWait);
+        }
         if self.publication.take(now) {
             self.published.version += 1;
             self.published.settled = settled;
             self.published.vips = self.config.services.iter().map(|service| service.vip).collect();
-            let snapshot = self.tables.snapshot(&self.registry, &self.config, self.published.version);
-            effects.push(Effect::Publish(Box::new(snapshot)));
+            self.publish(now, effects);
             self.wanted_stale = true;
         }
         if std::mem::take(&mut self.wanted_stale) {
@@ -362,13 +323,21 @@ impl State {
             Phase::Draining(drain) => Some(drain.deadline()),
             Phase::Starting | Phase::Running => None,
         };
-        [self.publication.due(), first_probes, drain].into_iter().flatten().min()
+        let tables = self.publication.due().or_else(|| self.tables.due());
+        let drained = self.registry.draining().filter_map(|(_, deadline)| deadline).min();
+        [tables, first_probes, drain, drained].into_iter().flatten().min()
     }
 
     /// The configuration in effect.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Which backends of a service get new flows, as workers know it; `None` before they do.
+    #[must_use]
+    pub fn selection(&self, service: ServiceId) -> Option<&Selection> {
+        self.tables.selection(service)
     }
 
     /// Services and backends.

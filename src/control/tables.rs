@@ -10,16 +10,23 @@ use std::sync::Arc;
 
 use super::registry::Registry;
 use super::registry::Service;
+use super::selection::Selection;
+use super::selection::Standing;
 use crate::config::Config;
 use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
 use crate::hash::maglev;
+use crate::hash::turns;
 use crate::model::BackendState;
 use crate::model::Endpoint;
+use crate::model::HashFeature;
+use crate::model::Nanos;
 use crate::model::Scheduler;
 use crate::model::ServiceId;
 use crate::shared::AddressRole;
 use crate::shared::AddressRoles;
+use crate::shared::Choice;
+use crate::shared::Positions;
 use crate::shared::ServiceBackend;
 use crate::shared::ServiceTable;
 use crate::shared::Snapshot;
@@ -34,19 +41,22 @@ pub struct Tables {
 #[derive(Debug)]
 struct Built {
     seed: ChoiceSeed,
-    /// By position, as in `table.backends`.
-    weights: Vec<u32>,
+    scheduler: Scheduler,
+    selection: Selection,
     table: Arc<ServiceTable>,
 }
 
 impl Tables {
-    /// The snapshot of `registry` under `config`. Costs a Maglev table (milliseconds) per service that changed.
-    pub fn snapshot(&mut self, registry: &Registry, config: &Config, version: u64) -> Snapshot {
+    /// The snapshot of `registry` under `config` at `now`. Costs a Maglev table (milliseconds) per service that changed.
+    pub fn snapshot(&mut self, registry: &Registry, config: &Config, version: u64, now: Nanos) -> Snapshot {
         let seed = ChoiceSeed::new(config.appliance.hash_seed);
         let mut before = std::mem::take(&mut self.built);
         for service in registry.services() {
-            let built = build(service, registry, seed, before.remove(&service.id));
-            self.built.insert(service.id, built);
+            let old = before.remove(&service.id);
+            let backends: Vec<_> = registry.backends_of(service).collect();
+            let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
+            let selection = Selection::next(&last, &service.config, &backends, now);
+            self.built.insert(service.id, build(service, selection, seed, old));
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
@@ -55,83 +65,116 @@ impl Tables {
         Snapshot {
             version,
             services,
-            backend_states: backend_states(registry),
+            backend_states: self.backend_states(registry),
             roles: roles(registry, config),
             timeouts: config.timeouts,
             choice_seed: seed,
         }
     }
-}
 
-fn build(service: &Service, registry: &Registry, seed: ChoiceSeed, before: Option<Built>) -> Built {
-    let ServiceConfig {
-        name,
-        protocol,
-        scheduler,
-        hash,
-        on_no_backend,
-        on_unknown_flow,
-        local_addresses,
-        ..
-    } = &*service.config;
-    let mut members: Vec<_> = registry
-        .backends_of(service)
-        .filter(|backend| backend.in_service() && backend.weight > 0)
-        .map(|backend| (backend.endpoint, backend.weight, backend.id))
-        .collect();
-    members.sort_unstable();
-    let backends: Vec<_> =
-        members.iter().map(|(endpoint, _, id)| ServiceBackend { id: *id, endpoint: *endpoint }).collect();
-    let weights: Vec<u32> = members.iter().map(|(_, weight, _)| *weight).collect();
-
-    let same_choice = |old: &&Built| {
-        let endpoints = |list: &[ServiceBackend]| list.iter().map(|b| b.endpoint).collect::<Vec<_>>();
-        old.seed == seed && old.weights == weights && endpoints(&old.table.backends) == endpoints(&backends)
-    };
-    let lookup = before.as_ref().filter(same_choice).map(|old| Arc::clone(&old.table.lookup));
-    if let (Some(old), Some(_)) = (&before, &lookup)
-        && *old.table.name == **name
-        && old.table.protocol == *protocol
-        && old.table.hash == *hash
-        && old.table.on_no_backend == *on_no_backend
-        && old.table.on_unknown_flow == *on_unknown_flow
-        && old.table.backends == backends
-        && *old.table.local_addresses == **local_addresses
-    {
-        return Built { seed, weights, table: Arc::clone(&old.table) };
+    /// Which backends of a service got new flows in the latest snapshot; `None` if it was not in it.
+    #[must_use]
+    pub fn selection(&self, service: ServiceId) -> Option<&Selection> {
+        self.built.get(&service).map(|built| &built.selection)
     }
-    let lookup = lookup.unwrap_or_else(|| {
-        let shares: Vec<(Endpoint, u32)> =
-            members.iter().map(|(endpoint, weight, _)| (*endpoint, *weight)).collect();
-        match scheduler {
-            Scheduler::Maglev => maglev::build(seed, &shares, maglev::TABLE_SIZE).into(),
+
+    /// When time alone changes the selection of a service.
+    #[must_use]
+    pub fn due(&self) -> Option<Nanos> {
+        self.built.values().filter_map(|built| built.selection.due).min()
+    }
+
+    fn backend_states(&self, registry: &Registry) -> Vec<BackendState> {
+        let count = registry.backends().next_back().map_or(0, |last| last.id.index() + 1);
+        let mut states = vec![BackendState::Removed; count];
+        for standing in self.built.values().flat_map(|built| &built.selection.standings) {
+            states[standing.id.index()] = standing.state;
         }
-    });
-    let table = Arc::new(ServiceTable {
-        id: service.id,
-        name: name.as_str().into(),
-        protocol: *protocol,
-        hash: *hash,
-        on_no_backend: *on_no_backend,
-        on_unknown_flow: *on_unknown_flow,
-        backends,
-        lookup,
-        local_addresses: local_addresses.as_slice().into(),
-    });
-    Built { seed, weights, table }
+        states
+    }
 }
 
-fn backend_states(registry: &Registry) -> Vec<BackendState> {
-    let count = registry.backends().next_back().map_or(0, |last| last.id.index() + 1);
-    let mut states = vec![BackendState::Removed; count];
-    for backend in registry.backends() {
-        states[backend.id.index()] = match (backend.removed, backend.in_service()) {
-            (Some(_), _) => BackendState::Removed,
-            (None, true) => BackendState::Up,
-            (None, false) => BackendState::Down,
-        };
+fn build(service: &Service, selection: Selection, seed: ChoiceSeed, before: Option<Built>) -> Built {
+    let config = &*service.config;
+    let scheduler = config.scheduler;
+    let backends: Vec<_> = selection
+        .standings
+        .iter()
+        .map(|Standing { id, endpoint, weight, .. }| ServiceBackend {
+            id: *id,
+            weight: *weight,
+            endpoint: *endpoint,
+        })
+        .collect();
+    let like_before = before.as_ref().filter(|old| old.seed == seed && old.scheduler == scheduler);
+    let choice = choose(scheduler, &selection, seed, like_before);
+    let table = ServiceTable {
+        id: service.id,
+        name: config.name.as_str().into(),
+        protocol: config.protocol,
+        hash: if scheduler == Scheduler::SourceHash { HashFeature::SourceAddress } else { config.hash },
+        on_no_backend: config.on_no_backend,
+        on_unknown_flow: config.on_unknown_flow,
+        backends,
+        choice,
+        local_addresses: config.local_addresses.as_slice().into(),
+    };
+    // Workers that see the same table need not be told.
+    let table = match before {
+        Some(old) if *old.table == table => old.table,
+        _ => Arc::new(table),
+    };
+    Built { seed, scheduler, selection, table }
+}
+
+/// How backends are chosen that stand like this; what was built `before` is used again where it is the same.
+fn choose(scheduler: Scheduler, selection: &Selection, seed: ChoiceSeed, before: Option<&Built>) -> Choice {
+    let standings = &selection.standings;
+    let now = |standing: &Standing| (standing.endpoint, standing.weight);
+    let settled = |standing: &Standing| (standing.endpoint, standing.settled_weight);
+    let same = |of: &dyn Fn(&Standing) -> (Endpoint, u32)| {
+        let before = before.filter(|old| old.selection.standings.iter().map(of).eq(standings.iter().map(of)));
+        before.map(|old| &old.table.choice)
+    };
+    let lookup = |of: &dyn Fn(&Standing) -> (Endpoint, u32)| -> Positions {
+        let shares: Vec<_> = standings.iter().map(of).collect();
+        maglev::build(seed, &shares, maglev::TABLE_SIZE).into()
+    };
+    match scheduler {
+        Scheduler::Maglev | Scheduler::SourceHash => {
+            let all = match same(&settled) {
+                Some(Choice::Hash { all, .. }) => Arc::clone(all),
+                _ => lookup(&settled),
+            };
+            let in_service = match same(&now) {
+                Some(Choice::Hash { in_service, .. }) => Arc::clone(in_service),
+                _ if standings.iter().map(now).eq(standings.iter().map(settled)) => Arc::clone(&all),
+                _ => lookup(&now),
+            };
+            Choice::Hash { all, in_service }
+        }
+        Scheduler::RandomTwoChoices => match same(&now) {
+            Some(choice @ Choice::TwoChoices(_)) => choice.clone(),
+            _ => Choice::TwoChoices(lookup(&now)),
+        },
+        Scheduler::WeightedRoundRobin => match same(&now) {
+            Some(choice @ Choice::Turns(_)) => choice.clone(),
+            _ => Choice::Turns(turns(&standings.iter().map(|s| s.weight).collect::<Vec<_>>()).into()),
+        },
+        Scheduler::WeightedLeastConnections => {
+            Choice::LeastConnections(weighted(standings).map(|(position, _)| position).collect())
+        }
+        Scheduler::Failover => {
+            // The first of those of equal weight.
+            let best = weighted(standings).min_by_key(|(_, standing)| std::cmp::Reverse(standing.weight));
+            Choice::One(best.map(|(position, _)| position))
+        }
     }
-    states
+}
+
+/// Those that get new flows, with their positions.
+fn weighted(standings: &[Standing]) -> impl Iterator<Item = (u16, &Standing)> {
+    (0..=u16::MAX).zip(standings).filter(|(_, standing)| standing.weight > 0)
 }
 
 fn roles(registry: &Registry, config: &Config) -> AddressRoles {

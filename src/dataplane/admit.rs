@@ -2,11 +2,11 @@
 
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
+use super::pick::Picked;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
-use crate::hash::maglev;
 use crate::model::{
-    BackendState, Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
+    Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
 };
 use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
 use crate::wire::Parsed;
@@ -80,7 +80,7 @@ impl Pipeline {
         (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        let Some(backend) = pick(service, &tuple, view) else {
+        let Some(Picked { backend, displaced }) = self.pick(service, &tuple, view) else {
             return Err(match service.on_no_backend {
                 OnNoBackend::Reject => refuse(DropReason::NoBackend),
                 OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
@@ -103,6 +103,7 @@ impl Pipeline {
             return_hop: return_hop.ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?,
             route_epoch: view.fib.epoch,
             state: FlowState::first(tuple.protocol()),
+            displaced,
         };
         let id = self.insert(arrival.hash, &flow, view).ok_or(refuse(DropReason::FlowTableFull))?;
         self.tally.flows_created += 1;
@@ -191,20 +192,6 @@ impl Pipeline {
         let back = back.filter(tagged).unwrap_or_else(|| entry.hop(Direction::Return));
         entry.set_hops([forward, back], view.fib.epoch);
     }
-}
-
-/// The backend that the packet's number names in the service's table.
-fn pick<'a, F: FlowFamily>(
-    service: &'a ServiceTable,
-    tuple: &FiveTuple<F>,
-    view: View<'_>,
-) -> Option<&'a ServiceBackend> {
-    let size = u32::try_from(service.lookup.len()).ok().filter(|size| *size > 0)?;
-    let number = view.tables.choice_seed.packet(tuple, service.hash);
-    let position = service.lookup.get(maglev::slot(number, size))?;
-    let backend = service.backends.get(usize::from(*position))?;
-    // A table is never older than the states beside it; this holds even if it were.
-    (view.tables.backend_state(backend.id) == BackendState::Up).then_some(backend)
 }
 
 const fn refuse(reason: DropReason) -> Verdict {

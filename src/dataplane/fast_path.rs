@@ -82,7 +82,7 @@ impl Pipeline {
         let settles = !entry.is_settled(view.generation)
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)
             && entry.route_epoch == view.fib.epoch
-            && view.tables.backend_state(entry.backend) == BackendState::Up;
+            && matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);
         if settles {
             entry.settle(view.generation);
         }

@@ -1,6 +1,6 @@
 //! The data plane: what happens to packets.
 //!
-//! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow) and
+//! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow), `pick` (its backend) and
 //! [`steer`] (whose flow is it), over the tables in [`flow`]. Nothing here opens a socket, reads a clock, takes a lock,
 //! allocates after start or logs; time and tables are arguments, errors are drop reasons.
 
@@ -14,6 +14,7 @@ pub mod limits;
 mod link;
 mod listing;
 pub mod local_ports;
+mod pick;
 pub mod pipeline;
 mod prefetch;
 mod punt;

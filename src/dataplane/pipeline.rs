@@ -12,6 +12,7 @@ use super::inspect::{Addressed, Inspected};
 use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
+use super::pick::Turns;
 use super::steer::Steering;
 use super::verdict::Verdict;
 use crate::hash::IndexKey;
@@ -74,6 +75,7 @@ pub struct Pipeline {
     pub(super) local_ports: LocalPorts,
     pub(super) last_hops: LastHops,
     pub(super) steering: Steering,
+    pub(super) turns: Turns,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -98,6 +100,7 @@ impl Pipeline {
             local_ports: LocalPorts::new(steering.class(), settings.capacities.backends, &settings.key),
             last_hops: LastHops::new(),
             steering,
+            turns: Turns::new(settings.capacities.services, settings.worker.0),
             ports,
             counters,
             tally: Tally::default(),
@@ -188,7 +191,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> bool {
         let entry = F::table(&self.flows).entry(id);
-        let up = view.tables.backend_state(entry.backend) == BackendState::Up;
+        let up = matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);
         if up && !packet.is_bare_syn() || direction == Direction::Return {
             return false;
         }

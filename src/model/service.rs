@@ -65,18 +65,47 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// How a service picks the backend of a new flow.
+/// How a service picks the backend of a new flow. All honour weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduler {
-    /// Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4), with weights.
+    /// Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4) over the service's [`HashFeature`].
     Maglev,
+    /// Maglev over the client's address: all flows of a client reach the same backend.
+    SourceHash,
+    /// In turns, those of a backend spread evenly; each worker counts its own.
+    WeightedRoundRobin,
+    /// The backend with the fewest flows for its weight, as the worker sees it.
+    WeightedLeastConnections,
+    /// Of two that hashing picks, the one with fewer flows for its weight (Mitzenmacher, "The Power of Two Choices in
+    /// Randomized Load Balancing", 1996).
+    RandomTwoChoices,
+    /// The one of the greatest weight; the others stand by.
+    Failover,
+}
+
+impl Scheduler {
+    /// Every scheduler with its name in configurations.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("maglev", Self::Maglev),
+        ("source-hash", Self::SourceHash),
+        ("weighted-round-robin", Self::WeightedRoundRobin),
+        ("weighted-least-connections", Self::WeightedLeastConnections),
+        ("random-two-choices", Self::RandomTwoChoices),
+        ("failover", Self::Failover),
+    ];
+
+    /// Whether the choice follows from packet and configuration alone, so that every balancer of a cluster, and a
+    /// service without flows of its own, chooses alike.
+    #[must_use]
+    pub const fn is_by_hash(self) -> bool {
+        matches!(self, Self::Maglev | Self::SourceHash)
+    }
 }
 
 impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Maglev => "maglev",
-        })
+        let name = Self::ALL.iter().find(|(_, scheduler)| scheduler == self).map(|(name, _)| name);
+        f.write_str(name.copied().unwrap_or_default())
     }
 }
 
@@ -115,6 +144,8 @@ pub enum OnUnknownFlow {
 pub enum BackendState {
     /// In service: new flows may be placed on it.
     Up,
+    /// Gets no new flows; those it has go on, of UDP too. It is being drained, stands by, or has weight 0.
+    Resting,
     /// Health checks fail. Established TCP flows stay, in case the server still answers; a half-open TCP flow is
     /// placed anew by its next SYN, a UDP flow by its next packet.
     Down,

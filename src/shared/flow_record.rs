@@ -83,6 +83,8 @@ pub struct FlowRecord {
     pub service: ServiceId,
     /// Where the flow is in its life.
     pub state: FlowState,
+    /// Its first target was out of service when it began.
+    pub displaced: bool,
     /// Seconds since its last packet.
     pub idle_secs: u32,
     /// Seconds until it expires if no packet comes.

@@ -4,6 +4,7 @@
 //! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
 //! cross in the [`rings`] between workers and the kernel port.
 
+mod choice;
 mod counters;
 mod drop_reason;
 mod fib;
@@ -12,6 +13,7 @@ mod publish;
 pub mod rings;
 mod snapshot;
 
+pub use choice::{Choice, Positions};
 pub use counters::{
     BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,
 };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::choice::Choice;
 use crate::hash::AddressHash;
 use crate::hash::ChoiceSeed;
 use crate::model::BackendId;
@@ -65,7 +66,7 @@ impl Snapshot {
 }
 
 /// A virtual service as workers see it. Rebuilt by control only when something in it changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTable {
     /// Index of this table in [`Snapshot::services`].
     pub id: ServiceId,
@@ -75,23 +76,25 @@ pub struct ServiceTable {
     pub protocol: Protocol,
     /// What the choice of a backend hashes.
     pub hash: HashFeature,
-    /// What a client gets when `lookup` is empty.
+    /// What a client gets when there is no backend to choose.
     pub on_no_backend: OnNoBackend,
     /// What a TCP packet without SYN and without flow gets.
     pub on_unknown_flow: OnUnknownFlow,
-    /// The backends in service, of the VIP's family, in the order `lookup` counts them.
+    /// The configured backends, of the VIP's family, in the order of their endpoints: what `choice` counts.
     pub backends: Vec<ServiceBackend>,
-    /// Maglev lookup table: positions in `backends`. Empty when no backend is in service.
-    pub lookup: Arc<[u16]>,
+    /// How a backend is chosen.
+    pub choice: Choice,
     /// The addresses that replace the client's; of the VIP's family, never empty.
     pub local_addresses: Arc<[IpAddr]>,
 }
 
-/// A backend in service.
+/// A backend as new flows see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceBackend {
     /// Stable over reloads.
     pub id: BackendId,
+    /// Its share of new flows now, 0 to 65535.
+    pub weight: u32,
     /// Where it listens. Port 0: the port the client used (a service on a range of ports).
     pub endpoint: Endpoint,
 }

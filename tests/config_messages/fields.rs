@@ -32,17 +32,15 @@ protocol = "http""#,
         r#"port = 80
 protocol = "sctp"
 mode = "direct-routing"
-scheduler = "weighted-round-robin"
 tracking = "displaced"
 client_address = "toa"
 on_no_backend = "http-503""#,
         &[
             r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp" or "udp""#,
             r#"lb.toml:17:8: mode "direct-routing" is not in this version; write "full-nat""#,
-            r#"lb.toml:18:13: scheduler "weighted-round-robin" is not in this version; write "maglev""#,
-            r#"lb.toml:19:12: tracking "displaced" is not in this version; write "flow""#,
-            r#"lb.toml:20:18: client_address "toa" is not in this version; write "none""#,
-            r#"lb.toml:21:17: on_no_backend "http-503" is not in this version; write "reject" or "drop""#,
+            r#"lb.toml:18:12: tracking "displaced" is not in this version; write "flow""#,
+            r#"lb.toml:19:18: client_address "toa" is not in this version; write "none""#,
+            r#"lb.toml:20:17: on_no_backend "http-503" is not in this version; write "reject" or "drop""#,
         ],
     ),
     change(
@@ -52,18 +50,15 @@ on_no_backend = "http-503""#,
         &[r#"lb.toml:18:8: kind "dns" is not in this version; write "tcp", "http" or "none""#],
     ),
     change(
-        "a key that a later version brings",
+        "two rules for a failed backend, and a window that is too short",
         r#"kind = "tcp""#,
         r#"kind = "tcp"
-failure_window = { failures = 3, within = "10s" }"#,
-        &["lb.toml:19:1: failure_window is not in this version; write fall, the failures in a row"],
-    ),
-    change(
-        "a tier that a later version brings",
-        r#"address = "10.0.9.1""#,
-        r#"address = "10.0.9.1"
-tier = 1"#,
-        &["lb.toml:22:8: tier 1 is not in this version; write 0"],
+fall = 2
+failure_window = { failures = 10, within = "10s" }"#,
+        &[
+            "lb.toml:19:8: fall and failure_window are two rules for the same; remove one of them",
+            r#"lb.toml:20:44: 10 failures do not fit within 10s, with a probe each 2s; write at least "18s""#,
+        ],
     ),
     change(
         "an interface of the kernel in place of a device",

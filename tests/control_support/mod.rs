@@ -65,6 +65,9 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Reject,
         on_unknown_flow: OnUnknownFlow::Reset,
+        slow_start: Duration::ZERO,
+        hold_down: Duration::ZERO,
+        panic_threshold: 0,
         local_addresses: vec![address("10.0.8.10")],
         health: HealthConfig {
             kind: ProbeKind::Tcp,
@@ -72,6 +75,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
             timeout: Duration::from_secs(1),
             fall: 3,
             rise: 2,
+            failure_window: None,
             port: None,
         },
         backends: backends.iter().map(|(at, weight)| backend(at, *weight)).collect(),
@@ -80,7 +84,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
 
 /// A backend.
 pub(crate) fn backend(at: &str, weight: u32) -> BackendConfig {
-    BackendConfig { endpoint: endpoint(at), weight }
+    BackendConfig { endpoint: endpoint(at), weight, tier: 0 }
 }
 
 /// `10.0.0.1:80` as an endpoint.

@@ -173,6 +173,7 @@ fn flow(n: u64) -> FlowRecord {
         backend_id: BackendId(0),
         service: ServiceId(0),
         state: FlowState::Established,
+        displaced: false,
         idle_secs: 4,
         expires_secs: 896,
     }

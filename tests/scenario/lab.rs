@@ -15,8 +15,8 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, DropReason, Egress, Fib, NextHop, Publisher, ServiceBackend,
-    ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, NextHop, Positions, Publisher,
+    ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -47,6 +47,8 @@ pub struct Plan {
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
+    /// `None`: Maglev.
+    pub choice: Option<Choice>,
 }
 
 impl Default for Plan {
@@ -60,6 +62,7 @@ impl Default for Plan {
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
+            choice: None,
         }
     }
 }
@@ -187,10 +190,17 @@ impl Lab {
     fn service(&self, id: u16) -> ServiceTable {
         let (protocol, port, vip, local) = SERVICES[usize::from(id)];
         let backends: Vec<ServiceBackend> = (1..=self.plan.backends)
-            .map(|number| ServiceBackend { id: backend_id(id, number), endpoint: backend(vip, number) })
-            .filter(|backend| !self.down.contains(&backend.id))
+            .map(|number| ServiceBackend {
+                id: backend_id(id, number),
+                weight: 100,
+                endpoint: backend(vip, number),
+            })
             .collect();
-        let weighted: Vec<_> = backends.iter().map(|backend| (backend.endpoint, 100)).collect();
+        let build = |only_up: bool| -> Positions {
+            let weight = |id| if only_up && self.down.contains(&id) { 0 } else { 100 };
+            let weighted: Vec<_> = backends.iter().map(|b| (b.endpoint, weight(b.id))).collect();
+            maglev::build(ChoiceSeed::new(1), &weighted, 1009).into()
+        };
         ServiceTable {
             id: ServiceId(id),
             name: format!("{protocol}-{port}").into(),
@@ -198,7 +208,11 @@ impl Lab {
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,
-            lookup: maglev::build(ChoiceSeed::new(1), &weighted, 1009).into(),
+            choice: self
+                .plan
+                .choice
+                .clone()
+                .unwrap_or_else(|| Choice::Hash { all: build(false), in_service: build(true) }),
             backends,
             local_addresses: [local.parse().unwrap()].into(),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::BackendConfig;
+use crate::config::FailureWindow;
 use crate::config::HealthConfig;
 use crate::config::ProbeKind;
 use crate::config::duration;
@@ -51,6 +52,17 @@ pub(super) fn check(
         }
         Some(timeout.value)
     });
+    let window = match raw.failure_window {
+        Entry::Absent => Some(None),
+        Entry::Wrong => None,
+        Entry::Given(window) => {
+            if let Some(fall) = raw.fall.as_ref().given() {
+                let message = "fall and failure_window are two rules for the same; remove one of them";
+                report.wrong(fall.at, message);
+            }
+            failure_window(window.value, &interval, report).map(Some)
+        }
+    };
     let kind = match kind?.value {
         raw::Probe::None => ProbeKind::None,
         raw::Probe::Tcp => ProbeKind::Tcp,
@@ -66,8 +78,31 @@ pub(super) fn check(
         timeout: timeout?,
         fall: raw.fall.or(3)?,
         rise: raw.rise.or(2)?,
+        failure_window: window?,
         port: raw.port.map(Some).or(None)?,
     })
+}
+
+/// A window must have room for the failures that it counts.
+fn failure_window(
+    raw: raw::FailureWindow,
+    interval: &Option<At<Duration>>,
+    report: &Report<'_>,
+) -> Option<FailureWindow> {
+    let (failures, within) = (raw.failures.given()?, raw.within.given()?);
+    if let Some(interval) = interval
+        && within.value < interval.value * (failures.value - 1)
+    {
+        let needed = duration::print(interval.value * (failures.value - 1));
+        let message = format!(
+            "{} failures do not fit within {}, with a probe each {}; write at least \"{needed}\"",
+            failures.value,
+            duration::print(within.value),
+            duration::print(interval.value),
+        );
+        report.wrong(within.at, message);
+    }
+    Some(FailureWindow { failures: failures.value, within: within.value })
 }
 
 /// What else a kind of probe needs, and what it has no use for.

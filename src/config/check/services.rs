@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::config::BackendConfig;
 use crate::config::PortConfig;
@@ -127,6 +128,9 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hash: raw.hash.or(HashFeature::FiveTuple)?,
         on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
         on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
+        slow_start: raw.slow_start.or(Duration::ZERO)?,
+        hold_down: raw.hold_down.or(Duration::ZERO)?,
+        panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
         health: health?,
         backends: backends?,
@@ -168,8 +172,9 @@ fn backends(
             let line = report.line(earlier);
             report.wrong(address.at, format!("backend {endpoint} is listed twice (line {line}); remove one"));
         }
-        let weight = backend.weight.or(100);
-        backends.push(endpoint.zip(weight).map(|(endpoint, weight)| BackendConfig { endpoint, weight }));
+        let (weight, tier) = (backend.weight.or(100), backend.tier.or(0));
+        let all = endpoint.zip(weight).zip(tier);
+        backends.push(all.map(|((endpoint, weight), tier)| BackendConfig { endpoint, weight, tier }));
     }
     backends.into_iter().collect()
 }

@@ -159,6 +159,7 @@ mod tests {
             backend_id: BackendId(0),
             service: ServiceId(0),
             state,
+            displaced: false,
             idle_secs: 0,
             expires_secs: 1,
         }

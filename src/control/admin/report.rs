@@ -152,7 +152,7 @@ impl View<'_> {
             service: service.map_or_else(String::new, |service| service.config.name.clone()),
             address: backend.endpoint.address.to_string(),
             port: backend.endpoint.port,
-            weight: backend.weight,
+            weight: backend.weight(),
             state,
             since_seconds: self.now.since(since).0 / 1_000_000_000,
             last_check,

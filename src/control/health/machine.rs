@@ -1,13 +1,15 @@
 //! When a backend is in service, decided from the results of its probes.
 //!
 //! Pure, in virtual time. A backend starts closed: until its first probe has an answer it gets no flows, and that
-//! answer decides at once. From then on only `fall` failures in a row take it out and only `rise` successes in a row
-//! bring it back, so that one lost probe never flips it.
+//! answer decides at once. From then on only `fall` failures in a row take it out, or so many within a time, and only
+//! `rise` successes in a row bring it back, so that one lost probe never flips it.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use super::ProbeFailure;
 use super::ProbeResult;
+use crate::config::FailureWindow;
 use crate::model::Nanos;
 
 /// The health of one backend.
@@ -18,6 +20,10 @@ pub struct Health {
     thresholds: Thresholds,
     /// Results in a row that contradict `state`.
     contrary: u32,
+    /// When the failures were that still count, with a failure window.
+    failures: VecDeque<Nanos>,
+    /// The failure that took it out of service.
+    reason: Option<ProbeFailure>,
     last: Option<ProbeResult>,
     transitions: u64,
 }
@@ -33,13 +39,15 @@ pub enum HealthState {
     Down,
 }
 
-/// How many results in a row change a state.
+/// What it takes to change a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Failures that take a backend out of service, from 1.
+    /// Failures in a row that take a backend out of service, from 1.
     pub fall: u32,
-    /// Successes that bring it back, from 1.
+    /// Successes in a row that bring it back, from 1.
     pub rise: u32,
+    /// In place of `fall`: failures within a time, in a row or not.
+    pub window: Option<FailureWindow>,
 }
 
 /// A backend changed its state.
@@ -59,12 +67,26 @@ impl Health {
     /// Nothing known, at `now`.
     #[must_use]
     pub const fn unknown(now: Nanos, thresholds: Thresholds) -> Self {
-        Self { state: HealthState::Unknown, since: now, thresholds, contrary: 0, last: None, transitions: 0 }
+        Self {
+            state: HealthState::Unknown,
+            since: now,
+            thresholds,
+            contrary: 0,
+            failures: VecDeque::new(),
+            reason: None,
+            last: None,
+            transitions: 0,
+        }
     }
 
     /// Takes in one result.
     pub fn apply(&mut self, now: Nanos, result: ProbeResult) -> Option<Transition> {
         self.last = Some(result);
+        if let Some(window) = self.thresholds.window
+            && self.state == HealthState::Up
+        {
+            return self.apply_within(now, window, result.err()?);
+        }
         let (agrees, to, needed) = match (self.state, result) {
             (HealthState::Unknown, Ok(())) => (false, HealthState::Up, 1),
             (HealthState::Unknown, Err(_)) => (false, HealthState::Down, 1),
@@ -83,6 +105,22 @@ impl Health {
         Some(self.become_state(now, to, result.err()))
     }
 
+    /// Takes in a failure of a backend that is up, where failures count that come within a time.
+    fn apply_within(
+        &mut self,
+        now: Nanos,
+        window: FailureWindow,
+        failure: ProbeFailure,
+    ) -> Option<Transition> {
+        let within = Nanos::from(window.within);
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|at| now.since(*at) > within) {
+            self.failures.pop_front();
+        }
+        self.contrary = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
+        (self.contrary >= window.failures).then(|| self.become_state(now, HealthState::Down, Some(failure)))
+    }
+
     /// Brings a backend that is no longer probed into service; `None` if it already is.
     pub fn trust(&mut self, now: Nanos) -> Option<Transition> {
         self.last = None;
@@ -95,16 +133,13 @@ impl Health {
         self.thresholds = thresholds;
     }
 
-    const fn become_state(
-        &mut self,
-        now: Nanos,
-        to: HealthState,
-        reason: Option<ProbeFailure>,
-    ) -> Transition {
+    fn become_state(&mut self, now: Nanos, to: HealthState, reason: Option<ProbeFailure>) -> Transition {
         let after = self.contrary;
         let from = std::mem::replace(&mut self.state, to);
         self.since = now;
         self.contrary = 0;
+        self.failures.clear();
+        self.reason = reason;
         self.transitions += 1;
         Transition { from, to, reason, after }
     }
@@ -113,6 +148,12 @@ impl Health {
     #[must_use]
     pub const fn state(&self) -> HealthState {
         self.state
+    }
+
+    /// The failure that took it out of service, while it is.
+    #[must_use]
+    pub const fn reason(&self) -> Option<ProbeFailure> {
+        self.reason
     }
 
     /// When the state was entered.
@@ -153,7 +194,7 @@ mod tests {
     const FAILED: ProbeResult = Err(ProbeFailure::Timeout);
 
     fn health(fall: u32, rise: u32) -> Health {
-        Health::unknown(Nanos(0), Thresholds { fall, rise })
+        Health::unknown(Nanos(0), Thresholds { fall, rise, window: None })
     }
 
     #[test]
@@ -191,6 +232,25 @@ mod tests {
         assert_eq!(health.trust(Nanos(1)).unwrap().to, HealthState::Up);
         assert_eq!(health.trust(Nanos(2)), None);
         assert_eq!(health.since(), Nanos(1));
+    }
+
+    #[test]
+    fn failures_within_a_time_take_a_backend_out_whatever_succeeds_between_them() {
+        let window = FailureWindow { failures: 3, within: std::time::Duration::from_secs(10) };
+        let mut health = Health::unknown(Nanos(0), Thresholds { fall: 1, rise: 1, window: Some(window) });
+        let at = Nanos::from_secs;
+        health.apply(at(0), Ok(()));
+        for (second, result) in [(1, FAILED), (2, Ok(())), (6, FAILED), (12, FAILED), (13, Ok(()))] {
+            assert_eq!(
+                health.apply(at(second), result),
+                None,
+                "second {second}: two of the last ten seconds"
+            );
+        }
+        let transition = health.apply(at(16), FAILED).unwrap();
+        assert_eq!((transition.to, transition.after), (HealthState::Down, 3));
+        assert_eq!(health.apply(at(17), Ok(())).unwrap().to, HealthState::Up);
+        assert_eq!(health.apply(at(18), FAILED), None, "what led to the last fall counts no more");
     }
 
     proptest! {

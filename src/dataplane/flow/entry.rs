@@ -58,6 +58,8 @@ pub struct NewFlow<F: Family> {
     pub route_epoch: u16,
     /// The first state.
     pub state: FlowState,
+    /// See [`FlowEntry::displaced`].
+    pub displaced: bool,
 }
 
 /// A flow.
@@ -89,6 +91,8 @@ pub struct FlowEntry<F: Family> {
     state: FlowState,
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
+    /// The first target of its packets was out of service when it began.
+    pub displaced: bool,
     /// See [`settle`](Self::settle).
     settled: u16,
 }
@@ -117,6 +121,7 @@ impl<F: Family> FlowEntry<F> {
             protocol: flow.tuple.protocol(),
             state: flow.state,
             fins: super::tcp::Fins::default(),
+            displaced: flow.displaced,
             settled: Generation::NONE,
         }
     }

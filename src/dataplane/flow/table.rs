@@ -254,6 +254,7 @@ impl<F: Family> FlowTable<F> {
             backend_id: entry.backend,
             service: entry.service,
             state: entry.state(),
+            displaced: entry.displaced,
             idle_secs: Tick::seconds(idle),
             expires_secs: Tick::seconds(self.timeouts.of(entry.state()).saturating_sub(idle)),
         }

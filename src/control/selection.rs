@@ -1,0 +1,152 @@
+//! Which backends of a service get new flows: health, tiers, weights and what the operator said, put together.
+//!
+//! Pure. The lowest tier with a backend in service serves; the backends of the others stand by. A tier that comes back
+//! takes over again at once, or after the service's hold-down.
+
+use super::health::HealthState;
+use super::registry::Administration;
+use super::registry::Backend;
+use crate::config::ServiceConfig;
+use crate::model::BackendId;
+use crate::model::BackendState;
+use crate::model::Endpoint;
+use crate::model::Nanos;
+
+/// What follows for the backends of a service at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The tier that serves; `None`: no backend is in service.
+    pub tier: Option<u8>,
+    /// The configured backends, in the order of their endpoints.
+    pub standings: Vec<Standing>,
+    /// So few are healthy that health is disregarded.
+    pub panics: bool,
+    /// When time alone changes it.
+    pub due: Option<Nanos>,
+}
+
+/// What a backend is to new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which backend.
+    pub id: BackendId,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// What workers do with its flows.
+    pub state: BackendState,
+    /// Its share of new flows now.
+    pub weight: u32,
+    /// Its share by configuration and operator alone, 0 if it belongs to the first targets no longer: what does not
+    /// depend on health.
+    pub settled_weight: u32,
+}
+
+/// Steps in which a backend's weight grows during its slow start.
+const SLOW_START_STEPS: u64 = 10;
+
+impl Selection {
+    /// What follows at `now` for `backends`, those configured for `service`; `before` is what followed last.
+    #[must_use]
+    pub fn next(before: &Self, service: &ServiceConfig, backends: &[&Backend], now: Nanos) -> Self {
+        let panics = panics(service, backends);
+        let serves = |backend: &Backend| {
+            let healthy = panics || backend.health.state() == HealthState::Up;
+            healthy && backend.administration == Administration::Enabled && backend.weight() > 0
+        };
+        let mut due = None;
+        let tier = serving_tier(before.tier, service, backends, serves, now, &mut due);
+        let lowest = backends.iter().map(|backend| backend.tier).min();
+        let mut standings: Vec<Standing> = backends
+            .iter()
+            .map(|backend| {
+                let in_tier = serves(backend) && Some(backend.tier) == tier;
+                let is_first =
+                    Some(backend.tier) == lowest && backend.administration == Administration::Enabled;
+                Standing {
+                    id: backend.id,
+                    endpoint: backend.endpoint,
+                    state: state(backend, in_tier),
+                    weight: if in_tier { slow_start(service, backend, now, &mut due) } else { 0 },
+                    settled_weight: if is_first { backend.weight() } else { 0 },
+                }
+            })
+            .collect();
+        standings.sort_unstable_by_key(|standing| standing.endpoint);
+        Self { tier, standings, panics, due }
+    }
+
+    /// Whether new flows find a backend.
+    #[must_use]
+    pub const fn serves(&self) -> bool {
+        self.tier.is_some()
+    }
+}
+
+fn state(backend: &Backend, serves: bool) -> BackendState {
+    match (backend.administration, backend.health.state()) {
+        _ if serves => BackendState::Up,
+        (Administration::Maintenance, _) => BackendState::Down,
+        // Whoever is being drained keeps its flows for as long as it answers.
+        (Administration::Enabled | Administration::Draining { .. }, HealthState::Up) => BackendState::Resting,
+        (_, HealthState::Down | HealthState::Unknown) => BackendState::Down,
+    }
+}
+
+/// Fewer backends than `panic_threshold` of the configured ones are healthy: the probes are more likely wrong than
+/// all these servers, or the rest could not carry the load.
+fn panics(service: &ServiceConfig, backends: &[&Backend]) -> bool {
+    let mut enabled = backends.iter().filter(|backend| backend.administration == Administration::Enabled);
+    // Before its first probe nothing is known of a backend.
+    if enabled.clone().any(|backend| backend.health.state() == HealthState::Unknown) {
+        return false;
+    }
+    let all = enabled.clone().count();
+    let healthy = enabled.by_ref().filter(|backend| backend.health.state() == HealthState::Up).count();
+    healthy * 100 < all * usize::from(service.panic_threshold)
+}
+
+fn serving_tier(
+    before: Option<u8>,
+    service: &ServiceConfig,
+    backends: &[&Backend],
+    serves: impl Fn(&Backend) -> bool,
+    now: Nanos,
+    due: &mut Option<Nanos>,
+) -> Option<u8> {
+    let hold_down = Nanos::from(service.hold_down);
+    let in_service = || backends.iter().filter(|backend| serves(backend));
+    let current = before.filter(|tier| in_service().any(|backend| backend.tier == *tier));
+    let Some(current) = current else { return in_service().map(|backend| backend.tier).min() };
+    // Since when a better tier is back; one that was never away is not held down.
+    let back = |backend: &Backend| {
+        let returned = backend.health.transitions() > 1;
+        if returned { backend.health.since() + hold_down } else { now }
+    };
+    let better = in_service().filter(|backend| backend.tier < current);
+    let ready = better.clone().filter(|backend| back(backend) <= now).map(|backend| backend.tier).min();
+    if ready.is_none() {
+        soonest(due, better.map(|backend| back(backend)).min());
+    }
+    Some(ready.unwrap_or(current))
+}
+
+/// The weight of a backend that has come into service not long ago: it grows from a tenth to the whole.
+fn slow_start(service: &ServiceConfig, backend: &Backend, now: Nanos, due: &mut Option<Nanos>) -> u32 {
+    let whole = backend.weight();
+    let span = Nanos::from(service.slow_start);
+    // Balancers that must choose alike do not see the same moment of recovery.
+    if span == Nanos(0) || service.scheduler.is_by_hash() || backend.health.transitions() <= 1 {
+        return whole;
+    }
+    let step = Nanos((span.0 / SLOW_START_STEPS).max(1));
+    let steps = now.since(backend.health.since()).0 / step.0 + 1;
+    if steps >= SLOW_START_STEPS {
+        return whole;
+    }
+    soonest(due, Some(backend.health.since() + Nanos(step.0 * steps)));
+    u32::try_from(u64::from(whole) * steps / SLOW_START_STEPS).unwrap_or(whole).max(1)
+}
+
+fn soonest(due: &mut Option<Nanos>, other: Option<Nanos>) {
+    *due = [*due, other].into_iter().flatten().min();
+}

@@ -1,0 +1,138 @@
+//! What becomes of backends: by their probes, and by what an operator says.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::config::ProbeKind;
+use crate::control::change::Change;
+use crate::control::event::Effect;
+use crate::control::event::Order;
+use crate::control::health::HealthState;
+use crate::control::health::ProbeReport;
+use crate::control::health::ProbeSpec;
+use crate::control::health::Transition;
+use crate::control::publication::Urgency;
+use crate::control::registry::Administration;
+use crate::control::registry::probe_spec;
+use crate::model::BackendId;
+use crate::model::Endpoint;
+use crate::model::Nanos;
+
+use super::FirstProbes;
+
+impl State {
+    /// Starts and stops probes as the registry now has it; none is started before it is time.
+    pub(super) fn follow_with_probes(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let ids: Vec<BackendId> = self.registry.backends().map(|backend| backend.id).collect();
+        for id in ids {
+            let Some(backend) = self.registry.backend(id) else { continue };
+            let Some(service) = self.registry.service(backend.service) else { continue };
+            let spec = probe_spec(backend, &service.config);
+            let trusted = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            let same = match (&backend.probe, &spec) {
+                (Some(old), Some(new)) => *old == ProbeSpec { generation: old.generation, ..new.clone() },
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            let may_change = matches!(self.first_probes, FirstProbes::Run(_));
+            if !same && may_change {
+                self.probe_generation += 1;
+                let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
+                effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
+                if let Some(backend) = self.registry.backend_mut(id) {
+                    backend.probe = spec;
+                }
+            }
+            if trusted {
+                let transition = self.registry.backend_mut(id).and_then(|backend| backend.health.trust(now));
+                self.transition(id, transition, effects);
+            }
+        }
+    }
+
+    pub(super) fn probe_result(&mut self, now: Nanos, report: ProbeReport, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
+        // A result of a probe that was stopped or replaced while it was under way.
+        if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
+            return;
+        }
+        let transition = backend.health.apply(now, report.result);
+        self.transition(report.backend, transition, effects);
+    }
+
+    fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
+        let Some(Transition { from, to, reason, after }) = transition else { return };
+        let leaves_service = from == HealthState::Up && to == HealthState::Down;
+        self.publication.request(if leaves_service { Urgency::AtOnce } else { Urgency::CanWait });
+        let Some(backend) = self.registry.backend(id) else { return };
+        let Some(owner) = self.registry.service(backend.service) else { return };
+        let service: Arc<str> = owner.config.name.as_str().into();
+        let endpoint = backend.endpoint;
+        let up = self.registry.backends_of(owner).filter(|other| other.in_service()).count();
+        let known =
+            self.registry.backends_of(owner).all(|other| other.health.state() != HealthState::Unknown);
+        if let Some(reason) = reason {
+            let change =
+                Change::BackendDown { service: Arc::clone(&service), backend: endpoint, reason, after };
+            effects.push(Effect::Log(change));
+        } else {
+            let change = Change::BackendUp { service: Arc::clone(&service), backend: endpoint, after };
+            effects.push(Effect::Log(change));
+        }
+        match (to, up) {
+            (HealthState::Up, 1) => effects.push(Effect::Log(Change::ServiceUp { service })),
+            (HealthState::Down, 0) if known => {
+                effects.push(Effect::Log(Change::ServiceDown { service }));
+            }
+            (HealthState::Up | HealthState::Down | HealthState::Unknown, _) => {}
+        }
+    }
+
+    pub(super) fn administer(&mut self, now: Nanos, id: BackendId, order: Order, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.registry.backend_mut(id).filter(|backend| backend.removed.is_none()) else {
+            return;
+        };
+        match order {
+            Order::Drain(within) => {
+                let deadline = within.map(|within| now + within.into());
+                backend.administration = Administration::Draining { deadline };
+            }
+            Order::Disable => backend.administration = Administration::Maintenance,
+            Order::Enable => backend.administration = Administration::Enabled,
+            Order::Weight(weight) => backend.weight_override = Some(weight),
+        }
+        self.publication.request(match order {
+            Order::Drain(_) | Order::Disable => Urgency::AtOnce,
+            Order::Enable | Order::Weight(_) => Urgency::CanWait,
+        });
+        self.log_of(id, effects, |service, backend| Change::BackendOrdered { service, backend, order });
+    }
+
+    /// Drains that are over: no flow is left, or the time is up.
+    pub(super) fn end_drains(&mut self, now: Nanos, flowless: &[BackendId], effects: &mut Vec<Effect>) {
+        let draining: Vec<_> = self.registry.draining().collect();
+        for (id, deadline) in draining {
+            let timed_out = deadline.is_some_and(|deadline| deadline <= now);
+            if !timed_out && !flowless.contains(&id) {
+                continue;
+            }
+            if let Some(backend) = self.registry.backend_mut(id) {
+                backend.administration = Administration::Maintenance;
+            }
+            self.publication.request(Urgency::CanWait);
+            let log = |service, backend| Change::BackendDrained { service, backend, timed_out };
+            self.log_of(id, effects, log);
+        }
+    }
+
+    fn log_of(
+        &self,
+        id: BackendId,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(Arc<str>, Endpoint) -> Change,
+    ) {
+        let Some(backend) = self.registry.backend(id) else { return };
+        let Some(service) = self.registry.service(backend.service) else { return };
+        effects.push(Effect::Log(change(service.config.name.as_str().into(), backend.endpoint)));
+    }
+}

@@ -1,0 +1,41 @@
+//! What the schedulers choose by, built by control and read by workers.
+
+use std::sync::Arc;
+
+/// Positions in [`ServiceTable::backends`](super::ServiceTable::backends), by slot; empty if there is none to choose.
+pub type Positions = Arc<[u16]>;
+
+/// How the backend of a new flow is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// By the packet's number.
+    Hash {
+        /// Every backend that is configured to serve first, in service or not: the first target. It changes with the
+        /// configuration alone.
+        all: Positions,
+        /// Those that are in service: the second target, for a packet whose first target is not.
+        in_service: Positions,
+    },
+    /// One place after the other.
+    Turns(Positions),
+    /// The least loaded of all of these.
+    LeastConnections(Positions),
+    /// The less loaded of two slots that the packet's number names, in which backends stand by their weights.
+    TwoChoices(Positions),
+    /// This one.
+    One(Option<u16>),
+}
+
+impl Choice {
+    /// Whether there is no backend to choose.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Hash { in_service: positions, .. }
+            | Self::Turns(positions)
+            | Self::LeastConnections(positions)
+            | Self::TwoChoices(positions) => positions.is_empty(),
+            Self::One(position) => position.is_none(),
+        }
+    }
+}
