@@ -42,12 +42,12 @@ fn listings_are_tables_for_people() {
     assert!(status.contains(&"no_backend 6".to_owned()), "{status:?}");
 
     let services = squeezed(&text(&rig, "services"));
-    assert_eq!(services[0], "SERVICE VIP PORT PROTOCOL SCHEDULER UP CONNECTIONS REFUSED");
-    assert_eq!(services[1], "web 203.0.113.80 80 tcp maglev 2/2 0 0");
+    assert_eq!(services[0], "SERVICE VIP PORT PROTOCOL SCHEDULER TIER UP CONNECTIONS REFUSED");
+    assert_eq!(services[1], "web 203.0.113.80 80 tcp maglev 0 2/2 0 0");
 
     let backends = squeezed(&text(&rig, "backends --service web"));
     assert_eq!(backends.len(), 3);
-    assert!(backends[2].starts_with("web 10.0.9.2:80 2 up "), "{backends:?}");
+    assert!(backends[2].starts_with("web 10.0.9.2:80 0 2 up "), "{backends:?}");
 
     let flows = squeezed(&text(&rig, "flows --client 192.0.2.3"));
     assert_eq!(flows[1], "tcp 192.0.2.3:40000 203.0.113.80:80 10.0.8.10:2000 10.0.9.1:80 established 4s");
@@ -102,4 +102,22 @@ fn without_a_balancer_the_socket_is_named_with_status_1() {
     assert!(errors.contains(socket.to_str().unwrap()) && errors.contains("may not be running"), "{errors}");
     assert_eq!(evenkeel(&socket, "explode").status.code(), Some(2));
     assert_eq!(evenkeel(&socket, "backends --colour").status.code(), Some(2));
+}
+
+#[test]
+fn a_backend_is_drained_and_brought_back_by_hand() {
+    let rig = Rig::start();
+    for (order, row) in [
+        ("drain web 10.0.9.1:80 --within 60", "web 10.0.9.1:80 0 1 draining "),
+        ("disable web 10.0.9.1:80", "web 10.0.9.1:80 0 1 maintenance "),
+        ("enable web 10.0.9.1:80", "web 10.0.9.1:80 0 1 up "),
+        ("weight web 10.0.9.1:80 7", "web 10.0.9.1:80 0 7 up "),
+    ] {
+        let answer = squeezed(&text(&rig, &format!("backend {order}")));
+        assert!(answer[1].starts_with(row), "{order}: {answer:?}");
+    }
+    let output = evenkeel(&rig.socket(), "backend drain web 10.0.9.77:80");
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("no backend 10.0.9.77:80; `evenkeel backends` lists them"), "{message}");
 }

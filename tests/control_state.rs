@@ -11,18 +11,16 @@ use control_support::backend;
 use control_support::config;
 use control_support::endpoint;
 use control_support::service;
+use control_support::state_rig::FAILED;
+use control_support::state_rig::Rig;
 use evenkeel::config::Config;
 use evenkeel::config::ProbeKind;
 use evenkeel::control::change::Change;
 use evenkeel::control::drain::DrainEnd;
 use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::health::ProbeReport;
-use evenkeel::control::health::ProbeResult;
-use evenkeel::control::health::ProbeSpec;
-use evenkeel::control::network::Wanted;
 use evenkeel::control::publication::BURST;
 use evenkeel::control::registry::GRACE;
-use evenkeel::control::state::Effect;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Refusal;
 use evenkeel::control::state::State;
@@ -33,126 +31,7 @@ use evenkeel::model::Nanos;
 use evenkeel::model::ServiceId;
 use evenkeel::model::WorkerId;
 use evenkeel::shared::Choice;
-use evenkeel::shared::Snapshot;
 use proptest::prelude::*;
-
-const FAILED: ProbeResult = Err(ProbeFailure::Timeout);
-
-/// A state with a clock, and everything it asked for.
-struct Rig {
-    now: Nanos,
-    state: State,
-    snapshot: Option<Snapshot>,
-    published: u32,
-    wanted: Wanted,
-    probes: BTreeMap<BackendId, ProbeSpec>,
-    log: Vec<Change>,
-    ready: bool,
-    stopping: bool,
-    end: Option<DrainEnd>,
-}
-
-impl Rig {
-    fn new(config: Config) -> Self {
-        let now = Nanos(0);
-        let (state, effects) = State::new(now, config).expect("the configuration fits");
-        let mut rig = Self {
-            now,
-            state,
-            snapshot: None,
-            published: 0,
-            wanted: Wanted::default(),
-            probes: BTreeMap::new(),
-            log: vec![],
-            ready: false,
-            stopping: false,
-            end: None,
-        };
-        rig.perform(effects);
-        rig
-    }
-
-    /// As `new`, with every worker turning and every first probe a success, announced and ready.
-    fn ready(config: Config) -> Self {
-        let mut rig = Self::new(config);
-        rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
-        rig.hold();
-        for id in rig.probes.keys().copied().collect::<Vec<_>>() {
-            rig.probe(id, Ok(()));
-        }
-        rig.pass(200);
-        rig.hold();
-        assert!(rig.ready);
-        rig
-    }
-
-    fn apply(&mut self, event: Event) {
-        let effects = self.state.apply(self.now, event);
-        self.perform(effects);
-    }
-
-    fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Assign(_) => {}
-                Effect::StartProbe(spec) => {
-                    self.probes.insert(spec.backend, spec);
-                }
-                Effect::StopProbe(id) => {
-                    self.probes.remove(&id).expect("only what runs is stopped");
-                }
-                Effect::Publish(snapshot) => {
-                    self.snapshot = Some(*snapshot);
-                    self.published += 1;
-                }
-                Effect::Hold(wanted) => self.wanted = wanted,
-                Effect::Log(change) => self.log.push(change),
-                Effect::Ready => self.ready = true,
-                Effect::Stopping(_) => self.stopping = true,
-                Effect::Leave(end) => self.end = Some(end),
-            }
-        }
-    }
-
-    fn probe(&mut self, backend: BackendId, result: ProbeResult) {
-        let generation = self.probes[&backend].generation;
-        self.apply(Event::Probe(ProbeReport { backend, generation, result }));
-    }
-
-    /// Lets `millis` pass, with a tick at the end.
-    fn pass(&mut self, millis: u64) {
-        self.now = self.now + Nanos::from_millis(millis);
-        self.apply(Event::Tick { flowless: vec![] });
-    }
-
-    /// The network has done what it was asked.
-    fn hold(&mut self) {
-        self.apply(Event::Held(self.wanted.clone()));
-    }
-
-    fn load(&mut self, config: Config) {
-        self.state.review(&config).expect("the configuration is accepted");
-        self.apply(Event::Load(Box::new(config)));
-    }
-
-    fn service_id(&self, name: &str) -> ServiceId {
-        let mut services = self.state.registry().services();
-        services.find(|service| service.config.name == name).expect("the service is configured").id
-    }
-
-    fn backend_id(&self, at: &str) -> BackendId {
-        let mut backends = self.state.registry().backends();
-        backends.find(|backend| backend.endpoint == endpoint(at)).expect("the backend is known").id
-    }
-
-    fn state_of(&self, id: BackendId) -> BackendState {
-        self.snapshot.as_ref().expect("a snapshot is published").backend_state(id)
-    }
-
-    fn snapshot(&self) -> &Snapshot {
-        self.snapshot.as_ref().expect("a snapshot is published")
-    }
-}
 
 fn web(backends: &[(&str, u32)]) -> Config {
     config(vec![service("web", "203.0.113.80:80", backends)])
@@ -267,7 +146,10 @@ fn one_lost_probe_flips_nothing_and_fall_in_a_row_do() {
     }
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
     let table = rig.snapshot().services[0].clone().unwrap();
-    assert_eq!(table.backends.iter().map(|b| b.id).collect::<Vec<_>>(), [BackendId(1)]);
+    assert_eq!(table.backends[0].weight, 0, "no new flows");
+    let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
+    assert!(in_service.iter().all(|position| *position == 1));
+    assert!(all.contains(&0), "health does not change the first targets");
     let down = Change::BackendDown {
         service: "web".into(),
         backend: endpoint("10.0.9.1:80"),
@@ -468,10 +350,10 @@ fn what_only_a_restart_can_change_is_refused_by_name_and_nothing_is_loaded() {
     allowed.appliance.drain_timeout = std::time::Duration::from_secs(1);
     let difference = rig.state.review(&allowed).unwrap();
     assert_eq!(difference.settings, ["appliance.hash_seed", "appliance.drain_timeout"]);
-    let before = rig.snapshot().services[0].clone().unwrap();
+    let before = rig.snapshot().choice_seed;
     rig.load(allowed);
     rig.pass(200);
-    assert!(!Arc::ptr_eq(&before, rig.snapshot().services[0].as_ref().unwrap()));
+    assert_ne!(rig.snapshot().choice_seed, before);
 }
 
 #[test]

@@ -74,6 +74,15 @@ pub enum Ask {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Drain a backend, take it out of service, bring it back or change its weight, at once and without a reload
+    #[command(after_help = "Example:\n  evenkeel backend drain web 10.0.9.1:80 --within 300\n\n\
+                            What is said here lasts until it is taken back or the balancer restarts; a weight, until a \
+                            reload changes the configured one.")]
+    Backend {
+        /// What to do with it.
+        #[command(subcommand)]
+        order: Order,
+    },
     /// List flows
     #[command(after_help = "Example:\n  evenkeel flows --service web --client 192.0.2.0/24 --limit 20")]
     Flows {
@@ -113,6 +122,52 @@ pub enum Ask {
         #[command(flatten)]
         listing: Listing,
     },
+}
+
+/// What can be done with a backend.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Order {
+    /// Give it no new flows; once its last flow has ended it is in maintenance
+    Drain {
+        /// Which.
+        #[command(flatten)]
+        backend: Named,
+        /// In maintenance after this many seconds even if flows are left
+        #[arg(long, value_name = "SECONDS")]
+        within: Option<u32>,
+    },
+    /// Put it in maintenance now: no new flows, and those it has are not waited for
+    Disable {
+        /// Which.
+        #[command(flatten)]
+        backend: Named,
+    },
+    /// Bring it back into service, if it is healthy
+    Enable {
+        /// Which.
+        #[command(flatten)]
+        backend: Named,
+    },
+    /// Change its share of new flows; 0: none
+    Weight {
+        /// Which.
+        #[command(flatten)]
+        backend: Named,
+        /// Its weight, 0 to 65535
+        weight: u16,
+    },
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// The service
+    pub service: String,
+    /// The backend, as 10.0.9.1:80
+    pub backend: String,
+    /// Where, and how it is printed.
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// A configuration file.

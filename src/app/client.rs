@@ -15,7 +15,11 @@ use thiserror::Error;
 
 use super::cli::Ask;
 use super::cli::Listing;
+use super::cli::Named;
+use super::cli::Order;
 use super::client_text;
+use crate::control::admin::protocol::BackendAction;
+use crate::control::admin::protocol::BackendOrder;
 use crate::control::admin::protocol::Fault;
 use crate::control::admin::protocol::FlowQuery;
 use crate::control::admin::protocol::Reply;
@@ -52,6 +56,19 @@ pub fn run(ask: &Ask) -> anyhow::Result<()> {
         Ask::Services(listing) => show(listing, &Request::Services, client_text::services),
         Ask::Backends { service, listing } => {
             show(listing, &Request::Backends { service: service.clone() }, client_text::backends)
+        }
+        Ask::Backend { order } => {
+            let (named, action) = match order {
+                Order::Drain { backend, within } => {
+                    (backend, BackendAction::Drain { within_seconds: *within })
+                }
+                Order::Disable { backend } => (backend, BackendAction::Disable),
+                Order::Enable { backend } => (backend, BackendAction::Enable),
+                Order::Weight { backend, weight } => (backend, BackendAction::Weight(*weight)),
+            };
+            let Named { service, backend, listing } = named;
+            let order = BackendOrder { service: service.clone(), backend: backend.clone(), action };
+            show(listing, &Request::Backend(order), client_text::backends)
         }
         Ask::Flows { service, backend, client, limit, listing } => {
             let query = FlowQuery {

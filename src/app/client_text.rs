@@ -101,6 +101,7 @@ pub fn services(list: &Services) -> String {
         Left("PORT"),
         Left("PROTOCOL"),
         Left("SCHEDULER"),
+        Right("TIER"),
         Right("UP"),
         Right("CONNECTIONS"),
         Right("REFUSED"),
@@ -112,6 +113,11 @@ pub fn services(list: &Services) -> String {
             service.port.clone(),
             service.protocol.clone(),
             service.scheduler.clone(),
+            match service.tier {
+                Some(_) if service.panic => "panic".to_owned(),
+                Some(tier) => tier.to_string(),
+                None => "-".to_owned(),
+            },
             format!("{}/{}", service.backends_up, service.backends_total),
             service.connections.to_string(),
             service.refused.to_string(),
@@ -126,6 +132,7 @@ pub fn backends(list: &Backends) -> String {
     let mut table = Table::new(&[
         Left("SERVICE"),
         Left("BACKEND"),
+        Right("TIER"),
         Right("WEIGHT"),
         Left("STATE"),
         Right("SINCE"),
@@ -141,6 +148,7 @@ pub fn backends(list: &Backends) -> String {
         table.row([
             backend.service.clone(),
             format!("{address}:{}", backend.port),
+            backend.tier.to_string(),
             backend.weight.to_string(),
             backend.state.clone(),
             span(backend.since_seconds),

@@ -30,6 +30,8 @@ use super::admin::SocketFile;
 use super::admin::StartInfo;
 use super::admin::View;
 use super::admin::exposition;
+use super::admin::protocol::BackendOrder;
+use super::admin::protocol::Backends;
 use super::admin::protocol::Fault;
 use super::admin::protocol::FaultKind;
 use super::admin::protocol::Reload;
@@ -349,11 +351,18 @@ impl Loop {
             Call::Status(reply) => reply.send(self.view().status()).is_ok(),
             Call::Services(reply) => reply.send(self.view().services()).is_ok(),
             Call::Backends(service, reply) => reply.send(self.view().backends(service.as_deref())).is_ok(),
+            Call::Backend(order, reply) => reply.send(self.administer(&order)).is_ok(),
             Call::Counters(reply) => reply.send(self.view().counters()).is_ok(),
             Call::Flows(query, reply) => reply.send(self.view().flow_plan(&query)).is_ok(),
             Call::Metrics(reply) => reply.send(exposition(&self.view())).is_ok(),
             Call::Reload { dry_run, reply } => reply.send(self.reload(dry_run)).is_ok(),
         };
+    }
+
+    fn administer(&mut self, order: &BackendOrder) -> Result<Backends, Fault> {
+        let (backend, order) = self.view().order(order)?;
+        self.apply(Event::Administer(backend, order));
+        Ok(self.view().backend_alone(backend))
     }
 
     fn view(&self) -> View<'_> {

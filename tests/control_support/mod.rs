@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 pub(crate) mod rig;
+pub(crate) mod state_rig;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;

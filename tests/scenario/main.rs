@@ -13,3 +13,4 @@ mod lifetime;
 mod listing;
 mod packet;
 mod refusal;
+mod schedulers;

@@ -28,6 +28,7 @@ pub use metrics::exposition;
 pub use report::View;
 pub use socket::serve as serve_socket;
 
+use self::protocol::BackendOrder;
 use self::protocol::Backends;
 use self::protocol::Counters;
 use self::protocol::Fault;
@@ -62,6 +63,8 @@ pub enum Call {
     Services(oneshot::Sender<Services>),
     /// See [`Backends`]; of one service, if named.
     Backends(Option<String>, oneshot::Sender<Result<Backends, Fault>>),
+    /// What is wanted of a backend.
+    Backend(BackendOrder, oneshot::Sender<Result<Backends, Fault>>),
     /// See [`Counters`].
     Counters(oneshot::Sender<Counters>),
     /// What a query for flows means in ids.

@@ -28,6 +28,8 @@ pub enum Request {
     },
     /// Answered with [`Flows`].
     Flows(FlowQuery),
+    /// Answered with the backend, as [`Backends`] with one in it.
+    Backend(BackendOrder),
     /// Answered with [`Counters`].
     Counters,
     /// Answered with a [`Reload`].
@@ -36,6 +38,36 @@ pub enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+}
+
+/// What is wanted of a backend, at once and without a change of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendOrder {
+    /// Whose it is.
+    pub service: String,
+    /// Which: `10.0.9.1:80`.
+    pub backend: String,
+    /// What.
+    pub action: BackendAction,
+}
+
+/// What can be wanted of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum BackendAction {
+    /// No new flows; in maintenance once the last one has ended.
+    Drain {
+        /// Or after this time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within_seconds: Option<u32>,
+    },
+    /// In maintenance at once.
+    Disable,
+    /// In service again, if it is healthy.
+    Enable,
+    /// This share of new flows, 0 to 65535, until a reload changes the configured one.
+    Weight(u16),
 }
 
 /// Which flows to list.
@@ -220,7 +252,11 @@ pub struct ServiceStatus {
     pub protocol: String,
     /// How backends are picked.
     pub scheduler: String,
-    /// Backends in service.
+    /// The tier that serves, if any does.
+    pub tier: Option<u8>,
+    /// So few backends are healthy that health is disregarded.
+    pub panic: bool,
+    /// Backends that can serve.
     pub backends_up: usize,
     /// Backends configured.
     pub backends_total: usize,
@@ -246,9 +282,12 @@ pub struct BackendStatus {
     pub address: String,
     /// Where it listens; 0: the port the client used.
     pub port: u16,
+    /// Lower serves first.
+    pub tier: u8,
     /// Its share of new flows.
     pub weight: u32,
-    /// `up`, `down`, `unknown` (not probed yet) or `removed`.
+    /// `up`, `standby` (healthy, of a tier that does not serve), `draining`, `maintenance`, `down`, `unknown` (not probed
+    /// yet) or `removed`.
     pub state: String,
     /// For how long.
     pub since_seconds: u64,

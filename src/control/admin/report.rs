@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::FlowPlan;
 use super::Listing;
 use super::StartInfo;
+use super::protocol::BackendAction;
+use super::protocol::BackendOrder;
 use super::protocol::BackendStatus;
 use super::protocol::Backends;
 use super::protocol::CounterStatus;
@@ -21,14 +24,18 @@ use super::protocol::Services;
 use super::protocol::Status;
 use super::protocol::Totals;
 use super::protocol::WorkerStatus;
+use crate::control::health::HealthState;
 use crate::control::ledger::Ledger;
 use crate::control::ledger::flows as flows_of;
+use crate::control::registry::Administration;
 use crate::control::registry::Backend;
 use crate::control::registry::Service;
+use crate::control::state::Order;
 use crate::control::state::Phase;
 use crate::control::state::State;
 use crate::control::workers::WorkerWatch;
 use crate::model::BackendId;
+use crate::model::BackendState;
 use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::Nanos;
@@ -109,6 +116,7 @@ impl View<'_> {
 
     fn service(&self, service: &Service) -> ServiceStatus {
         let totals = self.ledger.service(service.id);
+        let selection = self.state.selection(service.id);
         let config = &service.config;
         ServiceStatus {
             name: config.name.clone(),
@@ -116,6 +124,8 @@ impl View<'_> {
             port: config.ports.to_string(),
             protocol: config.protocol.to_string(),
             scheduler: config.scheduler.to_string(),
+            tier: selection.and_then(|now| now.tier),
+            panic: selection.is_some_and(|now| now.panics),
             backends_up: self.state.registry().backends_of(service).filter(|b| b.in_service()).count(),
             backends_total: service.backends.len(),
             connections: totals.connections,
@@ -137,12 +147,56 @@ impl View<'_> {
         Ok(Backends { backends: configured.chain(removed).filter(wanted).map(|b| self.backend(b)).collect() })
     }
 
+    /// One backend; none if the id is not in use.
+    #[must_use]
+    pub fn backend_alone(&self, id: BackendId) -> Backends {
+        Backends {
+            backends: self.state.registry().backend(id).map(|b| self.backend(b)).into_iter().collect(),
+        }
+    }
+
+    /// What an order means in ids.
+    ///
+    /// # Errors
+    ///
+    /// If it names what does not exist or is not configured any more.
+    pub fn order(&self, order: &BackendOrder) -> Result<(BackendId, Order), Fault> {
+        let service = self.service_named(&order.service)?;
+        let id = self.backend_named(&order.backend, Some(service))?;
+        if self.state.registry().backend(id).is_none_or(|backend| backend.removed.is_some()) {
+            let message = format!("backend {} is no longer configured", order.backend);
+            return Err(fault(FaultKind::NotFound, message));
+        }
+        let action = match order.action {
+            BackendAction::Drain { within_seconds } => {
+                Order::Drain(within_seconds.map(|seconds| Duration::from_secs(seconds.into())))
+            }
+            BackendAction::Disable => Order::Disable,
+            BackendAction::Enable => Order::Enable,
+            BackendAction::Weight(weight) => Order::Weight(weight.into()),
+        };
+        Ok((id, action))
+    }
+
+    /// In one word what becomes of new flows, and why.
+    fn backend_state(&self, backend: &Backend) -> String {
+        let standings = self.state.selection(backend.service).map_or(&[][..], |now| &now.standings);
+        let rests = standings.iter().any(|s| s.id == backend.id && s.state == BackendState::Resting);
+        match (backend.administration, backend.health.state()) {
+            _ if backend.removed.is_some() => "removed".to_owned(),
+            (Administration::Draining { .. }, _) => "draining".to_owned(),
+            (Administration::Maintenance, _) => "maintenance".to_owned(),
+            (Administration::Enabled, HealthState::Up) if rests && backend.weight() > 0 => {
+                "standby".to_owned()
+            }
+            (Administration::Enabled, state) => state.to_string(),
+        }
+    }
+
     fn backend(&self, backend: &Backend) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
-        let (state, since) = match backend.removed {
-            Some(at) => ("removed".to_owned(), at),
-            None => (backend.health.state().to_string(), backend.health.since()),
-        };
+        let state = self.backend_state(backend);
+        let since = backend.removed.unwrap_or(backend.health.since());
         let last_check = backend.health.last().map(|result| match result {
             Ok(()) => "ok".to_owned(),
             Err(failure) => failure.to_string(),
@@ -152,6 +206,7 @@ impl View<'_> {
             service: service.map_or_else(String::new, |service| service.config.name.clone()),
             address: backend.endpoint.address.to_string(),
             port: backend.endpoint.port,
+            tier: backend.tier,
             weight: backend.weight(),
             state,
             since_seconds: self.now.since(since).0 / 1_000_000_000,

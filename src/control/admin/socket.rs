@@ -85,6 +85,10 @@ async fn answer(stream: &mut BufReader<UnixStream>, line: &[u8], handle: &Handle
             let answer = handle.ask(|reply| Call::Backends(service, reply)).await;
             send(stream, &answer.flatten()).await
         }
+        Request::Backend(order) => {
+            let answer = handle.ask(|reply| Call::Backend(order, reply)).await;
+            send(stream, &answer.flatten()).await
+        }
         Request::Flows(query) => send(stream, &handle.flows(query).await).await,
         Request::Counters => send(stream, &handle.ask(Call::Counters).await).await,
         Request::Reload { dry_run } => {
