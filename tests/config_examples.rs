@@ -112,14 +112,22 @@ fn every_key_that_is_commented_out_in_the_reference_is_accepted() {
         let rest: Vec<_> = REFERENCE.lines().filter(other).collect();
         accepted(&rest.join("\n").replacen(line, setting, 1));
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 6);
 }
 
 /// The reader says which keys a table has when it meets one that it does not know.
 #[test]
 fn the_reference_has_every_key_that_the_reader_knows() {
-    const TABLES: [&str; 7] =
-        ["appliance", "[port]", "[next_hop]", "timeouts", "[service]", "service.health", "[service.backend]"];
+    const TABLES: [&str; 8] = [
+        "appliance",
+        "[port]",
+        "[next_hop]",
+        "timeouts",
+        "hooks",
+        "[service]",
+        "service.health",
+        "[service.backend]",
+    ];
     for table in TABLES {
         let header = format!("\n[{table}]\n");
         let text = REFERENCE.replacen(&header, &format!("{header}unknown = 1\n"), 1);
@@ -141,7 +149,8 @@ fn the_reference_has_every_key_that_the_reader_knows() {
     }
     let message = refused(&format!("unknown = 1\n{REFERENCE}")).to_string();
     assert!(
-        message.ends_with("the keys are appliance, local_addresses, next_hop, port, service, timeouts"),
+        message
+            .ends_with("the keys are appliance, hooks, local_addresses, next_hop, port, service, timeouts"),
         "{message}"
     );
 }

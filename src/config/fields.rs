@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use http::Uri;
 use toml::de::DeValue;
 
 use crate::model::Cidr;
@@ -26,6 +27,28 @@ pub(super) fn name(value: Value<'_>) -> Option<String> {
         return value.wrong(format!("{} {text:?} is not a name; {rule}", value.key));
     }
     Some(text.to_owned())
+}
+
+/// A word of a command.
+pub(super) fn word(value: Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if text.is_empty() || text.contains('\0') {
+        return value.wrong(format!("{} has a word that no program can be given: {text:?}", value.key));
+    }
+    Some(text.to_owned())
+}
+
+/// Where an HTTP request is sent, without TLS.
+pub(super) fn http_address(value: Value<'_>) -> Option<Uri> {
+    let text = value.text()?;
+    let address = text.parse::<Uri>().ok();
+    let address = address.filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
+    address.or_else(|| {
+        let key = value.key;
+        value.wrong(format!(
+            "{key} {text:?} is no http address; write one, as \"http://127.0.0.1:8080/changes\""
+        ))
+    })
 }
 
 /// A PCI address, brought to the form with a domain, or a DPDK vdev; either with arguments.

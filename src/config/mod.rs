@@ -21,8 +21,10 @@ mod value;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use toml::de::DeTable;
 
 use crate::model::Cidr;
@@ -107,6 +109,19 @@ pub struct Config {
     pub services: Vec<ServiceConfig>,
     /// Every address of `[local_addresses]`, in order and without repetition.
     pub local_addresses: Vec<IpAddr>,
+    /// `[hooks]`.
+    pub hooks: Arc<HooksConfig>,
+}
+
+/// Whom to tell of changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HooksConfig {
+    /// A program with its arguments.
+    pub script: Option<Vec<String>>,
+    /// An `http` address.
+    pub webhook: Option<Uri>,
+    /// How long each may take.
+    pub timeout: Duration,
 }
 
 impl Config {

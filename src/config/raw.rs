@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
+
 use crate::model::Cidr;
 use crate::model::HashFeature;
 use crate::model::Mac;
@@ -35,6 +37,14 @@ pub(super) struct File<'a> {
     pub(super) timeouts: Timeouts,
     pub(super) pools: Entry<Vec<Pool<'a>>>,
     pub(super) services: Entry<Vec<Service>>,
+    pub(super) hooks: Hooks,
+}
+
+/// `[hooks]`.
+pub(super) struct Hooks {
+    pub(super) script: Entry<List<String>>,
+    pub(super) webhook: Entry<Uri>,
+    pub(super) timeout: Entry<Duration>,
 }
 
 /// `[appliance]`.
@@ -153,8 +163,9 @@ impl<'a> File<'a> {
         let timeouts = Timeouts::read(table.section("timeouts", "[timeouts]"));
         let pools = table.table("local_addresses", "[local_addresses]").map(Pool::read_all);
         let services = read_all(table.tables("service", "[[service]]"), Service::read);
+        let hooks = Hooks::read(table.section("hooks", "[hooks]"));
         table.finish();
-        Self { appliance, ports, next_hops, timeouts, pools, services }
+        Self { appliance, ports, next_hops, timeouts, pools, services, hooks }
     }
 }
 
@@ -251,6 +262,18 @@ impl Timeouts {
         };
         table.finish();
         timeouts
+    }
+}
+
+impl Hooks {
+    fn read(mut table: Table<'_>) -> Self {
+        let hooks = Self {
+            script: table.optional("script", |v| v.each(fields::word)),
+            webhook: table.optional("webhook", fields::http_address),
+            timeout: table.optional("timeout", |v| v.duration(Duration::from_millis(100)..=HOUR)),
+        };
+        table.finish();
+        hooks
     }
 }
 

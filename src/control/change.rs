@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+use serde_json::json;
+
 use super::drain::DrainEnd;
 use super::event::Order;
 use super::health::ProbeFailure;
@@ -140,6 +143,53 @@ impl Change {
             Self::WorkerResumed { worker } => tracing::info!(%worker, "worker_resumed"),
             Self::Draining { timeout } => tracing::info!(timeout_s = timeout.as_secs_f64(), "draining"),
             Self::Leaving { reason } => tracing::info!(%reason, "leaving"),
+        }
+    }
+
+    /// The change for programs: `event`, the name it has in the log, and what belongs to it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::BackendUp { service, backend, after } => {
+                json!({"event": "backend_up", "service": &**service, "backend": backend.to_string(), "after": after})
+            }
+            Self::BackendDown { service, backend, reason, after } => json!({
+                "event": "backend_down",
+                "service": &**service,
+                "backend": backend.to_string(),
+                "reason": reason.to_string(),
+                "after": after,
+            }),
+            Self::ServiceUp { service } => json!({"event": "service_up", "service": &**service}),
+            Self::ServiceDown { service } => json!({"event": "service_down", "service": &**service}),
+            Self::BackendOrdered { service, backend, order } => json!({
+                "event": "backend_ordered",
+                "service": &**service,
+                "backend": backend.to_string(),
+                "order": order.to_string(),
+            }),
+            Self::BackendDrained { service, backend, timed_out } => json!({
+                "event": "backend_drained",
+                "service": &**service,
+                "backend": backend.to_string(),
+                "timed_out": timed_out,
+            }),
+            Self::TierServes { service, tier } => {
+                json!({"event": "tier_serves", "service": &**service, "tier": tier})
+            }
+            Self::Panic { service, begins } => {
+                let event = if *begins { "panic_begins" } else { "panic_ends" };
+                json!({"event": event, "service": &**service})
+            }
+            Self::ConfigurationLoaded { services, backends } => {
+                json!({"event": "configuration_loaded", "services": services, "backends": backends})
+            }
+            Self::VipsAnnounced { vips } => json!({"event": "vips_announced", "vips": vips}),
+            Self::Ready => json!({"event": "ready"}),
+            Self::WorkerStalled { worker } => json!({"event": "worker_stalled", "worker": worker.0}),
+            Self::WorkerResumed { worker } => json!({"event": "worker_resumed", "worker": worker.0}),
+            Self::Draining { timeout } => json!({"event": "draining", "timeout_s": timeout.as_secs_f64()}),
+            Self::Leaving { reason } => json!({"event": "leaving", "reason": reason.to_string()}),
         }
     }
 }

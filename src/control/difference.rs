@@ -156,6 +156,7 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
         ("next_hop", old.next_hops != new.next_hops),
         ("timeouts", old.timeouts != new.timeouts),
         ("local_addresses", old.local_addresses != new.local_addresses),
+        ("hooks", old.hooks != new.hooks),
     ]);
     keys.into_iter().map(str::to_owned).collect()
 }

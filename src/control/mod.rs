@@ -12,6 +12,7 @@ pub mod difference;
 pub mod drain;
 pub mod event;
 pub mod health;
+pub mod hooks;
 mod identity;
 pub mod kernel_port;
 pub mod ledger;

@@ -40,6 +40,7 @@ use super::admin::serve_socket;
 use super::drain::DrainEnd;
 use super::health::ProbeReport;
 use super::health::Probes;
+use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::network::Network;
 use super::network::Wanted;
@@ -134,6 +135,7 @@ struct Loop {
     watch: WorkerWatch,
     next_look: Instant,
     probes: Probes,
+    hooks: Hooks,
     lister: Arc<FlowLister>,
     start_info: StartInfo,
     service_manager: ServiceManager,
@@ -203,6 +205,7 @@ impl Loop {
             watch: WorkerWatch::new(now, workers),
             next_look: started,
             probes: Probes::new(reports),
+            hooks: Hooks::start(),
             lister,
             start_info,
             service_manager: ServiceManager::default(),
@@ -264,7 +267,11 @@ impl Loop {
                 Effect::Hold(wanted) => {
                     self.wanted.send_replace(wanted);
                 }
-                Effect::Log(change) => change.log(),
+                Effect::Log(change) => {
+                    change.log();
+                    let config = self.state.config();
+                    self.hooks.tell(&config.appliance.name, &config.hooks, &change);
+                }
                 Effect::Ready => self.service_manager.ready(&self.summary()),
                 Effect::Stopping(within) => self.service_manager.stopping(within),
                 Effect::Leave(end) => self.end = Some(end),

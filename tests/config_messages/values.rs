@@ -31,7 +31,7 @@ colour = "red""#,
         "[local_addresses]",
         "[local_adresses]",
         &[
-            r#"lb.toml:9:2: unknown key "local_adresses" in the file; did you mean "local_addresses"? the keys are appliance, local_addresses, next_hop, port, service, timeouts"#,
+            r#"lb.toml:9:2: unknown key "local_adresses" in the file; did you mean "local_addresses"? the keys are appliance, hooks, local_addresses, next_hop, port, service, timeouts"#,
             r#"lb.toml:12:1: no pool "default" of local addresses; add it to [local_addresses], as default = ["10.0.8.10"]"#,
         ],
     ),
@@ -43,7 +43,7 @@ colour = "red""#,
 [appliance]
 "#,
         &[
-            r#"lb.toml:1:1: unknown key "flows_per_worker" in the file; remove it, the keys are appliance, local_addresses, next_hop, port, service, timeouts"#,
+            r#"lb.toml:1:1: unknown key "flows_per_worker" in the file; remove it, the keys are appliance, hooks, local_addresses, next_hop, port, service, timeouts"#,
         ],
     ),
     change(

@@ -8,6 +8,7 @@ pub(crate) mod state_rig;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::config::Appliance;
@@ -51,6 +52,7 @@ pub(crate) fn config(services: Vec<ServiceConfig>) -> Config {
         timeouts: Timeouts::default(),
         services,
         local_addresses: vec![address("10.0.8.10")],
+        hooks: Arc::default(),
     }
 }
 

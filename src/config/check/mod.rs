@@ -8,11 +8,14 @@ mod services;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::Nanos;
 use crate::model::Timeouts;
 
 use super::Config;
+use super::HooksConfig;
 use super::raw;
 use super::report::Report;
 
@@ -24,6 +27,7 @@ pub(super) fn check(file: raw::File<'_>, report: &Report<'_>) -> Option<Config> 
     let appliance = appliance::check(file.appliance, report);
     let next_hops = ports::next_hops(file.next_hops, &file.ports, report);
     let timeouts = timeouts(file.timeouts);
+    let hooks = hooks(file.hooks, report);
     let mut addresses = Addresses::new(file.pools, report);
     let ports = ports::check(file.ports, &mut addresses);
     let services = services::check(file.services, ports.as_deref(), &limits, &mut addresses);
@@ -34,6 +38,7 @@ pub(super) fn check(file: raw::File<'_>, report: &Report<'_>) -> Option<Config> 
         timeouts: timeouts?,
         services: services?,
         local_addresses: addresses.into_local(),
+        hooks: Arc::new(hooks?),
     })
 }
 
@@ -44,6 +49,19 @@ fn timeouts(raw: raw::Timeouts) -> Option<Timeouts> {
         tcp_established: raw.tcp_established.map(Nanos::from).or(default.tcp_established)?,
         tcp_fin: raw.tcp_fin.map(Nanos::from).or(default.tcp_fin)?,
         udp: raw.udp.map(Nanos::from).or(default.udp)?,
+    })
+}
+
+fn hooks(raw: raw::Hooks, report: &Report<'_>) -> Option<HooksConfig> {
+    if let Some(script) = raw.script.as_ref().given()
+        && script.value.items.is_empty()
+    {
+        report.wrong(script.at, "script is empty; write a program, or remove it");
+    }
+    Some(HooksConfig {
+        script: raw.script.map(|script| Some(script.into_values())).or(None)?,
+        webhook: raw.webhook.map(Some).or(None)?,
+        timeout: raw.timeout.or(Duration::from_secs(10))?,
     })
 }
 
