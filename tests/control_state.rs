@@ -20,8 +20,10 @@ use evenkeel::control::drain::DrainEnd;
 use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::health::ProbeReport;
 use evenkeel::control::publication::BURST;
+use evenkeel::control::registry::Assigned;
 use evenkeel::control::registry::GRACE;
 use evenkeel::control::state::Event;
+use evenkeel::control::state::Order;
 use evenkeel::control::state::Refusal;
 use evenkeel::control::state::State;
 use evenkeel::control::workers::Pulse;
@@ -445,6 +447,12 @@ fn any_config() -> impl Strategy<Value = Config> {
     })
 }
 
+/// The same with probes.
+fn probed(mut config: Config) -> Config {
+    config.services.iter_mut().for_each(|service| service.health.kind = ProbeKind::Tcp);
+    config
+}
+
 type Ids = BTreeMap<String, u32>;
 
 /// Every configured service and backend with its id.
@@ -491,6 +499,52 @@ proptest! {
         for (name, id) in &first.1 {
             if !second.1.contains_key(name) && !free.contains(&BackendId(*id)) {
                 prop_assert_eq!(third.1.get(name), Some(id));
+            }
+        }
+    }
+
+    /// Health, what the operator said, probes under way and counters of whatever is in both configurations.
+    #[test]
+    fn a_reload_resets_nothing_of_what_stays(
+        a in any_config().prop_map(probed),
+        b in any_config().prop_map(probed),
+        results in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..60),
+        orders in prop::collection::vec((any::<prop::sample::Index>(), 0_u32..4), 0..6),
+    ) {
+        let mut rig = Rig::new(a);
+        rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+        rig.hold();
+        let probed: Vec<_> = rig.probes.keys().copied().collect();
+        prop_assume!(!probed.is_empty());
+        for (which, good) in results {
+            rig.pass(100);
+            rig.probe(probed[which.index(probed.len())], if good { Ok(()) } else { FAILED });
+        }
+        for (which, order) in orders {
+            let order = match order {
+                0 => Order::Drain(None),
+                1 => Order::Disable,
+                2 => Order::Enable,
+                weight => Order::Weight(weight),
+            };
+            rig.apply(Event::Administer(probed[which.index(probed.len())], order));
+        }
+        let kept = |rig: &Rig| -> BTreeMap<_, _> {
+            let registry = rig.state.registry();
+            let of = |service| registry.backends_of(service).map(move |b| (service.config.name.clone(), b));
+            registry.services().flat_map(of).map(|(name, b)| ((name, b.endpoint), b.clone())).collect()
+        };
+        let before = kept(&rig);
+        rig.assigned.clear();
+        rig.load(b);
+        for (key, now) in kept(&rig) {
+            let Some(was) = before.get(&key) else { continue };
+            prop_assert_eq!((was.id, &was.health), (now.id, &now.health));
+            prop_assert_eq!(was.administration, now.administration);
+            prop_assert_eq!(&was.probe, &now.probe, "a probe under way is not asked anew");
+            prop_assert!(!rig.assigned.contains(&Assigned::Backend(now.id)), "its counters go on");
+            if was.configured_weight == now.configured_weight {
+                prop_assert_eq!(was.weight_override, now.weight_override);
             }
         }
     }

@@ -11,6 +11,7 @@ use evenkeel::control::health::ProbeReport;
 use evenkeel::control::health::ProbeResult;
 use evenkeel::control::health::ProbeSpec;
 use evenkeel::control::network::Wanted;
+use evenkeel::control::registry::Assigned;
 use evenkeel::control::state::Effect;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::State;
@@ -32,6 +33,8 @@ pub(crate) struct Rig {
     pub(crate) wanted: Wanted,
     pub(crate) probes: BTreeMap<BackendId, ProbeSpec>,
     pub(crate) log: Vec<Change>,
+    /// Ids given out.
+    pub(crate) assigned: Vec<Assigned>,
     pub(crate) ready: bool,
     pub(crate) stopping: bool,
     pub(crate) end: Option<DrainEnd>,
@@ -49,6 +52,7 @@ impl Rig {
             wanted: Wanted::default(),
             probes: BTreeMap::new(),
             log: vec![],
+            assigned: vec![],
             ready: false,
             stopping: false,
             end: None,
@@ -79,7 +83,7 @@ impl Rig {
     pub(crate) fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Assign(_) => {}
+                Effect::Assign(assigned) => self.assigned.push(assigned),
                 Effect::StartProbe(spec) => {
                     self.probes.insert(spec.backend, spec);
                 }
