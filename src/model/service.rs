@@ -118,6 +118,9 @@ pub enum BackendState {
     /// Health checks fail. Established TCP flows stay, in case the server still answers; a half-open TCP flow is
     /// placed anew by its next SYN, a UDP flow by its next packet.
     Down,
+    /// The server is gone: it does not even answer that nobody listens. Established TCP flows end at their next packet,
+    /// and both sides are told; the rest is as on a backend that is down.
+    Dead,
     /// No longer configured. Flows are treated as on a backend that is down.
     Removed,
 }
