@@ -284,7 +284,12 @@ impl Service {
                 v.one_of(&choices, &[])
             }),
             on_no_backend: table.optional("on_no_backend", |v| {
-                v.one_of(&[("reject", OnNoBackend::Reject), ("drop", OnNoBackend::Drop)], &["http-503"])
+                let choices = [
+                    ("reject", OnNoBackend::Reject),
+                    ("drop", OnNoBackend::Drop),
+                    ("http-503", OnNoBackend::Http503),
+                ];
+                v.one_of(&choices, &[])
             }),
             on_unknown_flow: table.optional("on_unknown_flow", |v| {
                 v.one_of(&[("reset", OnUnknownFlow::Reset), ("drop", OnUnknownFlow::Drop)], &[])

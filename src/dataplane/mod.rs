@@ -19,6 +19,7 @@ pub mod pipeline;
 mod prefetch;
 mod punt;
 pub mod steer;
+mod unavailable;
 pub mod verdict;
 pub mod worker;
 

@@ -13,6 +13,7 @@ use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
 use super::steer::Steering;
+use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use crate::hash::IndexKey;
 use crate::io::Frame;
@@ -33,7 +34,7 @@ pub struct Settings {
     pub flows: usize,
     /// Ids that there are counters for.
     pub capacities: Capacities,
-    /// The secret of the index hash; the same for all workers of a process.
+    /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
     pub key: IndexKey,
 }
 
@@ -74,6 +75,7 @@ pub struct Pipeline {
     pub(super) local_ports: LocalPorts,
     pub(super) last_hops: LastHops,
     pub(super) steering: Steering,
+    pub(super) cookies: Cookies,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -98,6 +100,7 @@ impl Pipeline {
             local_ports: LocalPorts::new(steering.class(), settings.capacities.backends, &settings.key),
             last_hops: LastHops::new(),
             steering,
+            cookies: Cookies::new(&settings.key),
             ports,
             counters,
             tally: Tally::default(),

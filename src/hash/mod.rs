@@ -2,16 +2,19 @@
 //!
 //! The index hash (`keyed`) places flows in a worker's table; its key is a secret of the process, so that nobody
 //! outside can aim at one bucket. The choice hash (`choice`) and [`maglev`] pick backends; they depend on nothing
-//! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's.
+//! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's. What
+//! strangers get to see of a secret goes through a third, [`SipKey`].
 
 mod address;
 mod choice;
 mod keyed;
 pub mod maglev;
+mod sip;
 
 pub use address::{AddressHash, AddressHasher};
 pub use choice::ChoiceSeed;
 pub use keyed::IndexKey;
+pub use sip::SipKey;
 
 /// The two halves of the 128-bit product, folded by exclusive or: a strong mixing step for two multiplications
 /// (after Wang Yi, "wyhash", and Lemire).

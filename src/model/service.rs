@@ -98,6 +98,8 @@ pub enum OnNoBackend {
     Reject,
     /// Silence.
     Drop,
+    /// TCP only: a connection, and `503 Service Unavailable` (RFC 9110, 15.6.4) whatever the client says.
+    Http503,
 }
 
 /// What a TCP packet without SYN and without a flow gets.

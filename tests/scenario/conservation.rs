@@ -1,7 +1,7 @@
 //! Whatever comes: every frame ends somewhere, every buffer comes back, every flow's end is counted, and no turn calls
 //! the allocator.
 
-use evenkeel::model::{BackendState, Nanos};
+use evenkeel::model::{BackendState, Nanos, OnNoBackend};
 use proptest::prelude::*;
 
 use crate::allocations;
@@ -141,7 +141,8 @@ proptest! {
 
     #[test]
     fn frames_buffers_and_flows_are_conserved_with_three_workers(steps in prop::collection::vec(step(), 1..120)) {
-        let mut lab = Lab::new(Plan { workers: 3, flows: 16, ..Plan::default() });
+        let on_no_backend = OnNoBackend::Http503;
+        let mut lab = Lab::new(Plan { workers: 3, flows: 16, on_no_backend, ..Plan::default() });
         run(&mut lab, &steps);
         assert_balanced(&mut lab);
     }

@@ -118,6 +118,14 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     let backends = backends(raw.backends, raw.at, vip, ports, addresses);
     let probed = health::Probed { at: raw.at, protocol, backends: backends.as_deref(), answers: probes };
     let health = health::check(raw.health, &probed, addresses.report);
+    if protocol == Some(Protocol::Udp)
+        && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
+    {
+        addresses.report.wrong(
+            at,
+            "on_no_backend \"http-503\" answers TCP clients, and protocol is \"udp\"; write \"reject\" or \"drop\"",
+        );
+    }
     Some(ServiceConfig {
         name: raw.name.given()?.value,
         vip: vip?.value,

@@ -1,6 +1,7 @@
-//! Answers that the balancer itself gives: TCP resets and ICMP errors. Off the fast path, built with etherparse.
+//! Answers that the balancer itself gives: TCP resets, ICMP errors, a page. Off the fast path, built with etherparse.
 
 mod icmp;
+mod page;
 mod tcp;
 
 use arrayvec::ArrayVec;
@@ -22,6 +23,58 @@ pub enum Refusal {
     Unreachable,
     /// The hop limit ran out: ICMP time exceeded (RFC 792; RFC 4443, 3.3).
     TimeExceeded,
+    /// A segment of a connection that nobody holds.
+    Reply(Reply),
+}
+
+/// A TCP segment that answers one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Of its first octet, or of its SYN.
+    pub sequence: u32,
+    /// What is expected next.
+    pub acknowledgement: u32,
+    /// What it says.
+    pub say: Say,
+}
+
+/// What a segment says besides what it acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// SYN, and that segments of up to `mss` octets are taken (RFC 9293, 3.7.1).
+    Accept {
+        /// Without headers.
+        mss: u16,
+    },
+    /// Nothing.
+    Acknowledge,
+    /// FIN.
+    Close,
+    /// HTTP's `503 Service Unavailable`, then FIN.
+    Page,
+    /// The head of the same without its body, then FIN.
+    Head,
+}
+
+impl Say {
+    /// The sequence numbers it takes: SYN and FIN take one each (RFC 9293, 3.4).
+    #[must_use]
+    pub const fn octets(self) -> u32 {
+        match self {
+            Self::Acknowledge => 0,
+            Self::Accept { .. } | Self::Close => 1,
+            Self::Page => page::PAGE.len() as u32 + 1,
+            Self::Head => page::HEAD.len() as u32 + 1,
+        }
+    }
+
+    const fn text(self) -> &'static [u8] {
+        match self {
+            Self::Accept { .. } | Self::Acknowledge | Self::Close => &[],
+            Self::Page => page::PAGE,
+            Self::Head => page::HEAD,
+        }
+    }
 }
 
 /// The frame that tells the sender of a packet about it, from `our_mac` and from the address that the packet was
@@ -34,6 +87,10 @@ pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_m
     let error = match refusal {
         Refusal::Unreachable if packet.transport == Transport::Tcp => {
             tcp::reset_back(&mut answer, packet, head)?;
+            return Some(answer);
+        }
+        Refusal::Reply(reply) => {
+            tcp::reply(&mut answer, reply, packet, head)?;
             return Some(answer);
         }
         Refusal::Unreachable => icmp::Error::PortUnreachable,
