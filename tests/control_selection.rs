@@ -12,11 +12,13 @@ use evenkeel::config::Config;
 use evenkeel::config::FailureWindow;
 use evenkeel::config::ServiceConfig;
 use evenkeel::control::change::Change;
+use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Order;
 use evenkeel::model::BackendId;
 use evenkeel::model::BackendState;
 use evenkeel::model::Nanos;
+use evenkeel::model::OnDeadBackend;
 use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceId;
 use evenkeel::shared::Choice;
@@ -182,7 +184,7 @@ fn a_drained_backend_keeps_its_flows_until_the_last_has_ended_and_is_in_maintena
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Resting, "it still has flows");
     rig.apply(Event::Tick { flowless: vec![BackendId(0)] });
     rig.pass(200);
-    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Dead);
     recover(&mut rig, BackendId(0));
     assert_eq!(serving(&rig), [BackendId(1)], "health does not end maintenance");
     rig.apply(Event::Administer(BackendId(0), Order::Enable));
@@ -199,9 +201,25 @@ fn a_drain_ends_at_its_deadline_with_flows_left() {
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Resting);
     rig.pass(1);
     rig.pass(200);
-    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Dead);
     let drained = rig.log.iter().find(|change| matches!(change, Change::BackendDrained { .. }));
     assert!(matches!(drained, Some(Change::BackendDrained { timed_out: true, .. })));
+}
+
+#[test]
+fn connections_are_told_of_a_backend_that_is_silent_but_not_of_one_that_refuses() {
+    let out = |failure: ProbeFailure, on_dead_backend: OnDeadBackend| {
+        let mut rig = Rig::ready(web(&[1, 1], |web| web.on_dead_backend = on_dead_backend));
+        (0..3).for_each(|_| rig.probe(BackendId(0), Err(failure)));
+        rig.pass(200);
+        rig.state_of(BackendId(0))
+    };
+    assert_eq!(out(ProbeFailure::Timeout, OnDeadBackend::Reset), BackendState::Dead);
+    assert_eq!(out(ProbeFailure::Unreachable, OnDeadBackend::Reset), BackendState::Dead);
+    assert_eq!(out(ProbeFailure::Timeout, OnDeadBackend::Keep), BackendState::Down);
+    for alive in [ProbeFailure::Refused, ProbeFailure::Status(503), ProbeFailure::Closed] {
+        assert_eq!(out(alive, OnDeadBackend::Reset), BackendState::Down, "{alive}");
+    }
 }
 
 #[test]

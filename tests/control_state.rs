@@ -155,7 +155,7 @@ fn one_lost_probe_flips_nothing_and_fall_in_a_row_do() {
     let down = Change::BackendDown {
         service: "web".into(),
         backend: endpoint("10.0.9.1:80"),
-        reason: ProbeFailure::Timeout,
+        reason: ProbeFailure::Refused,
         after: 3,
     };
     assert_eq!(rig.log.last(), Some(&down));

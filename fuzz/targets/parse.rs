@@ -6,7 +6,7 @@ mod packet_bytes;
 
 use etherparse::SlicedPacket;
 use evenkeel::model::{Mac, V4, V6};
-use evenkeel::wire::craft::{Refusal, refuse};
+use evenkeel::wire::craft::{Refusal, Reply, Say, refuse};
 use evenkeel::wire::ethernet::Link;
 use evenkeel::wire::{Common, Network, Packet, Parsed, Transport, parse};
 use libfuzzer_sys::fuzz_target;
@@ -45,7 +45,9 @@ fn judge(head: &[u8], octets: usize) {
     if balanced && usize::from(at.end) <= head.len() {
         agree_with_etherparse(&packet, head);
     }
-    for refusal in [Refusal::Unreachable, Refusal::TimeExceeded] {
+    let reply = |say| Refusal::Reply(Reply { sequence: 1, acknowledgement: 2, say });
+    let replies = [Say::Accept { mss: 1460 }, Say::Acknowledge, Say::Close, Say::Page, Say::Head].map(reply);
+    for refusal in [Refusal::Unreachable, Refusal::TimeExceeded].into_iter().chain(replies) {
         if let Some(answer) = refuse(refusal, &link, &packet, head, Mac([2, 0, 0, 0, 0, 1])) {
             let link = Link::read(&answer).expect("an answer has a link layer");
             let back = parse(&link, &answer, answer.len()).expect("an answer is well-formed");

@@ -32,6 +32,7 @@ use crate::model::Endpoint;
 use crate::model::HashFeature;
 use crate::model::Mac;
 pub use crate::model::Memory;
+use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortId;
@@ -230,6 +231,8 @@ pub struct ServiceConfig {
     pub on_no_backend: OnNoBackend,
     /// What TCP packets of no flow get.
     pub on_unknown_flow: OnUnknownFlow,
+    /// What becomes of TCP connections on a backend that answers no probe.
+    pub on_dead_backend: OnDeadBackend,
     /// How long the weight of a backend grows that has come back into service; 0: not at all.
     pub slow_start: Duration,
     /// How long a tier that has come back waits before it serves again; 0: not at all.

@@ -10,6 +10,7 @@ use http::Uri;
 use crate::model::Cidr;
 use crate::model::HashFeature;
 use crate::model::Mac;
+use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
@@ -110,6 +111,7 @@ pub(super) struct Service {
     pub(super) hash: Entry<HashFeature>,
     pub(super) on_no_backend: Entry<OnNoBackend>,
     pub(super) on_unknown_flow: Entry<OnUnknownFlow>,
+    pub(super) on_dead_backend: Entry<OnDeadBackend>,
     pub(super) slow_start: Entry<Duration>,
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
@@ -307,10 +309,18 @@ impl Service {
                 v.one_of(&choices, &[])
             }),
             on_no_backend: table.optional("on_no_backend", |v| {
-                v.one_of(&[("reject", OnNoBackend::Reject), ("drop", OnNoBackend::Drop)], &["http-503"])
+                let choices = [
+                    ("reject", OnNoBackend::Reject),
+                    ("drop", OnNoBackend::Drop),
+                    ("http-503", OnNoBackend::Http503),
+                ];
+                v.one_of(&choices, &[])
             }),
             on_unknown_flow: table.optional("on_unknown_flow", |v| {
                 v.one_of(&[("reset", OnUnknownFlow::Reset), ("drop", OnUnknownFlow::Drop)], &[])
+            }),
+            on_dead_backend: table.optional("on_dead_backend", |v| {
+                v.one_of(&[("reset", OnDeadBackend::Reset), ("keep", OnDeadBackend::Keep)], &[])
             }),
             slow_start: table.optional("slow_start", |v| v.duration(Duration::ZERO..=HOUR)),
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),

@@ -11,6 +11,7 @@ use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::Nanos;
+use crate::model::OnDeadBackend;
 
 /// What follows for the backends of a service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Selection {
                 Standing {
                     id: backend.id,
                     endpoint: backend.endpoint,
-                    state: state(backend, in_tier),
+                    state: state(service, backend, in_tier),
                     weight: if in_tier { slow_start(service, backend, now, &mut due) } else { 0 },
                     settled_weight: if is_first { backend.weight() } else { 0 },
                 }
@@ -82,13 +83,18 @@ impl Selection {
     }
 }
 
-fn state(backend: &Backend, serves: bool) -> BackendState {
+fn state(service: &ServiceConfig, backend: &Backend, serves: bool) -> BackendState {
     match (backend.administration, backend.health.state()) {
         _ if serves => BackendState::Up,
-        (Administration::Maintenance, _) => BackendState::Down,
+        // Whoever waits for its flows has drained the backend first.
+        (Administration::Maintenance, _) => BackendState::Dead,
         // Whoever is being drained keeps its flows for as long as it answers.
         (Administration::Enabled | Administration::Draining { .. }, HealthState::Up) => BackendState::Resting,
-        (_, HealthState::Down | HealthState::Unknown) => BackendState::Down,
+        (_, HealthState::Down) => match (service.on_dead_backend, backend.health.reason()) {
+            (OnDeadBackend::Reset, Some(failure)) if failure.is_silence() => BackendState::Dead,
+            (OnDeadBackend::Reset | OnDeadBackend::Keep, _) => BackendState::Down,
+        },
+        (_, HealthState::Unknown) => BackendState::Down,
     }
 }
 

@@ -54,10 +54,7 @@ impl Pipeline {
             return Err(refuse(DropReason::NoService));
         };
         if tuple.protocol() == Protocol::Tcp && !arrival.packet.is_bare_syn() {
-            return Err(match service.on_unknown_flow {
-                OnUnknownFlow::Reset => refuse(DropReason::UnknownFlow),
-                OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
-            });
+            return Err(self.without_flow(service, tuple, (head, arrival), view));
         }
         // A packet that goes no further must not cost a flow.
         if arrival.packet.hop_limit <= 1 {
@@ -73,6 +70,26 @@ impl Pipeline {
         created
     }
 
+    /// The verdict on a TCP packet to a service that begins no flow and belongs to none.
+    fn without_flow<F: FlowFamily>(
+        &self,
+        service: &ServiceTable,
+        tuple: FiveTuple<F>,
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Verdict {
+        if service.on_no_backend == OnNoBackend::Http503
+            && service.choice.is_empty()
+            && let Some(verdict) = self.show_page(head, &tuple, arrival, view)
+        {
+            return verdict;
+        }
+        match service.on_unknown_flow {
+            OnUnknownFlow::Reset => refuse(DropReason::UnknownFlow),
+            OnUnknownFlow::Drop => Verdict::Drop(DropReason::UnknownFlow),
+        }
+    }
+
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
@@ -84,6 +101,7 @@ impl Pipeline {
             return Err(match service.on_no_backend {
                 OnNoBackend::Reject => refuse(DropReason::NoBackend),
                 OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
+                OnNoBackend::Http503 => self.accept_for_page(head, &tuple, arrival, view),
             });
         };
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };

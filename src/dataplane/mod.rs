@@ -9,6 +9,7 @@ pub mod fast_path;
 pub mod flow;
 mod huge_pages;
 pub mod inspect;
+mod kill;
 pub mod last_hop;
 pub mod limits;
 mod link;
@@ -19,6 +20,7 @@ pub mod pipeline;
 mod prefetch;
 mod punt;
 pub mod steer;
+mod unavailable;
 pub mod verdict;
 pub mod worker;
 

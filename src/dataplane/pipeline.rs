@@ -14,6 +14,7 @@ use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
 use super::steer::Steering;
+use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use crate::hash::IndexKey;
 use crate::io::Frame;
@@ -21,7 +22,7 @@ use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V
 use crate::shared::{Capacities, DropReason, Egress, Fib, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
-use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite};
+use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +35,7 @@ pub struct Settings {
     pub flows: usize,
     /// Ids that there are counters for.
     pub capacities: Capacities,
-    /// The secret of the index hash; the same for all workers of a process.
+    /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
     pub key: IndexKey,
 }
 
@@ -76,6 +77,7 @@ pub struct Pipeline {
     pub(super) last_hops: LastHops,
     pub(super) steering: Steering,
     pub(super) turns: Turns,
+    pub(super) cookies: Cookies,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -101,6 +103,7 @@ impl Pipeline {
             last_hops: LastHops::new(),
             steering,
             turns: Turns::new(settings.capacities.services, settings.worker.0),
+            cookies: Cookies::new(&settings.key),
             ports,
             counters,
             tally: Tally::default(),
@@ -163,12 +166,21 @@ impl Pipeline {
             return self.without_ports::<F>(frame.head(), arrival, view);
         };
         let found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
-        let (id, direction) = match found {
-            Some((id, direction)) if !self.is_over::<F>(id, direction, arrival.packet, view) => {
-                (id, direction)
+        let fate =
+            found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
+        let (id, direction) = match fate {
+            Some((id, direction, Fate::GoesOn)) => (id, direction),
+            Some((id, direction, Fate::Killed)) if arrival.packet.tcp_flags & tcp_flags::RST == 0 => {
+                return Verdict::Kill(id, direction);
             }
-            found => {
-                if let Some((id, _)) = found {
+            // A reset tells the other side itself, and no reset may be answered.
+            Some((id, direction, Fate::Killed)) => {
+                let verdict = self.forward::<F, T>(frame, id, direction, arrival, view);
+                self.end::<F>(id);
+                return verdict;
+            }
+            over => {
+                if let Some((id, ..)) = over {
                     self.end::<F>(id);
                 }
                 match self.admit(frame.head(), tuple, arrival, view) {
@@ -180,28 +192,29 @@ impl Pipeline {
         self.forward::<F, T>(frame, id, direction, arrival, view)
     }
 
-    /// Whether a packet finds its flow at an end, so that the packet is a new flow's: the client reuses its port, or
-    /// the backend is gone and nothing of the flow would be lost on another.
+    /// What a packet means for the flow it finds.
     #[inline(always)]
-    fn is_over<F: FlowFamily>(
-        &self,
-        id: FlowId,
-        direction: Direction,
-        packet: &Packet,
-        view: View<'_>,
-    ) -> bool {
+    fn fate<F: FlowFamily>(&self, id: FlowId, direction: Direction, packet: &Packet, view: View<'_>) -> Fate {
         let entry = F::table(&self.flows).entry(id);
-        let up = matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);
-        if up && !packet.is_bare_syn() || direction == Direction::Return {
-            return false;
+        let backend = view.tables.backend_state(entry.backend);
+        if matches!(backend, BackendState::Up | BackendState::Resting) && !packet.is_bare_syn() {
+            return Fate::GoesOn;
         }
-        match entry.protocol() {
-            Protocol::Udp => !up,
-            Protocol::Tcp => {
-                packet.is_bare_syn()
-                    && (tcp::syn_starts_anew(entry.state()) || !up && entry.state().is_half_open())
+        let forward = direction == Direction::Forward;
+        let begins = forward && packet.is_bare_syn();
+        let is_over = match (entry.protocol(), backend) {
+            (Protocol::Tcp, BackendState::Dead) if !begins => return Fate::Killed,
+            (Protocol::Tcp, BackendState::Dead) => true,
+            (Protocol::Tcp, BackendState::Up | BackendState::Resting) => {
+                begins && tcp::syn_starts_anew(entry.state())
             }
-        }
+            (Protocol::Tcp, BackendState::Down | BackendState::Removed) => {
+                begins && (tcp::syn_starts_anew(entry.state()) || entry.state().is_half_open())
+            }
+            (Protocol::Udp, BackendState::Up | BackendState::Resting) => false,
+            (Protocol::Udp, BackendState::Down | BackendState::Dead | BackendState::Removed) => forward,
+        };
+        if is_over { Fate::Over } else { Fate::GoesOn }
     }
 
     /// Ends a flow.
@@ -289,6 +302,17 @@ impl Pipeline {
         }
         Verdict::Forward(hop.port)
     }
+}
+
+/// What becomes of a flow at a packet.
+enum Fate {
+    /// Nothing.
+    GoesOn,
+    /// It is at its end, and the packet is a new flow's: the client reuses its port, or the backend is gone and nothing
+    /// of the flow would be lost on another.
+    Over,
+    /// Its backend is dead, and so is the connection, which neither side may know.
+    Killed,
 }
 
 /// How a packet came.

@@ -1,6 +1,7 @@
 //! What becomes of a frame. Each ends in exactly one verdict.
 
-use crate::model::{PortId, WorkerId};
+use super::flow::FlowId;
+use crate::model::{Direction, PortId, WorkerId};
 use crate::shared::DropReason;
 use crate::wire::craft::Refusal;
 
@@ -17,6 +18,8 @@ pub enum Verdict {
     Drop(DropReason),
     /// Goes no further, and its sender is told.
     Refuse(DropReason, Refusal),
+    /// Goes no further, and its flow, which it was of in this direction, must end: both sides are told.
+    Kill(FlowId, Direction),
 }
 
 /// Classes of what the kernel gets, each with a rate of its own, so that a flood of one does not starve the others.

@@ -4,19 +4,20 @@
 //! frame its verdict and sends what leaves; then it serves, within budgets, the frames of other workers and of the
 //! kernel port, expiry, and control's commands.
 
+mod answer;
+mod rates;
+
 use std::sync::Arc;
 
+use self::rates::Rates;
 use super::flow::{Generation, Tick};
 use super::inspect::Inspected;
-use super::limits::TokenBucket;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
 use crate::model::{Nanos, PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
 use crate::shared::{Command, DropReason, Egress, Event, Fib, Reader, Snapshot, Tally, WorkerCounters};
-use crate::wire::ethernet::Link;
-use crate::wire::{Parsed, craft};
 
 /// A port as one worker has it.
 #[derive(Debug)]
@@ -101,35 +102,9 @@ struct Core<P: Port> {
     frames: FrameRings<P::Frame>,
     commands: CommandRings,
     counters: Arc<WorkerCounters>,
-    limits: Limits,
+    rates: Rates,
     /// Turns since the tally was copied up.
     unpublished: u32,
-}
-
-/// Rates of what strangers can make a worker do.
-struct Limits {
-    refusals: TokenBucket,
-    punts: [TokenBucket; 3],
-}
-
-impl Limits {
-    fn new() -> Self {
-        Self {
-            // RFC 1812, 4.3.2.8 and RFC 4443, 2.4 f ask for a limit; this one is far above what clients cause and far
-            // below what a flood could use.
-            refusals: TokenBucket::new(10_000, 1_000),
-            // Neighbour, routing, other: what a Linux kernel takes in without strain.
-            punts: [
-                TokenBucket::new(20_000, 2_000),
-                TokenBucket::new(20_000, 2_000),
-                TokenBucket::new(50_000, 5_000),
-            ],
-        }
-    }
-
-    const fn punt(&mut self, class: PuntClass) -> &mut TokenBucket {
-        &mut self.punts[class as usize]
-    }
 }
 
 /// Flows looked at for expiry per turn and family: at 100,000 turns a second and more, ten times what can be created.
@@ -155,7 +130,7 @@ impl<P: Port> Worker<P> {
             frames,
             commands,
             counters,
-            limits: Limits::new(),
+            rates: Rates::new(),
             unpublished: 0,
         };
         let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
@@ -267,6 +242,7 @@ impl<P: Port> Core<P> {
                 self.pipeline.tally.count_drop(reason);
                 self.refuse(refusal, &frame, seen, port, view.now);
             }
+            Verdict::Kill(flow, direction) => self.kill((flow, direction), &mut frame, seen, port, view),
             Verdict::Punt(class) => self.punt(class, PortFrame { port, frame }, view.now),
             Verdict::Handoff(owner) => {
                 let handed = Handoff::Received { port, frame };
@@ -309,34 +285,9 @@ impl<P: Port> Core<P> {
         }
     }
 
-    /// Tells the sender of a dropped packet, within the rate limit.
-    #[cold]
-    fn refuse(
-        &mut self,
-        refusal: craft::Refusal,
-        frame: &P::Frame,
-        seen: &Inspected,
-        port: PortId,
-        now: Nanos,
-    ) {
-        let ingress = &mut self.sides[port.index()].port;
-        let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
-        let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), ingress.egress.mac) else {
-            return;
-        };
-        let reply = if self.limits.refusals.take(now) { ingress.queue.allocate() } else { None };
-        let reply = reply.and_then(|mut reply| reply.append(&answer).then_some(reply));
-        let Some(reply) = reply else {
-            self.pipeline.tally.unanswered += 1;
-            return;
-        };
-        self.pipeline.tally.originated += 1;
-        self.send(port, reply);
-    }
-
     #[cold]
     fn punt(&mut self, class: PuntClass, frame: PortFrame<P::Frame>, now: Nanos) {
-        if !self.limits.punt(class).take(now) {
+        if !self.rates.punt(class).take(now) {
             self.pipeline.tally.count_drop(DropReason::PuntPoliced);
         } else if self.frames.punts.push(frame).is_err() {
             self.pipeline.tally.count_drop(DropReason::PuntRingFull);

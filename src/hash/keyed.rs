@@ -1,6 +1,6 @@
 //! The keyed hash of the flow table's index.
 
-use super::fold;
+use super::{SipKey, fold};
 use crate::model::{Family, FiveTuple};
 
 /// The secret of the index hash: four random words.
@@ -12,6 +12,14 @@ impl IndexKey {
     #[must_use]
     pub const fn new(words: [u64; 4]) -> Self {
         Self(words)
+    }
+
+    /// The key for another purpose, which tells nothing of this one.
+    #[must_use]
+    pub fn derive(&self, purpose: u64) -> SipKey {
+        let [k0, k1, k2, k3] = self.0;
+        let key = SipKey::new([k0, k1]);
+        SipKey::new([0, 1].map(|half| key.hash(&[k2, k3, purpose, half])))
     }
 
     /// The hash of a five-tuple, all 64 bits usable. Not a cryptographic hash: an attacker who cannot see its values

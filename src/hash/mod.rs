@@ -2,18 +2,21 @@
 //!
 //! The index hash (`keyed`) places flows in a worker's table; its key is a secret of the process, so that nobody
 //! outside can aim at one bucket. The choice hash (`choice`) and [`maglev`] pick backends; they depend on nothing
-//! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's. [`turns`] is no
-//! hash, but the other table that backends are picked from.
+//! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's. What
+//! strangers get to see of a secret goes through a third, [`SipKey`]. [`turns`] is no hash, but the other table that
+//! backends are picked from.
 
 mod address;
 mod choice;
 mod keyed;
 pub mod maglev;
+mod sip;
 mod turns;
 
 pub use address::{AddressHash, AddressHasher};
 pub use choice::ChoiceSeed;
 pub use keyed::IndexKey;
+pub use sip::SipKey;
 pub use turns::turns;
 
 /// The two halves of the 128-bit product, folded by exclusive or: a strong mixing step for two multiplications

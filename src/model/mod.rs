@@ -19,6 +19,7 @@ pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
 pub use service::{
-    BackendState, HashFeature, OnNoBackend, OnUnknownFlow, PortRange, Protocol, Scheduler, Timeouts,
+    BackendState, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol, Scheduler,
+    Timeouts,
 };
 pub use units::Nanos;

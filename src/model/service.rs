@@ -127,6 +127,17 @@ pub enum OnNoBackend {
     Reject,
     /// Silence.
     Drop,
+    /// TCP only: a connection, and `503 Service Unavailable` (RFC 9110, 15.6.4) whatever the client says.
+    Http503,
+}
+
+/// What becomes of established TCP connections on a backend that is dead: that answers no probe at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeadBackend {
+    /// Both sides get a RST.
+    Reset,
+    /// They stay, in case it comes back.
+    Keep,
 }
 
 /// What a TCP packet without SYN and without a flow gets.
@@ -149,6 +160,9 @@ pub enum BackendState {
     /// Health checks fail. Established TCP flows stay, in case the server still answers; a half-open TCP flow is
     /// placed anew by its next SYN, a UDP flow by its next packet.
     Down,
+    /// The server is gone, and does not even answer that nobody listens; or it is in maintenance. Established TCP flows end at their next packet,
+    /// and both sides are told; the rest is as on a backend that is down.
+    Dead,
     /// No longer configured. Flows are treated as on a backend that is down.
     Removed,
 }

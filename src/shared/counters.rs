@@ -42,9 +42,9 @@ pub struct Tally {
     pub handed_off: u64,
     /// Frames taken from the kernel port.
     pub injected: u64,
-    /// Frames made here: RST, ICMP errors.
+    /// Frames made here: TCP resets, ICMP errors.
     pub originated: u64,
-    /// Refusals due but not sent: the rate limit, or no buffer.
+    /// Answers due but not sent: the rate limit, no buffer, or no way.
     pub unanswered: u64,
     /// Frames waiting inside the worker (a gauge).
     pub held: u64,

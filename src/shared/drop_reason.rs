@@ -34,6 +34,8 @@ pub enum DropReason {
     NoService,
     /// No backend in service.
     NoBackend,
+    /// A TCP flow on a backend that is dead.
+    BackendDead,
     /// Every flow entry in use.
     FlowTableFull,
     /// No local port free for the backend.
@@ -58,7 +60,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -73,6 +75,7 @@ impl DropReason {
         Self::UnknownReturn,
         Self::NoService,
         Self::NoBackend,
+        Self::BackendDead,
         Self::FlowTableFull,
         Self::LocalPortsExhausted,
         Self::NextHopUnresolved,
@@ -106,6 +109,7 @@ impl DropReason {
             Self::UnknownReturn => "unknown_return",
             Self::NoService => "no_service",
             Self::NoBackend => "no_backend",
+            Self::BackendDead => "backend_dead",
             Self::FlowTableFull => "flow_table_full",
             Self::LocalPortsExhausted => "local_ports_exhausted",
             Self::NextHopUnresolved => "next_hop_unresolved",
@@ -139,6 +143,9 @@ impl DropReason {
             Self::UnknownReturn => "a packet to a local address belongs to no flow",
             Self::NoService => "the packet is for a VIP, but no service listens on its protocol and port",
             Self::NoBackend => "no backend of the service is in service",
+            Self::BackendDead => {
+                "the backend of the TCP flow is dead; both sides were told by RST and the flow ended"
+            }
             Self::FlowTableFull => "the worker's flow table is full and no half-open flow could make room",
             Self::LocalPortsExhausted => {
                 "no local address has a free port for the backend; add local addresses"

@@ -11,11 +11,13 @@ pub mod ethernet;
 pub mod lanes;
 pub mod parse;
 pub mod rewrite;
+pub mod segment;
 
 pub use common::Common;
 pub use lanes::Lanes;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
 pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
+pub use segment::Segment;
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod tcp_flags {

@@ -33,14 +33,22 @@ protocol = "http""#,
 protocol = "sctp"
 mode = "direct-routing"
 tracking = "displaced"
-client_address = "toa"
-on_no_backend = "http-503""#,
+client_address = "toa""#,
         &[
             r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp" or "udp""#,
             r#"lb.toml:17:8: mode "direct-routing" is not in this version; write "full-nat""#,
             r#"lb.toml:18:12: tracking "displaced" is not in this version; write "flow""#,
             r#"lb.toml:19:18: client_address "toa" is not in this version; write "none""#,
-            r#"lb.toml:20:17: on_no_backend "http-503" is not in this version; write "reject" or "drop""#,
+        ],
+    ),
+    change(
+        "a page for clients that send datagrams",
+        "port = 80",
+        r#"port = 80
+protocol = "udp"
+on_no_backend = "http-503""#,
+        &[
+            r#"lb.toml:17:17: on_no_backend "http-503" answers TCP clients, and protocol is "udp"; write "reject" or "drop""#,
         ],
     ),
     change(

@@ -21,6 +21,7 @@ use evenkeel::config::ProbeKind;
 use evenkeel::config::ServiceConfig;
 use evenkeel::model::Endpoint;
 use evenkeel::model::HashFeature;
+use evenkeel::model::OnDeadBackend;
 use evenkeel::model::OnNoBackend;
 use evenkeel::model::OnUnknownFlow;
 use evenkeel::model::PortRange;
@@ -68,6 +69,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Reject,
         on_unknown_flow: OnUnknownFlow::Reset,
+        on_dead_backend: OnDeadBackend::Reset,
         slow_start: Duration::ZERO,
         hold_down: Duration::ZERO,
         panic_threshold: 0,

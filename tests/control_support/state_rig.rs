@@ -22,7 +22,7 @@ use evenkeel::model::Nanos;
 use evenkeel::model::ServiceId;
 use evenkeel::shared::Snapshot;
 
-pub(crate) const FAILED: ProbeResult = Err(ProbeFailure::Timeout);
+pub(crate) const FAILED: ProbeResult = Err(ProbeFailure::Refused);
 
 /// A state with a clock, and everything it asked for.
 pub(crate) struct Rig {

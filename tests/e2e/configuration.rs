@@ -65,7 +65,10 @@ impl Configuration {
     }
 
     fn service(&self, text: &mut String, name: &str, vip: &str, port: u16, protocol: &str, network: &str) {
-        let refusal = self.on_no_backend;
+        let refusal = match self.on_no_backend {
+            "http-503" if protocol == "udp" => "reject",
+            refusal => refusal,
+        };
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\

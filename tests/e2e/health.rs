@@ -64,6 +64,43 @@ fn without_any_server_clients_are_refused_at_once_and_served_again_after() {
 }
 
 #[test]
+fn without_any_server_clients_are_shown_a_page_and_served_again_after() {
+    let Some(lab) = Lab::lay("page", Arms::Two, 1) else { return };
+    let configuration = Configuration { on_no_backend: "http-503", ..Configuration::new(Arms::Two) };
+    let balancer = Balancer::start(&lab, &configuration);
+    for server in SERVERS {
+        lab.kill_servers(server);
+    }
+    for server in SERVERS {
+        balancer.wait_state(server, "down", OUT);
+    }
+    let ask = |line: &[&str], url| {
+        let done = lab.on("client", &[&["curl", "-sS", "-m", "5"], line, &[url]].concat());
+        assert_eq!(done.code, Some(0), "{line:?} {url}: {}\n{}", done.err, balancer.circumstances());
+        assert!(done.out.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{line:?} {url}: {}", done.out);
+        assert!(done.out.contains("\r\nConnection: close\r\n"), "{line:?} {url}: {}", done.out);
+        done.out.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    };
+    let long = "x".repeat(50_000);
+    for url in [WEB4, WEB6] {
+        let body = ask(&["-i"], url).unwrap();
+        assert!(body.starts_with("No server is available"), "{body}");
+        assert_eq!(ask(&["-I"], url).unwrap(), "", "HEAD has no body");
+        // More than one segment, and more than the window.
+        assert_eq!(ask(&["-i", "-d", &long], url).unwrap(), body);
+        assert_eq!(ask(&["-i", "-d", &[long.as_str(), &long].concat()], url).unwrap(), body);
+    }
+    let status = balancer.ask("status");
+    assert_eq!(status["total"]["flows"], 0, "no flow was made: {status}");
+    // The clients' connections have ended in peace: what is left of them waits for late segments.
+    let left = lab.must("client", &["ss", "-Htan", "dport = 80"]);
+    assert!(left.lines().all(|line| line.starts_with("TIME-WAIT")), "{left}");
+    lab.start_servers("b1");
+    balancer.wait_state("b1", "up", BACK);
+    client::requests(&lab, WEB4, 10).assert_complete(10);
+}
+
+#[test]
 fn servers_that_others_lose_and_regain_disturb_no_request() {
     let Some(lab) = Lab::lay("others", Arms::Two, 1) else { return };
     let mut configuration = Configuration::new(Arms::Two);

@@ -1,7 +1,7 @@
 //! Whatever comes: every frame ends somewhere, every buffer comes back, every flow's end is counted, and no turn calls
 //! the allocator.
 
-use evenkeel::model::Nanos;
+use evenkeel::model::{BackendState, Nanos, OnNoBackend};
 use proptest::prelude::*;
 
 use crate::allocations;
@@ -33,7 +33,7 @@ enum Step {
     Wait(u16),
     Backends {
         number: u8,
-        up: bool,
+        state: BackendState,
     },
 }
 
@@ -46,9 +46,13 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, changes, length)| Step::Mutant { which, changes, length }),
         1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Step::Noise),
         1 => (0..2000_u16).prop_map(Step::Wait),
-        1 => (1..4_u8, any::<bool>()).prop_map(|(number, up)| Step::Backends { number, up }),
+        1 => (1..4_u8, prop::sample::select(&STATES))
+            .prop_map(|(number, state)| Step::Backends { number, state }),
     ]
 }
+
+const STATES: [BackendState; 4] =
+    [BackendState::Up, BackendState::Up, BackendState::Down, BackendState::Dead];
 
 const FLAGS: [u8; 8] = [SYN, ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, SYN, ACK];
 
@@ -92,8 +96,8 @@ fn run(lab: &mut Lab, steps: &[Step]) {
                 lab.now = lab.now + Nanos::from_secs(u64::from(*seconds));
                 Vec::new()
             }
-            Step::Backends { number, up } => {
-                lab.set_backend(*number, *up);
+            Step::Backends { number, state } => {
+                lab.set_backend_state(*number, *state);
                 Vec::new()
             }
         };
@@ -137,7 +141,8 @@ proptest! {
 
     #[test]
     fn frames_buffers_and_flows_are_conserved_with_three_workers(steps in prop::collection::vec(step(), 1..120)) {
-        let mut lab = Lab::new(Plan { workers: 3, flows: 16, ..Plan::default() });
+        let on_no_backend = OnNoBackend::Http503;
+        let mut lab = Lab::new(Plan { workers: 3, flows: 16, on_no_backend, ..Plan::default() });
         run(&mut lab, &steps);
         assert_balanced(&mut lab);
     }

@@ -79,7 +79,8 @@ pub struct Lab {
     _fibs: Publisher<Fib>,
     pub counters: Vec<Arc<WorkerCounters>>,
     pub now: Nanos,
-    down: Vec<BackendId>,
+    /// Backends that are not up.
+    out: Vec<(BackendId, BackendState)>,
 }
 
 /// TCP 80 and UDP 53 on both VIPs: service ids 0 to 3 in this order: tcp4, udp4, tcp6, udp6.
@@ -141,7 +142,7 @@ impl Lab {
             _fibs: fibs,
             counters,
             now: Nanos::from_secs(1_000),
-            down: Vec::new(),
+            out: Vec::new(),
         };
         lab.publish();
         lab
@@ -149,11 +150,16 @@ impl Lab {
 
     /// Takes a backend (numbered as in its address) of all services out of service, or brings it back.
     pub fn set_backend(&mut self, number: u8, up: bool) {
+        self.set_backend_state(number, if up { BackendState::Up } else { BackendState::Down });
+    }
+
+    /// Gives a backend (numbered as in its address) of all services a state.
+    pub fn set_backend_state(&mut self, number: u8, state: BackendState) {
         for service in 0..4 {
             let id = backend_id(service, number);
-            self.down.retain(|down| *down != id);
-            if !up {
-                self.down.push(id);
+            self.out.retain(|(out, _)| *out != id);
+            if state != BackendState::Up {
+                self.out.push((id, state));
             }
         }
         self.publish();
@@ -174,8 +180,8 @@ impl Lab {
         }
         let services = (0..4).map(|id| Some(Arc::new(self.service(id)))).collect();
         let mut backend_states = vec![BackendState::Up; 64];
-        for id in &self.down {
-            backend_states[id.index()] = BackendState::Down;
+        for (id, state) in &self.out {
+            backend_states[id.index()] = *state;
         }
         self.snapshots.publish(Snapshot {
             version: 1,
@@ -197,7 +203,7 @@ impl Lab {
             })
             .collect();
         let build = |only_up: bool| -> Positions {
-            let weight = |id| if only_up && self.down.contains(&id) { 0 } else { 100 };
+            let weight = |id| if only_up && self.out.iter().any(|(out, _)| *out == id) { 0 } else { 100 };
             let weighted: Vec<_> = backends.iter().map(|b| (b.endpoint, weight(b.id))).collect();
             maglev::build(ChoiceSeed::new(1), &weighted, 1009).into()
         };

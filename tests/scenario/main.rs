@@ -5,6 +5,7 @@
 mod admission;
 mod allocations;
 mod conservation;
+mod dead;
 mod fast_path;
 mod full_nat;
 mod handoff;
@@ -14,3 +15,4 @@ mod listing;
 mod packet;
 mod refusal;
 mod schedulers;
+mod unavailable;

@@ -64,6 +64,13 @@ impl Build {
         self
     }
 
+    /// Sequence number and acknowledgement.
+    pub fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
+        self.sequence = sequence;
+        self.acknowledgement = acknowledgement;
+        self
+    }
+
     pub fn payload(mut self, payload: &[u8]) -> Self {
         self.payload = payload.to_vec();
         self

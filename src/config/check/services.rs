@@ -13,6 +13,7 @@ use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
+use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
@@ -119,6 +120,14 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     let backends = backends(raw.backends, raw.at, vip, ports, addresses);
     let probed = health::Probed { at: raw.at, protocol, backends: backends.as_deref(), answers: probes };
     let health = health::check(raw.health, &probed, addresses.report);
+    if protocol == Some(Protocol::Udp)
+        && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
+    {
+        addresses.report.wrong(
+            at,
+            "on_no_backend \"http-503\" answers TCP clients, and protocol is \"udp\"; write \"reject\" or \"drop\"",
+        );
+    }
     Some(ServiceConfig {
         name: raw.name.given()?.value,
         vip: vip?.value,
@@ -128,6 +137,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hash: raw.hash.or(HashFeature::FiveTuple)?,
         on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
         on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
+        on_dead_backend: raw.on_dead_backend.or(OnDeadBackend::Reset)?,
         slow_start: raw.slow_start.or(Duration::ZERO)?,
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,

@@ -78,7 +78,7 @@ impl Gathered {
             ("handed_in", "Frames taken from other workers", |t| t.handed_in),
             ("handed_off", "Frames given to other workers", |t| t.handed_off),
             ("injected", "Frames taken from the kernel", |t| t.injected),
-            ("originated", "Frames made here: RST, ICMP errors", |t| t.originated),
+            ("originated", "Frames made here: TCP resets, ICMP errors", |t| t.originated),
             ("flows_created", "Flows created", |t| t.flows_created),
         ];
         let workers = &self.status.workers;

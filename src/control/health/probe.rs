@@ -49,6 +49,14 @@ pub enum ProbeFailure {
     Closed,
 }
 
+impl ProbeFailure {
+    /// Nobody is there: no answer at all. Who refuses is there, and may be finishing what connections it has.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable)
+    }
+}
+
 impl fmt::Display for ProbeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

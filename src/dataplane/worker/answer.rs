@@ -1,0 +1,62 @@
+//! What a worker says itself about packets that go no further: within a rate, and counted.
+
+use super::Core;
+use crate::dataplane::flow::FlowId;
+use crate::dataplane::inspect::Inspected;
+use crate::dataplane::pipeline::View;
+use crate::io::{Frame, Port};
+use crate::model::{Direction, Nanos, PortId};
+use crate::shared::DropReason;
+use crate::wire::ethernet::Link;
+use crate::wire::{Parsed, craft};
+
+impl<P: Port> Core<P> {
+    /// Tells the sender of a dropped packet.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        refusal: craft::Refusal,
+        frame: &P::Frame,
+        seen: &Inspected,
+        port: PortId,
+        now: Nanos,
+    ) {
+        let our_mac = self.sides[port.index()].port.egress.mac;
+        let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
+        if let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), our_mac) {
+            self.originate(&answer, port, port, now);
+        }
+    }
+
+    /// Drops a packet of a flow whose backend is dead, ends the flow and tells both sides.
+    #[cold]
+    pub(super) fn kill(
+        &mut self,
+        flow: (FlowId, Direction),
+        frame: &mut P::Frame,
+        seen: &Inspected,
+        port: PortId,
+        view: View<'_>,
+    ) {
+        self.pipeline.tally.count_drop(DropReason::BackendDead);
+        // First, as the frame still holds the packet as it came.
+        self.refuse(craft::Refusal::Unreachable, frame, seen, port, view.now);
+        match self.pipeline.kill(frame, seen, flow, view) {
+            Some((egress, reset)) => self.originate(&reset, port, egress, view.now),
+            None => self.pipeline.tally.unanswered += 1,
+        }
+    }
+
+    /// Sends `answer` by `egress`, in a frame of `ingress`'s.
+    fn originate(&mut self, answer: &craft::Answer, ingress: PortId, egress: PortId, now: Nanos) {
+        let queue = &mut self.sides[ingress.index()].port.queue;
+        let frame = if self.rates.refusals.take(now) { queue.allocate() } else { None };
+        let frame = frame.and_then(|mut frame| frame.append(answer).then_some(frame));
+        let Some(frame) = frame else {
+            self.pipeline.tally.unanswered += 1;
+            return;
+        };
+        self.pipeline.tally.originated += 1;
+        self.send(egress, frame);
+    }
+}
