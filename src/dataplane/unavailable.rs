@@ -4,7 +4,7 @@
 //!   client  SYN s            ->
 //!           <- SYN c, ACK s+1            c is a cookie
 //!           ACK c+1          ->          silence
-//!           request, ACK c+1 ->          place 0
+//!           request, ACK c+1 ->          the first segment
 //!           <- page, FIN, ACK of it all
 //!           ACK of all       ->          silence
 //!           FIN              ->
@@ -37,8 +37,8 @@ use crate::wire::{Layout, Segment};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cookies(SipKey);
 
-/// How long a distance stays the same. A request may come in the next such time still: after one to two minutes, as with
-/// Linux's SYN cookies, a silent client is a stranger.
+/// How long a connection has the same cookies. They hold for the next such time, too: a client that is silent for one to
+/// two minutes is a stranger, as with Linux's SYN cookies.
 const SLOT: Nanos = Nanos::from_secs(64);
 
 /// The bits of a cookie that mark the connection, whatever the client's first sequence number. The low ones, as there
@@ -61,7 +61,7 @@ impl Cookies {
     /// The cookies of a process with this key.
     #[must_use]
     pub(super) fn new(key: &IndexKey) -> Self {
-        // Not the index hash with its own key: strangers see cookies, and could learn to aim at one bucket.
+        // Not the index hash itself: strangers see cookies, and could learn from them to aim at one bucket.
         Self(key.derive(u64::from_be_bytes(*b"cookies ")))
     }
 
@@ -97,15 +97,20 @@ impl Cookies {
         let is_first = self.cookie(tuple, segment.sequence.wrapping_sub(1), slot) == cookie_before(said);
         let speaks = segment.octets() > 0;
         let closes = segment.flags & FIN != 0;
-        let say = match said {
-            // We have said nothing yet.
-            Say::Acknowledge | Say::Accept { .. } if !is_first => return Meaning::Heard,
-            Say::Acknowledge | Say::Accept { .. } if data.starts_with(b"HEAD ") => Say::Head,
-            Say::Acknowledge | Say::Accept { .. } if speaks => Say::Page,
-            Say::Acknowledge | Say::Accept { .. } if closes => Say::Close,
-            Say::Acknowledge | Say::Accept { .. } => return Meaning::Heard,
-            Say::Close | Say::Page | Say::Head if speaks || closes => Say::Acknowledge,
-            Say::Close | Say::Page | Say::Head => return Meaning::Heard,
+        let say = if said != Say::Acknowledge {
+            // The page or the end.
+            if !speaks && !closes {
+                return Meaning::Heard;
+            }
+            Say::Acknowledge
+        } else if !is_first || !speaks && !closes {
+            return Meaning::Heard;
+        } else if data.starts_with(b"HEAD ") {
+            Say::Head
+        } else if speaks {
+            Say::Page
+        } else {
+            Say::Close
         };
         Meaning::Answer(Reply { sequence: acknowledged, acknowledgement: segment.next(), say })
     }

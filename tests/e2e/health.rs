@@ -92,9 +92,9 @@ fn without_any_server_clients_are_shown_a_page_and_served_again_after() {
     }
     let status = balancer.ask("status");
     assert_eq!(status["total"]["flows"], 0, "no flow was made: {status}");
-    // The clients' connections have ended in peace: what is left of them waits for late segments.
-    let left = lab.must("client", &["ss", "-Htan", "dport = 80"]);
-    assert!(left.lines().all(|line| line.starts_with("TIME-WAIT")), "{left}");
+    let is_over = |line: &str| line.starts_with("TIME-WAIT");
+    let are_over = || lab.must("client", &["ss", "-Htan", "dport = 80"]).lines().all(is_over);
+    balancer.wait("all that the clients have said is acknowledged", BACK, are_over);
     lab.start_servers("b1");
     balancer.wait_state("b1", "up", BACK);
     client::requests(&lab, WEB4, 10).assert_complete(10);

@@ -1,8 +1,8 @@
 //! What becomes of packets: addresses, ports, checksums, TTL, tags and payload, there and back.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, CONFIGURATION, configuration};
 use crate::files::{Captured, in_turn, nanoseconds};
-use crate::packet::{ACK, Build, Decoded, Kind, SYN, decode};
+use crate::packet::{ACK, Build, Decoded, FIN, Kind, SYN, decode};
 
 const ENDS: [(&str, &str, &str); 2] = [
     ("198.51.100.7:40000", "203.0.113.80", "10.0.8.10"),
@@ -247,5 +247,35 @@ fn what_is_refused_is_told_so_with_right_checksums() {
         [Kind::Tcp, Kind::Icmp(3, 3), Kind::Icmp(11, 0), Kind::Tcp, Kind::Icmp(1, 4), Kind::Icmp(3, 0)];
     assert_eq!(kinds, expected);
     assert_eq!(outcome.drops(), serde_json::json!({ "no_service": 4, "ttl_expired": 2 }));
+    bench.assert_sound(0);
+}
+
+#[test]
+fn a_service_without_a_backend_shows_a_page_with_right_checksums() {
+    let text = configuration(CONFIGURATION)
+        .replace("protocol = \"tcp\"\n", "protocol = \"tcp\"\non_no_backend = \"http-503\"\n")
+        .replace("port = 8080\n", "port = 8080\nweight = 0\n");
+    let bench = Bench::with(&text);
+    let syns: Vec<_> =
+        ENDS.iter().map(|(from, vip, _)| Build::new(from, &format!("{vip}:80")).tcp()).collect();
+    let accepted = bench.replay(&in_turn(syns.clone())).decoded();
+    // The same input gives the same output, so that the requests fit.
+    let request = |answer: &Decoded| {
+        let numbers = (answer.acknowledgement, answer.sequence.wrapping_add(1));
+        Build::answer(answer)
+            .flags(ACK)
+            .numbers(numbers.0, numbers.1)
+            .payload(b"GET / HTTP/1.0\r\n\r\n")
+            .tcp()
+    };
+    let requests = accepted.iter().map(request);
+    let outcome = bench.replay(&in_turn(syns.into_iter().chain(requests)));
+    let sent = outcome.decoded();
+    assert_eq!(
+        sent.iter().map(|sent| sent.flags).collect::<Vec<_>>(),
+        [SYN | ACK, SYN | ACK, FIN | ACK, FIN | ACK]
+    );
+    assert!(sent[2..].iter().all(|page| page.payload.starts_with(b"HTTP/1.1 503 ")));
+    assert_eq!(outcome.drops(), serde_json::json!({ "no_backend": 4 }));
     bench.assert_sound(0);
 }

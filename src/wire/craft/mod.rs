@@ -59,12 +59,12 @@ pub enum Say {
 impl Say {
     /// The sequence numbers it takes: SYN and FIN take one each (RFC 9293, 3.4).
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the page fits one segment")]
     pub const fn octets(self) -> u32 {
         match self {
             Self::Acknowledge => 0,
             Self::Accept { .. } | Self::Close => 1,
-            Self::Page => page::PAGE.len() as u32 + 1,
-            Self::Head => page::HEAD.len() as u32 + 1,
+            Self::Page | Self::Head => self.text().len() as u32 + 1,
         }
     }
 
