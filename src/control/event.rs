@@ -21,6 +21,14 @@ pub enum Event {
     Load(Box<Config>),
     /// A probe has a result.
     Probe(ProbeReport),
+    /// Whether a backend is in service was decided without its probes; holds until their results, or the
+    /// configuration, say otherwise.
+    Decided {
+        /// Whom it is about.
+        backend: BackendId,
+        /// In service, or out of it.
+        up: bool,
+    },
     /// How the workers are.
     Workers(Pulse),
     /// The network holds this.

@@ -18,6 +18,7 @@ pub use super::event::Effect;
 pub use super::event::Event;
 pub use super::event::Refusal;
 use super::health::HealthState;
+use super::health::ProbeFailure;
 use super::health::ProbeReport;
 use super::health::ProbeSpec;
 use super::health::Transition;
@@ -91,6 +92,9 @@ const NETWORK_PATIENCE: Nanos = Nanos::from_secs(2);
 /// Beyond the probes' timeout, for their results to arrive.
 const SETTLE_MARGIN: Nanos = Nanos::from_millis(500);
 
+/// More than any threshold of failures.
+const MOST_FAILURES: u32 = 1000;
+
 impl State {
     /// A balancer that starts with `config` at `now`, and what to do first.
     ///
@@ -131,6 +135,7 @@ impl State {
                 }
             }
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
+            Event::Decided { backend, up } => self.decided(now, backend, up, &mut effects),
             Event::Workers(pulse) => self.workers(pulse, &mut effects),
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Tick { flowless } => self.registry.release(now, &flowless),
@@ -194,7 +199,10 @@ impl State {
             let Some(backend) = self.registry.backend(id) else { continue };
             let Some(service) = self.registry.service(backend.service) else { continue };
             let spec = probe_spec(backend, &service.config);
-            let trusted = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            // Only what is new or was probed until now: on others a decision may stand.
+            let news = backend.probe.is_some() || backend.health.state() == HealthState::Unknown;
+            let unprobed = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            let trusted = news && unprobed;
             let same = match (&backend.probe, &spec) {
                 (Some(old), Some(new)) => *old == ProbeSpec { generation: old.generation, ..new.clone() },
                 (None, None) => true,
@@ -224,6 +232,17 @@ impl State {
         }
         let transition = backend.health.apply(now, report.result);
         self.transition(report.backend, transition, effects);
+    }
+
+    fn decided(&mut self, now: Nanos, id: BackendId, up: bool, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.registry.backend_mut(id) else { return };
+        let transition = if up {
+            backend.health.trust(now)
+        } else {
+            // As many failures as it takes; one that is down already takes none.
+            (0..MOST_FAILURES).find_map(|_| backend.health.apply(now, Err(ProbeFailure::Unreachable)))
+        };
+        self.transition(id, transition, effects);
     }
 
     fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
