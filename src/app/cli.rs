@@ -48,12 +48,13 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  evenkeel replay -c evenkeel.toml --in front=clients.pcap back=servers.pcap \
                             --out sent.pcap\n  \
-                            evenkeel replay -c evenkeel.toml --in clients.pcap --out sent.pcap --health events.toml\n\n\
-                            events.toml, times counted from the first frame:\n  \
+                            evenkeel replay -c evenkeel.toml --in clients.pcap --out sent.pcap \
+                            --health events.toml\n\n\
+                            events.toml, with times after the first frame:\n  \
                             [[event]]\n  at = \"1.5s\"\n  service = \"web\"\n  backend = \"10.0.9.1:80\"\n  \
-                            state = \"down\"           # up, down: decided; or what a probe found, for fall and rise:\n  \
-                            # probe = \"timeout\"      # ok, timeout, refused, unreachable, closed, malformed, status=503\n  \
-                            # config = \"other.toml\"  # instead of all three: a reload"
+                            state = \"down\"           # up or down; or what one probe found:\n  \
+                            # probe = \"timeout\"      # or ok, refused, unreachable, closed, malformed, status=503\n  \
+                            # config = \"other.toml\"  # or, without service and backend, a reload"
     )]
     Replay(ReplayArgs),
     /// See [`Ask`].

@@ -4,8 +4,8 @@
 //! [`Config`] that needs no further checks: addresses are parsed, names are resolved, ranges hold.
 //!
 //! The way of a file: `syntax` makes TOML of it, `raw` reads every value on its own (`table`, `value`, `fields`), and
-//! `check` looks at them together. Each reports what it finds and goes on without the wrong part. Other files of ours are
-//! read the same way, from `document` on.
+//! `check` looks at them together. Each reports what it finds and goes on without the wrong part. `document` is the way
+//! up to there of any file of ours.
 
 mod check;
 pub(crate) mod document;

@@ -257,6 +257,38 @@ fn a_backend_that_is_removed_and_put_back_is_up() {
 }
 
 #[test]
+fn a_reload_that_needs_the_ids_of_flows_still_open_is_refused_when_its_time_comes() {
+    let all = configuration(&format!("{CONFIGURATION}[appliance]\nmax_backends = 13\n"));
+    let bench = Bench::with(&all);
+    let first_moved = all.replacen("address = \"10.0.9.1\"", "address = \"10.0.9.11\"", 1);
+    bench.file("one.toml", first_moved.as_bytes());
+    bench.file(
+        "two.toml",
+        first_moved.replacen("address = \"10.0.9.2\"", "address = \"10.0.9.12\"", 1).as_bytes(),
+    );
+    // Half-open flows last 30 s; the ids of removed backends are kept for 10 s, and for the flows'.
+    let events = |again: &str| reload("1s", "one.toml") + &reload(again, "two.toml");
+    let frames = [opened(0, 0), opened(2000, 1), opened(50_000, 2)].concat();
+    let late = targets(&bench.replay_events(&frames, &events("40s")));
+    assert!(late[60..].contains(&"10.0.9.12:8080".parse().unwrap()));
+
+    let early = bench.replay_events(&frames, &events("20s"));
+    early.assert_failed(1, &["events.toml:4: config is refused at this time: more than 13 backends"]);
+    assert_eq!(early.sent.len(), 60, "up to there it was replayed");
+    assert!(early.stdout.contains("\"events_applied\": 1,"), "{}", early.stdout);
+}
+
+#[test]
+fn what_happens_before_the_first_frame_has_happened_by_then() {
+    let bench = Bench::new();
+    let events = decision("", "down").replace("at = \"\"", "at = 2023-11-14T21:00:00Z");
+    let outcome = bench.replay_events(&opened(0, 0), &events);
+    assert!(!targets(&outcome).contains(&first()));
+    let early = bench.replay_events(&opened(0, 0), &decision("0s", "down"));
+    assert_eq!(early.sent, outcome.sent);
+}
+
+#[test]
 fn a_reload_gives_open_flows_their_new_next_hop() {
     let configuration = configuration(CONFIGURATION);
     let bench = Bench::with(&configuration);

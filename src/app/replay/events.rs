@@ -210,7 +210,7 @@ fn load_config(
     of_others: &mut Vec<ConfigErrors>,
 ) -> Option<(Box<Config>, PathBuf)> {
     let text = value.text()?;
-    let file = path.parent().unwrap_or(Path::new("")).join(text);
+    let file = path.parent().unwrap_or_else(|| Path::new("")).join(text);
     match config::load(&file) {
         Ok(config) => Some((Box::new(config), file)),
         Err(errors) => {
