@@ -47,7 +47,14 @@ pub enum Command {
     /// Run the same pipeline over a capture, offline: no root, no DPDK
     #[command(
         after_help = "Example:\n  evenkeel replay -c evenkeel.toml --in front=clients.pcap back=servers.pcap \
-                            --out sent.pcap"
+                            --out sent.pcap\n  \
+                            evenkeel replay -c evenkeel.toml --in clients.pcap --out sent.pcap \
+                            --health events.toml\n\n\
+                            events.toml, with times after the first frame:\n  \
+                            [[event]]\n  at = \"1.5s\"\n  service = \"web\"\n  backend = \"10.0.9.1:80\"\n  \
+                            state = \"down\"           # up or down; or what one probe found:\n  \
+                            # probe = \"timeout\"      # or ok, refused, unreachable, closed, malformed, status=503\n  \
+                            # config = \"other.toml\"  # or, without service and backend, a reload"
     )]
     Replay(ReplayArgs),
     /// See [`Ask`].
@@ -190,6 +197,9 @@ pub struct ReplayArgs {
     /// Where the frames go that would have been sent
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// What happens to backends and to the configuration on the way; without it every backend is up
+    #[arg(long, value_name = "EVENTS.toml")]
+    pub health: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

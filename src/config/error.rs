@@ -57,6 +57,12 @@ impl ConfigErrors {
         if errors.is_empty() { None } else { Some(Self(errors)) }
     }
 
+    /// These and then `others`, of other files.
+    pub(crate) fn and(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        self.0.extend(others.into_iter().flat_map(|other| other.0));
+        self
+    }
+
     /// The mistakes, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()

@@ -4,28 +4,28 @@
 //! [`Config`] that needs no further checks: addresses are parsed, names are resolved, ranges hold.
 //!
 //! The way of a file: `syntax` makes TOML of it, `raw` reads every value on its own (`table`, `value`, `fields`), and
-//! `check` looks at them together. Each reports what it finds and goes on without the wrong part.
+//! `check` looks at them together. Each reports what it finds and goes on without the wrong part. `document` is the way
+//! up to there of any file of ours.
 
 mod check;
+pub(crate) mod document;
 mod duration;
 mod error;
 mod fields;
 mod raw;
 mod report;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod table;
 mod value;
 
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use toml::de::DeTable;
 
 use crate::model::Cidr;
 use crate::model::Endpoint;
@@ -41,11 +41,10 @@ use crate::model::Protocol;
 use crate::model::Scheduler;
 use crate::model::Timeouts;
 
-use report::Report;
-use source::Source;
-use table::Table;
-
 pub use error::{ConfigError, ConfigErrors, Position};
+pub(crate) use report::Report;
+pub(crate) use table::{At, Entry, Table};
+pub(crate) use value::Value;
 
 /// Reads and checks the file at `path`, which stands in errors as it is given here.
 ///
@@ -53,28 +52,7 @@ pub use error::{ConfigError, ConfigErrors, Position};
 ///
 /// Every mistake in the file, or why it could not be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let name = path.display().to_string();
-    let whole = |message: String| ConfigErrors::from(ConfigError::new(&name, None, message));
-    let octets = std::fs::read(path).map_err(|error| {
-        let way_out = match error.kind() {
-            ErrorKind::NotFound => "check the path after -c",
-            ErrorKind::IsADirectory => "name a file in it",
-            ErrorKind::PermissionDenied => "check the owner and mode of the file and of its directories",
-            _ => "check the path and the file system",
-        };
-        whole(format!("cannot be read ({error}); {way_out}"))
-    })?;
-    match std::str::from_utf8(&octets) {
-        Ok(text) => parse(&name, text),
-        Err(error) => {
-            let (valid, rest) = octets.split_at(error.valid_up_to());
-            let text = String::from_utf8_lossy(valid);
-            let position = Source::new(&name, &text).position(text.len());
-            let octet = rest.first().copied().unwrap_or_default();
-            let message = format!("octet 0x{octet:02x} is not UTF-8; save the file in UTF-8");
-            Err(ConfigError::new(&name, Some(position), message).into())
-        }
-    }
+    document::load(path, "-c", read)
 }
 
 /// Checks `text`, which errors say is in `file_name`.
@@ -83,16 +61,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// Every mistake in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
-    let source = Source::new(file_name, text);
-    let report = Report::new(&source);
-    let text = syntax::repaired(&source, &report);
-    let (tree, _) = DeTable::parse_recoverable(&text);
-    let file = raw::File::read(Table::new("the file", 0, tree.get_ref(), &report));
-    let config = check::check(file, &report);
-    match report.into_errors() {
-        Some(errors) => Err(errors),
-        None => Ok(config.expect("a part is missing only after an error about it")),
-    }
+    document::parse(file_name, text, read)
+}
+
+fn read<'a>(table: Table<'a>, report: &'a Report<'a>) -> Option<Config> {
+    check::check(raw::File::read(table), report)
 }
 
 /// A whole configuration.

@@ -7,7 +7,7 @@ use super::error::{ConfigError, ConfigErrors};
 use super::source::Source;
 
 /// Collects errors while a file is read and checked. Shared by everything that reads, hence the cells.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     source: &'a Source<'a>,
     errors: RefCell<Vec<(usize, String)>>,
     broken: Cell<bool>,
@@ -20,7 +20,7 @@ impl<'a> Report<'a> {
     }
 
     /// Notes that what stands at octet `at` is wrong, with the way out.
-    pub(super) fn wrong(&self, at: usize, message: impl Into<String>) {
+    pub(crate) fn wrong(&self, at: usize, message: impl Into<String>) {
         self.errors.borrow_mut().push((at, message.into()));
     }
 
@@ -35,7 +35,7 @@ impl<'a> Report<'a> {
     }
 
     /// Whether a part of the file is lost, so that absence proves nothing.
-    pub(super) fn broken(&self) -> bool {
+    pub(crate) fn broken(&self) -> bool {
         self.broken.get()
     }
 
@@ -45,7 +45,7 @@ impl<'a> Report<'a> {
     }
 
     /// The line of octet `at`, to point from one error to a second place.
-    pub(super) fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.source.line(at)
     }
 

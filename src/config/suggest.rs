@@ -1,7 +1,7 @@
 //! "Did you mean": the word closest to a misspelt one.
 
 /// The candidate that `word` is most likely a misspelling of; `None` if none is near.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong: more, and the suggestion is a guess that misleads.
     let limit = (word.chars().count() / 3).max(1);
     let near = |candidate: &'a str| Some((distance(word, candidate), candidate)).filter(|(d, _)| *d <= limit);

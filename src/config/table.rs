@@ -9,14 +9,14 @@ use super::value::Value;
 
 /// A value and where it stands, in octets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At<T> {
-    pub(super) at: usize,
-    pub(super) value: T,
+pub(crate) struct At<T> {
+    pub(crate) at: usize,
+    pub(crate) value: T,
 }
 
 /// What the file says under a key.
 #[derive(Clone, Debug)]
-pub(super) enum Entry<T> {
+pub(crate) enum Entry<T> {
     /// Nothing: the default holds.
     Absent,
     /// Nothing usable, and the error is reported. Nothing may be concluded from it.
@@ -27,7 +27,7 @@ pub(super) enum Entry<T> {
 
 impl<T> Entry<T> {
     /// The value, or `default` if there is none; `None` if it is wrong.
-    pub(super) fn or(self, default: T) -> Option<T> {
+    pub(crate) fn or(self, default: T) -> Option<T> {
         self.or_at(default, 0).map(|given| given.value)
     }
 
@@ -41,7 +41,7 @@ impl<T> Entry<T> {
     }
 
     /// The value, if there is one and it is right.
-    pub(super) fn given(self) -> Option<At<T>> {
+    pub(crate) fn given(self) -> Option<At<T>> {
         match self {
             Self::Absent | Self::Wrong => None,
             Self::Given(given) => Some(given),
@@ -58,7 +58,7 @@ impl<T> Entry<T> {
     }
 
     /// The same of a borrowed value.
-    pub(super) fn as_ref(&self) -> Entry<&T> {
+    pub(crate) fn as_ref(&self) -> Entry<&T> {
         match self {
             Self::Absent => Entry::Absent,
             Self::Wrong => Entry::Wrong,
@@ -68,10 +68,10 @@ impl<T> Entry<T> {
 }
 
 /// A table that is being read.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     /// As an operator writes it: `[appliance]`, `[[service.backend]]`.
     name: &'static str,
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// `None`: the table is absent, and so is every key.
     entries: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
@@ -89,7 +89,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads the value of `key` with `read`, which reports what is wrong with it.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(Value<'a>) -> Option<T>,
@@ -107,7 +107,7 @@ impl<'a> Table<'a> {
     }
 
     /// As [`Table::optional`]; reports the key if it is missing, and shows `example`.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -143,7 +143,7 @@ impl<'a> Table<'a> {
     }
 
     /// The tables `[[key]]` below this one, in order.
-    pub(super) fn tables(&mut self, key: &'static str, name: &'static str) -> Entry<Vec<Self>> {
+    pub(crate) fn tables(&mut self, key: &'static str, name: &'static str) -> Entry<Vec<Self>> {
         let report = self.report;
         self.optional(key, |value| match value.inner() {
             DeValue::Array(_) => {
@@ -172,7 +172,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.asked.sort_unstable();
         let keys = self.asked.join(", ");
         for (key, _) in self.entries.into_iter().flatten() {

@@ -14,9 +14,9 @@ use super::table::At;
 
 /// A value that is being read. A reader returns `None` after it has reported what is wrong.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     /// The key it stands under, also for the elements of a list.
-    pub(super) key: &'a str,
+    pub(crate) key: &'a str,
     pub(super) at: usize,
     inner: &'a DeValue<'a>,
     report: &'a Report<'a>,
@@ -60,18 +60,18 @@ impl<'a> Value<'a> {
     }
 
     /// Reports `message` for this place.
-    pub(super) fn wrong<T>(self, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn wrong<T>(self, message: impl Into<String>) -> Option<T> {
         self.report.wrong(self.at, message);
         None
     }
 
     /// The value as TOML has it.
-    pub(super) fn inner(self) -> &'a DeValue<'a> {
+    pub(crate) fn inner(self) -> &'a DeValue<'a> {
         self.inner
     }
 
     /// The value for use in a sentence: `the number 5`.
-    pub(super) fn described(self) -> String {
+    pub(crate) fn described(self) -> String {
         match self.inner {
             DeValue::String(text) => format!("the string {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),
@@ -84,7 +84,7 @@ impl<'a> Value<'a> {
     }
 
     /// A string.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(crate) fn text(self) -> Option<&'a str> {
         match self.inner {
             DeValue::String(text) => Some(text),
             DeValue::Integer(number) => {
@@ -100,7 +100,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number in `range`.
-    pub(super) fn integer<T>(self, range: RangeInclusive<T>) -> Option<T>
+    pub(crate) fn integer<T>(self, range: RangeInclusive<T>) -> Option<T>
     where
         T: Display + PartialOrd + TryFrom<i128>,
     {
@@ -123,7 +123,7 @@ impl<'a> Value<'a> {
     }
 
     /// A string with a number and a unit, in `range`.
-    pub(super) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(crate) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let key = self.key;
         if let DeValue::Integer(number) = self.inner {
             return self.wrong(format!("{key} {number} has no unit; write \"{number}s\" or \"{number}ms\""));
@@ -141,7 +141,7 @@ impl<'a> Value<'a> {
     }
 
     /// One of the words of `choices`; those of `later` are known, but not in this version.
-    pub(super) fn one_of<T: Copy>(self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+    pub(crate) fn one_of<T: Copy>(self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let (key, text) = (self.key, self.text()?);
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(*choice);

@@ -22,6 +22,9 @@ pub enum Event {
     Load(Box<Config>),
     /// A probe has a result.
     Probe(ProbeReport),
+    /// Whether a backend is in service was decided without its probes; holds until their results, or the
+    /// configuration, say otherwise.
+    Decided(BackendId, Decision),
     /// How the workers are.
     Workers(Pulse),
     /// The network holds this.
@@ -38,6 +41,17 @@ pub enum Event {
     Shutdown,
     /// During a drain: no worker has an established TCP flow.
     NoneEstablished,
+}
+
+/// What can be decided of a backend without its probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is in service.
+    Up,
+    /// It is out of service, and answers as something that is.
+    Down,
+    /// It is out of service, and does not answer at all.
+    Dead,
 }
 
 /// What an operator wants of a backend.

@@ -16,6 +16,7 @@ use super::difference::Difference;
 use super::difference::restart_only;
 use super::drain::Drain;
 use super::drain::DrainEnd;
+pub use super::event::Decision;
 pub use super::event::Effect;
 pub use super::event::Event;
 pub use super::event::Order;
@@ -131,6 +132,7 @@ impl State {
                 }
             }
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
+            Event::Decided(backend, decision) => self.decided(now, backend, decision, &mut effects),
             Event::Workers(pulse) => self.workers(pulse, &mut effects),
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),

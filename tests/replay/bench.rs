@@ -64,6 +64,13 @@ impl Bench {
         self.run(&["in.pcap"])
     }
 
+    /// The same with these events.
+    pub fn replay_events(&self, frames: &[Captured], events: &str) -> Outcome {
+        self.file("in.pcap", &files::nanoseconds(frames));
+        self.file("events.toml", events.as_bytes());
+        self.run(&["in.pcap", "--health", "events.toml"])
+    }
+
     /// Replays into `out.pcap`.
     pub fn run(&self, inputs: &[&str]) -> Outcome {
         self.evenkeel(&[&["replay", "-c", "c.toml", "--out", "out.pcap", "--json", "--in"], inputs].concat())

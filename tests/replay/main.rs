@@ -7,6 +7,7 @@
 mod bench;
 mod captures;
 mod files;
+mod health;
 mod mistakes;
 #[path = "../scenario/packet.rs"]
 mod packet;

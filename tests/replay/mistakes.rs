@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, CONFIGURATION, configuration};
 use crate::files::{self, in_turn};
 use crate::packet::Build;
 
@@ -88,4 +88,192 @@ fn a_capture_may_come_through_a_pipe() {
         assert!(output.status.success(), "{name}: {text}");
         assert_eq!(files::read(&bench.path("out.pcap")).len(), 1, "{name}");
     }
+}
+
+/// What the events file `text` is answered with; nothing is replayed.
+#[track_caller]
+fn refused(bench: &Bench, text: &str) -> String {
+    bench.file("events.toml", text.as_bytes());
+    let outcome = bench.run(&["a.pcap", "--health", "events.toml"]);
+    assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, "");
+    assert!(!bench.path("out.pcap").exists(), "nothing was replayed");
+    outcome.stderr
+}
+
+#[test]
+fn every_mistake_in_an_events_file_is_reported_at_once() {
+    let (bench, _) = bench();
+    bench.file("bad.toml", b"[[port]]\nname = 5\n");
+    let text = r#"[[event]]
+at = 2
+service = "web"
+backend = "10.0.9.1:8080"
+state = "down"
+
+[[event]]
+service = "whatever holds at its time"
+backend = "10.0.9.1:8080"
+state = "dwn"
+
+[[event]]
+at = "1s"
+service = "web"
+backend = "10.0.9.1:81"
+state = "down"
+probe = "tiemout"
+
+[[event]]
+at = "0.9s"
+service = "mail"
+backend = "web1"
+share = 3
+
+[[event]]
+at = "1s"
+service = "dsn"
+backend = "10.0.9.3"
+probe = "ok"
+
+[[event]]
+at = "2s"
+config = "bad.toml"
+service = "web"
+
+[[event]]
+at = "3s"
+service = "whatever bad.toml has"
+backend = "10.0.9.77"
+state = "up"
+
+[[event]]
+at = "3s"
+config = "missing.toml"
+[extra]
+"#;
+    let expected = r#"events.toml:2:6: at is the number 2, without a unit; write a time after the first frame, as "1.5s" or "1m30s"
+events.toml:7:1: missing key "at" in [[event]]; add it, as at = "1.5s"
+events.toml:10:9: state "dwn" is unknown; did you mean "down"? the values are "up", "down" or "dead"
+events.toml:12:1: [[event]] has state and probe; keep one, and make events of the others
+events.toml:15:11: service "web" of c.toml, then in effect, has no backend 10.0.9.1:81; write one of 10.0.9.1:8080, 10.0.9.2:8080, 10.0.9.3:8080
+events.toml:17:9: probe "tiemout" is unknown; did you mean "timeout"? the values are "ok", "timeout", "refused", "unreachable", "closed", "malformed" or "status=503"
+events.toml:19:1: [[event]] says nothing; add state = "down", probe = "timeout" or config = "other.toml"
+events.toml:21:11: c.toml, then in effect, has no service "mail"; it has web, web6, dns, dns6
+events.toml:22:11: backend "web1" is no backend's address; write it as `evenkeel backends` prints it, as "10.0.9.1:80" or "[fd00:9::1]:80"
+events.toml:23:1: unknown key "share" in [[event]]; remove it, the keys are at, backend, config, order, probe, service, state, weight, within
+events.toml:27:11: c.toml, then in effect, has no service "dsn"; did you mean "dns"?
+events.toml:33:10: config "bad.toml" is wrong; mend it, see below
+events.toml:34:11: service stands beside config, which is about everything; remove service
+events.toml:44:10: config "missing.toml" cannot be read (No such file or directory (os error 2)); name a file, relative to this one
+events.toml:45:2: unknown key "extra" in the file; remove it, the keys are event
+bad.toml:1:1: missing key "device" in [[port]]; add it, as device = "0000:03:00.0"
+bad.toml:2:8: name is the number 5; put it in quotes: "5"
+"#;
+    assert_eq!(refused(&bench, text), expected);
+}
+
+#[test]
+fn an_event_is_checked_against_the_configuration_of_its_time() {
+    let (bench, _) = bench();
+    let all = configuration(CONFIGURATION);
+    let without = |number: u8| {
+        let backend = format!("[[service.backend]]\naddress = \"10.0.9.{number}\"\nport = 8080\n");
+        all.replacen(&backend, "", 1)
+    };
+    bench.file("without-1.toml", without(1).as_bytes());
+    let on_first = |at: &str| {
+        format!("[[event]]\nat = {at}\nservice = \"web\"\nbackend = \"10.0.9.1:8080\"\nstate = \"down\"\n")
+    };
+    let reload = |at: &str, file: &str| format!("[[event]]\nat = \"{at}\"\nconfig = \"{file}\"\n");
+    // The order of the times decides, not that of the file.
+    let text = on_first("\"3s\"") + &on_first("\"1s\"") + &reload("2s", "without-1.toml");
+    let told = refused(&bench, &text);
+    let expected = "events.toml:4:11: service \"web\" of without-1.toml, then in effect, has no backend \
+                    10.0.9.1:8080; write one of 10.0.9.2:8080, 10.0.9.3:8080\n";
+    assert_eq!(told, expected);
+
+    // An event without a time may be before or after a reload.
+    let told = refused(&bench, &(on_first("\"x\"") + &reload("2s", "without-1.toml")));
+    assert_eq!(told.lines().count(), 1, "{told}");
+
+    // A reload without a time may be before or after anything.
+    let text = on_first("\"3s\"") + &reload("2", "without-1.toml");
+    let told = refused(&bench, &text);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.starts_with("events.toml:7:6: at \"2\" is not a duration"), "{told}");
+}
+
+#[test]
+fn a_backend_without_its_port_must_be_the_only_one_there() {
+    let second = "port = 8080\n[[service.backend]]\naddress = \"10.0.9.1\"\nport = 8081\n";
+    let bench = Bench::with(&configuration(CONFIGURATION).replacen("port = 8080\n", second, 1));
+    bench.file("a.pcap", &files::nanoseconds(&in_turn([])));
+    let told = refused(
+        &bench,
+        "[[event]]\nat = \"1s\"\nservice = \"web\"\nbackend = \"10.0.9.1\"\nstate = \"up\"\n",
+    );
+    let expected = "events.toml:4:11: service \"web\" has several backends on 10.0.9.1; \
+                    write one of 10.0.9.1:8080, 10.0.9.1:8081\n";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_result_of_a_probe_is_for_a_service_that_is_probed() {
+    let (bench, _) = bench();
+    let text = "[[event]]\nat = \"1s\"\nservice = \"dns\"\nbackend = \"10.0.9.3\"\nprobe = \"ok\"\n";
+    let expected = "events.toml:3:11: service \"dns\" is not probed; write state, or give the service a [service.health]\n";
+    assert_eq!(refused(&bench, text), expected);
+}
+
+#[test]
+fn a_reload_that_would_be_refused_is_a_mistake() {
+    let (bench, _) = bench();
+    let moved = CONFIGURATION.replace("net_null1", "net_null2") + "[appliance]\nworkers = [2, 3]\n";
+    bench.file("moved.toml", configuration(&moved).as_bytes());
+    let text = "[[event]]\nat = \"1s\"\nconfig = \"moved.toml\"\n";
+    let expected = "events.toml:3:10: config \"moved.toml\" is refused: only a restart can change \
+                    appliance.workers, port \"back\"; restart, or take these changes back\n";
+    assert_eq!(refused(&bench, text), expected);
+
+    let small = configuration(&format!("{CONFIGURATION}[appliance]\nmax_backends = 12\n"));
+    bench.file("c.toml", small.as_bytes());
+    bench.file("moved.toml", small.replace("address = \"10.0.9.", "address = \"10.0.9.1").as_bytes());
+    assert!(refused(&bench, text).contains("is refused: more than 12 backends"));
+}
+
+#[test]
+fn a_file_that_is_no_events_file_is_reported_as_a_configuration_would_be() {
+    let (bench, _) = bench();
+    for (text, told) in [
+        (
+            "[event]\nat = \"1s\"\n",
+            "events.toml:1:1: event is a single table; write [[event]], in double brackets",
+        ),
+        ("[[event]]\nat \"1s\"\n", "events.toml:2:4: key without a value"),
+        ("event = 5\n", "events.toml:1:9: event is the number 5; write tables [[event]]"),
+    ] {
+        let all = refused(&bench, text);
+        assert!(all.starts_with(told), "{all}");
+    }
+    let outcome = bench.run(&["a.pcap", "--health", "none.toml"]);
+    outcome.assert_failed(2, &["none.toml: cannot be read", "check the path after --health"]);
+}
+
+#[test]
+fn no_file_of_an_events_file_is_written_over() {
+    let (bench, _) = bench();
+    let text = "[[event]]\nat = \"1s\"\nconfig = \"other.toml\"\n";
+    bench.file("events.toml", text.as_bytes());
+    bench.file("other.toml", configuration(CONFIGURATION).as_bytes());
+    for out in ["events.toml", "other.toml"] {
+        let line = ["replay", "-c", "c.toml", "--in", "a.pcap", "--health", "events.toml", "--out", out];
+        let status = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(line)
+            .current_dir(bench.path(""))
+            .output()
+            .unwrap()
+            .status;
+        assert_eq!(status.code(), Some(2), "{out}");
+    }
+    assert_eq!(std::fs::read(bench.path("events.toml")).unwrap(), text.as_bytes());
 }

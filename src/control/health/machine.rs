@@ -128,6 +128,13 @@ impl Health {
         (self.state != HealthState::Up).then(|| self.become_state(now, HealthState::Up, None))
     }
 
+    /// Takes a backend out of service whatever its thresholds are; `None` if it already is for the same reason.
+    pub fn condemn(&mut self, now: Nanos, reason: ProbeFailure) -> Option<Transition> {
+        self.last = Some(Err(reason));
+        let news = self.state != HealthState::Down || self.reason != Some(reason);
+        news.then(|| self.become_state(now, HealthState::Down, Some(reason)))
+    }
+
     /// Changes the thresholds; the state and the results counted so far stay.
     pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;

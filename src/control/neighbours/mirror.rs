@@ -31,7 +31,7 @@ pub(super) type Asked = (u32, IpAddr);
 
 /// All that a Fib is made of.
 #[derive(Debug)]
-pub(super) struct Mirror {
+pub struct Mirror {
     ports: Vec<Egress>,
     links: Links,
     neighbours: HashMap<Asked, Neighbour>,
@@ -56,7 +56,8 @@ struct Content {
 
 impl Mirror {
     /// Nothing, for these ports, by [`PortId`].
-    pub(super) fn new(ports: Vec<Egress>) -> Self {
+    #[must_use]
+    pub fn new(ports: Vec<Egress>) -> Self {
         Self {
             ports,
             links: Links::default(),
@@ -71,7 +72,7 @@ impl Mirror {
     }
 
     /// Replaces the static next hops.
-    pub(super) fn set_statics(&mut self, statics: Vec<StaticNextHop>) {
+    pub fn set_statics(&mut self, statics: Vec<StaticNextHop>) {
         self.statics = statics;
     }
 
@@ -106,7 +107,7 @@ impl Mirror {
     }
 
     /// The Fib, if it differs from the last one that was returned. Linear in everything.
-    pub(super) fn changed_fib(&mut self) -> Option<Fib> {
+    pub fn changed_fib(&mut self) -> Option<Fib> {
         let content = self.content();
         if self.last.as_ref() == Some(&content) {
             return None;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::messages::Links;
 use self::mirror::Asked;
-use self::mirror::Mirror;
+pub use self::mirror::Mirror;
 use self::netlink::Changed;
 use self::netlink::Netlink;
 use super::kernel_port::KernelSide;

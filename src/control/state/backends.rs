@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::State;
 use crate::config::ProbeKind;
 use crate::control::change::Change;
+use crate::control::event::Decision;
 use crate::control::event::Effect;
 use crate::control::event::Order;
 use crate::control::health::HealthState;
+use crate::control::health::ProbeFailure;
 use crate::control::health::ProbeReport;
 use crate::control::health::ProbeSpec;
 use crate::control::health::Transition;
@@ -28,7 +30,10 @@ impl State {
             let Some(backend) = self.registry.backend(id) else { continue };
             let Some(service) = self.registry.service(backend.service) else { continue };
             let spec = probe_spec(backend, &service.config);
-            let trusted = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            // Only what is new or was probed until now: on others a decision may stand.
+            let news = backend.probe.is_some() || backend.health.state() == HealthState::Unknown;
+            let unprobed = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
+            let trusted = news && unprobed;
             let same = match (&backend.probe, &spec) {
                 (Some(old), Some(new)) => *old == ProbeSpec { generation: old.generation, ..new.clone() },
                 (None, None) => true,
@@ -58,6 +63,22 @@ impl State {
         }
         let transition = backend.health.apply(now, report.result);
         self.transition(report.backend, transition, effects);
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        now: Nanos,
+        id: BackendId,
+        decision: Decision,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(backend) = self.registry.backend_mut(id) else { return };
+        let transition = match decision {
+            Decision::Up => backend.health.trust(now),
+            Decision::Down => backend.health.condemn(now, ProbeFailure::Closed),
+            Decision::Dead => backend.health.condemn(now, ProbeFailure::Timeout),
+        };
+        self.transition(id, transition, effects);
     }
 
     fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
