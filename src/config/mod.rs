@@ -10,6 +10,7 @@ mod check;
 mod duration;
 mod error;
 mod fields;
+mod health;
 mod raw;
 mod report;
 mod source;
@@ -43,6 +44,9 @@ use source::Source;
 use table::Table;
 
 pub use error::{ConfigError, ConfigErrors, Position};
+pub use health::{
+    AgentConfig, DnsProbe, Expect, HealthConfig, HttpProbe, ProbeKind, Rcode, RecordType, TlsProbe, UdpProbe,
+};
 
 /// Reads and checks the file at `path`, which stands in errors as it is given here.
 ///
@@ -230,39 +234,4 @@ pub struct BackendConfig {
     pub endpoint: Endpoint,
     /// Its share of new flows, 0 to 65535; 0: none.
     pub weight: u32,
-}
-
-/// Health probing of a service's backends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthConfig {
-    /// What a probe does.
-    pub kind: ProbeKind,
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// After which an unanswered probe has failed; at most `interval`.
-    pub timeout: Duration,
-    /// Failures in a row that take a backend out of service.
-    pub fall: u32,
-    /// Successes in a row that bring it back.
-    pub rise: u32,
-    /// The port probed; `None`: the backend's.
-    pub port: Option<u16>,
-}
-
-/// `kind` of `[service.health]`, with what belongs to it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeKind {
-    /// No probes: always in service.
-    None,
-    /// A TCP connection opens.
-    Tcp,
-    /// An HTTP/1.1 GET is answered with an expected status.
-    Http {
-        /// Path and query.
-        path: String,
-        /// The Host header; `None`: the backend's address.
-        host: Option<String>,
-        /// Status codes that count as success.
-        status: Vec<std::ops::RangeInclusive<u16>>,
-    },
 }

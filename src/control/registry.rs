@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::health::Advice;
 use super::health::Health;
 use super::health::HealthState;
 use super::health::ProbeSpec;
+use super::health::Question;
 use super::health::Thresholds;
 use super::identity::counterparts;
 use crate::config::BackendConfig;
@@ -65,6 +67,8 @@ pub struct Backend {
     pub weight: u32,
     /// What its probes say.
     pub health: Health,
+    /// What its agent has advised so far; nothing without an agent.
+    pub advice: Advice,
     /// How it is being probed; `None`: it is not.
     pub probe: Option<ProbeSpec>,
     /// When it was removed from the configuration.
@@ -167,6 +171,7 @@ impl Registry {
                 endpoint: *endpoint,
                 weight: *weight,
                 health: Health::unknown(now, thresholds),
+                advice: Advice::default(),
                 probe: None,
                 removed: None,
             });
@@ -251,20 +256,30 @@ impl Registry {
 
 /// How `backend` is to be probed, as generation 0; `None` if not at all.
 pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
-    let HealthConfig { kind, interval, timeout, fall: _, rise: _, port } = &service.health;
+    let HealthConfig { kind, interval, timeout, fall: _, rise: _, port, from, agent } = &service.health;
     if backend.removed.is_some() || *kind == ProbeKind::None {
         return None;
     }
     // A service on a range of ports is probed on its first.
     let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
-    Some(ProbeSpec {
-        backend: backend.id,
-        generation: 0,
-        target: SocketAddr::new(backend.endpoint.address, port.unwrap_or(own)),
+    let target = |port| SocketAddr::new(backend.endpoint.address, port);
+    let check = Question {
+        target: target(port.unwrap_or(own)),
         kind: kind.clone(),
+        from: *from,
         interval: *interval,
         timeout: *timeout,
-    })
+        service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),
+    };
+    let agent = agent.as_ref().map(|agent| Question {
+        target: target(agent.port),
+        kind: ProbeKind::Agent,
+        from: *from,
+        interval: agent.interval,
+        timeout: agent.timeout,
+        service: None,
+    });
+    Some(ProbeSpec { backend: backend.id, generation: 0, check, agent })
 }
 
 /// The ids that nobody had when a load began, lowest first.

@@ -17,6 +17,8 @@ use super::drain::DrainEnd;
 pub use super::event::Effect;
 pub use super::event::Event;
 pub use super::event::Refusal;
+use super::health::Advice;
+use super::health::Asked;
 use super::health::HealthState;
 use super::health::ProbeReport;
 use super::health::ProbeSpec;
@@ -206,6 +208,10 @@ impl State {
                 let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
                 effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
                 if let Some(backend) = self.registry.backend_mut(id) {
+                    if !spec.as_ref().is_some_and(ProbeSpec::has_agent) {
+                        // Nobody is left who could take it back.
+                        backend.advice = Advice::default();
+                    }
                     backend.probe = spec;
                 }
             }
@@ -222,7 +228,13 @@ impl State {
         if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
             return;
         }
-        let transition = backend.health.apply(now, report.result);
+        if let Some(advice) = report.outcome.advice {
+            backend.advice.update(advice);
+        }
+        if report.asked == Asked::Agent {
+            return;
+        }
+        let transition = backend.health.apply(now, report.outcome.result);
         self.transition(report.backend, transition, effects);
     }
 

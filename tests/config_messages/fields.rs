@@ -46,12 +46,6 @@ on_no_backend = "http-503""#,
         ],
     ),
     change(
-        "a kind of probe that a later version brings",
-        r#"kind = "tcp""#,
-        r#"kind = "dns""#,
-        &[r#"lb.toml:18:8: kind "dns" is not in this version; write "tcp", "http" or "none""#],
-    ),
-    change(
         "a key that a later version brings",
         r#"kind = "tcp""#,
         r#"kind = "tcp"

@@ -73,6 +73,8 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
             fall: 3,
             rise: 2,
             port: None,
+            from: None,
+            agent: None,
         },
         backends: backends.iter().map(|(at, weight)| backend(at, *weight)).collect(),
     }
