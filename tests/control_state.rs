@@ -412,7 +412,7 @@ fn an_agents_advice_is_kept_beside_the_health_until_nobody_asks_the_agent() {
     let mut rig = Rig::ready(config.clone());
     let id = BackendId(0);
     let agent = rig.probes[&id].agent.clone().unwrap();
-    assert_eq!((agent.target.to_string().as_str(), agent.kind), ("10.0.9.1:9000", ProbeKind::Agent));
+    assert_eq!((agent.target.to_string().as_str(), &agent.kind), ("10.0.9.1:9000", &ProbeKind::Agent));
 
     let advise = |rig: &mut Rig, line: &str| {
         let generation = rig.probes[&id].generation;

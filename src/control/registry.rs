@@ -263,21 +263,23 @@ pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<P
     // A service on a range of ports is probed on its first.
     let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
     let target = |port| SocketAddr::new(backend.endpoint.address, port);
-    let check = Question {
+    let check = Arc::new(Question {
         target: target(port.unwrap_or(own)),
         kind: kind.clone(),
         from: *from,
         interval: *interval,
         timeout: *timeout,
         service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),
-    };
-    let agent = agent.as_ref().map(|agent| Question {
-        target: target(agent.port),
-        kind: ProbeKind::Agent,
-        from: *from,
-        interval: agent.interval,
-        timeout: agent.timeout,
-        service: None,
+    });
+    let agent = agent.as_ref().map(|agent| {
+        Arc::new(Question {
+            target: target(agent.port),
+            kind: ProbeKind::Agent,
+            from: *from,
+            interval: agent.interval,
+            timeout: agent.timeout,
+            service: None,
+        })
     });
     Some(ProbeSpec { backend: backend.id, generation: 0, check, agent })
 }

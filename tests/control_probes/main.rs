@@ -1,4 +1,5 @@
 //! Probes against real servers on this machine, well-behaved and not.
+#![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 
 mod agent;
 mod datagram;

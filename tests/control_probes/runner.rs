@@ -27,7 +27,7 @@ use super::server;
 use super::tcp;
 
 fn spec(backend: u32, generation: u64, check: Question) -> ProbeSpec {
-    ProbeSpec { backend: BackendId(backend), generation, check, agent: None }
+    ProbeSpec { backend: BackendId(backend), generation, check: check.into(), agent: None }
 }
 
 fn good(backend: u32, generation: u64) -> ProbeReport {
@@ -102,7 +102,7 @@ async fn an_agent_is_asked_beside_the_check_and_each_can_change_without_the_othe
     let (reports, mut results) = mpsc::channel(16);
     let mut probes = Probes::new(reports);
     let with_agent = |generation| ProbeSpec {
-        agent: Some(rarely(question(agent, ProbeKind::Agent))),
+        agent: Some(rarely(question(agent, ProbeKind::Agent)).into()),
         ..spec(1, generation, rarely(http(address)))
     };
     probes.start(with_agent(1));

@@ -1,6 +1,6 @@
 //! Whether thousands of probes start in time. Run it alone, on an idle machine:
 //!
-//!     cargo test --release --test control_probes -- --ignored --nocapture slip
+//!     cargo test --test control_probes -- --ignored --nocapture slip
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -64,7 +64,12 @@ async fn probes_of_5000_backends_slip_by_less_than_100_ms() {
     for backend in 0..BACKENDS {
         let target = SocketAddr::from((Ipv4Addr::from_bits(0x7f01_0000 + backend), port));
         let check = Question { interval: INTERVAL, timeout: Duration::from_secs(1), ..tcp(target) };
-        probes.start(ProbeSpec { backend: BackendId(backend), generation: 1, check, agent: None });
+        probes.start(ProbeSpec {
+            backend: BackendId(backend),
+            generation: 1,
+            check: check.into(),
+            agent: None,
+        });
     }
     let mut failed = 0_u32;
     let end = tokio::time::sleep(INTERVAL * (ROUNDS + 1));

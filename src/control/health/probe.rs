@@ -37,9 +37,9 @@ pub struct ProbeSpec {
     /// Tells the results of this specification from those of earlier ones.
     pub generation: u64,
     /// The probe of the backend's health.
-    pub check: Question,
+    pub check: Arc<Question>,
     /// The agent that is asked beside; `None`: there is none.
-    pub agent: Option<Question>,
+    pub agent: Option<Arc<Question>>,
 }
 
 impl ProbeSpec {

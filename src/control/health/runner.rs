@@ -123,7 +123,7 @@ impl Probes {
         self.tasks.len()
     }
 
-    fn join(&mut self, question: Question, member: Member) -> Arc<Question> {
+    fn join(&mut self, question: Arc<Question>, member: Member) -> Arc<Question> {
         if let Some((question, task)) = self.tasks.get_key_value(&question) {
             let mut audience = lock(&task.audience);
             let known = audience.leave(member.backend, member.asked);
@@ -134,7 +134,6 @@ impl Probes {
             }
             return Arc::clone(question);
         }
-        let question = Arc::new(question);
         let audience = Arc::new(Mutex::new(Audience { members: vec![member], last: None }));
         let first_wait = part_of(question.interval, self.phases.hash_one(&question));
         let task = Keeper {
