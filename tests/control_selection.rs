@@ -8,11 +8,16 @@ use control_support::config;
 use control_support::service;
 use control_support::state_rig::FAILED;
 use control_support::state_rig::Rig;
+use evenkeel::config::AgentConfig;
 use evenkeel::config::Config;
 use evenkeel::config::FailureWindow;
 use evenkeel::config::ServiceConfig;
 use evenkeel::control::change::Change;
+use evenkeel::control::health::Advice;
+use evenkeel::control::health::Asked;
 use evenkeel::control::health::ProbeFailure;
+use evenkeel::control::health::ProbeOutcome;
+use evenkeel::control::health::ProbeReport;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Order;
 use evenkeel::model::BackendId;
@@ -220,6 +225,39 @@ fn connections_are_told_of_a_backend_that_is_silent_but_not_of_one_that_refuses(
     for alive in [ProbeFailure::Refused, ProbeFailure::Status(503), ProbeFailure::Closed] {
         assert_eq!(out(alive, OnDeadBackend::Reset), BackendState::Down, "{alive}");
     }
+}
+
+/// An agent of the first backend says this.
+fn advise(rig: &mut Rig, line: &str) {
+    let generation = rig.probes[&BackendId(0)].generation;
+    let outcome = ProbeOutcome { result: Ok(()), advice: Advice::parse(line.as_bytes()) };
+    rig.apply(Event::Probe(ProbeReport { backend: BackendId(0), generation, asked: Asked::Agent, outcome }));
+    rig.pass(400);
+}
+
+#[test]
+fn an_agent_sets_state_and_weight() {
+    let mut rig = Rig::ready(web(&[10, 10], |web| {
+        let second = Duration::from_secs(1);
+        web.health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
+    }));
+    for (line, weight, state) in [
+        ("75%", 8, BackendState::Up),
+        ("drain", 0, BackendState::Resting),
+        ("ready 200%", 20, BackendState::Up),
+        ("down", 0, BackendState::Down),
+        ("up", 20, BackendState::Up),
+        ("maint", 0, BackendState::Down),
+        ("ready 0%", 0, BackendState::Resting),
+        ("100%", 10, BackendState::Up),
+    ] {
+        advise(&mut rig, line);
+        assert_eq!((weights(&rig)[0], rig.state_of(BackendId(0))), (weight, state), "{line}");
+        assert_eq!(weights(&rig)[1], 10);
+    }
+    let table = rig.snapshot().service(ServiceId(0)).unwrap();
+    let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
+    assert!(std::sync::Arc::ptr_eq(all, in_service));
 }
 
 #[test]

@@ -13,11 +13,17 @@ use control_support::endpoint;
 use control_support::service;
 use control_support::state_rig::FAILED;
 use control_support::state_rig::Rig;
+use control_support::state_rig::report;
+use evenkeel::config::AgentConfig;
 use evenkeel::config::Config;
 use evenkeel::config::ProbeKind;
 use evenkeel::control::change::Change;
 use evenkeel::control::drain::DrainEnd;
+use evenkeel::control::health::Advice;
+use evenkeel::control::health::AdvisedState;
+use evenkeel::control::health::Asked;
 use evenkeel::control::health::ProbeFailure;
+use evenkeel::control::health::ProbeOutcome;
 use evenkeel::control::health::ProbeReport;
 use evenkeel::control::publication::BURST;
 use evenkeel::control::registry::Assigned;
@@ -272,16 +278,46 @@ fn results_of_probes_that_were_stopped_or_replaced_are_ignored() {
     changed.services[0].health.port = Some(8081);
     let removed = rig.probes[&BackendId(1)].generation;
     rig.load(changed);
-    assert_eq!(rig.probes[&BackendId(0)].target.port(), 8081);
+    assert_eq!(rig.probes[&BackendId(0)].check.target.port(), 8081);
     assert!(!rig.probes.contains_key(&BackendId(1)));
     rig.pass(200);
     let published = rig.published;
     for (backend, generation) in [(BackendId(0), generation), (BackendId(1), removed), (BackendId(9), 0)] {
-        rig.apply(Event::Probe(ProbeReport { backend, generation, result: FAILED }));
+        rig.apply(Event::Probe(report(backend, generation, FAILED)));
     }
     rig.pass(200);
     assert_eq!(rig.published, published);
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Up);
+}
+
+#[test]
+fn an_agents_advice_is_kept_beside_the_health_until_nobody_asks_the_agent() {
+    let mut config = web(&[("10.0.9.1:80", 1)]);
+    let second = std::time::Duration::from_secs(1);
+    config.services[0].health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
+    let mut rig = Rig::ready(config.clone());
+    let id = BackendId(0);
+    let agent = rig.probes[&id].agent.clone().unwrap();
+    assert_eq!((agent.target.to_string().as_str(), &agent.kind), ("10.0.9.1:9000", &ProbeKind::Agent));
+
+    let advise = |rig: &mut Rig, line: &str| {
+        let generation = rig.probes[&id].generation;
+        let outcome = ProbeOutcome { result: FAILED, advice: Advice::parse(line.as_bytes()) };
+        for _ in 0..9 {
+            rig.apply(Event::Probe(ProbeReport { backend: id, generation, asked: Asked::Agent, outcome }));
+        }
+        rig.pass(200);
+        rig.state.registry().backend(id).unwrap().advice
+    };
+    assert_eq!(advise(&mut rig, "drain 50%").state(), Some(AdvisedState::Drain));
+    let advice = advise(&mut rig, "ready");
+    assert_eq!((advice.state(), advice.weight_percent), (Some(AdvisedState::Up), Some(50)));
+    assert_eq!(advise(&mut rig, "nothing known"), advice, "an agent that says nothing takes nothing back");
+    assert_eq!(rig.state_of(id), BackendState::Up, "whether the agent answers is no matter of health");
+
+    config.services[0].health.agent = None;
+    rig.load(config);
+    assert_eq!(rig.state.registry().backend(id).unwrap().advice, Advice::default());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use http::Uri;
 use toml::de::DeValue;
@@ -163,6 +164,11 @@ fn host_address(value: Value<'_>, address: IpAddr) -> Option<IpAddr> {
     value.wrong(format!("{} {address} is {kind}; write an address that a host has", value.key))
 }
 
+/// `"any"` or an address that a single host can have.
+pub(super) fn address_or_any(value: Value<'_>) -> Option<Option<IpAddr>> {
+    if value.is("any") { Some(None) } else { address(value).map(Some) }
+}
+
 /// A host's address with the length of its network's prefix.
 pub(super) fn interface_address(value: Value<'_>) -> Option<(IpAddr, u8)> {
     let (key, text) = (value.key, value.text()?);
@@ -312,4 +318,46 @@ fn request_word(value: Value<'_>, text: &str) -> Option<String> {
         )),
         None => Some(text.to_owned()),
     }
+}
+
+/// A text of at least one character, taken as it is.
+pub(super) fn some_text(value: Value<'_>) -> Option<String> {
+    match value.text()? {
+        "" => value.wrong(format!("{} is empty; write a text, or leave the key out", value.key)),
+        text => Some(text.to_owned()),
+    }
+}
+
+/// The path of a file, from the root.
+pub(super) fn absolute_path(value: Value<'_>, example: &str) -> Option<PathBuf> {
+    let text = value.text()?;
+    if !text.starts_with('/') || text.contains('\0') {
+        let way_out = format!("write one that starts with a slash, as {example:?}");
+        return value.wrong(format!("{} {text:?} is not an absolute path; {way_out}", value.key));
+    }
+    Some(PathBuf::from(text))
+}
+
+/// The name in a certificate: a domain name or an address.
+pub(super) fn server_name(value: Value<'_>) -> Option<String> {
+    match value.text()?.parse::<IpAddr>() {
+        Ok(address) => Some(address.to_string()),
+        Err(_) if value.is(".") => value.wrong(format!("{} is the root; write a host's name", value.key)),
+        Err(_) => domain(value),
+    }
+}
+
+/// A domain name without its final dot; empty for the root (RFC 1035, 2.3.4).
+pub(super) fn domain(value: Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(allowed);
+    let root = text == ".";
+    if !root && (name.len() > 253 || !name.split('.').all(label)) {
+        let rule =
+            "write labels of letters, digits, \"-\" or \"_\" with dots between, as \"www.example.net\"";
+        return value.wrong(format!("{} {text:?} is not a domain name; {rule}", value.key));
+    }
+    Some(name.to_owned())
 }

@@ -12,6 +12,7 @@ pub(crate) mod document;
 mod duration;
 mod error;
 mod fields;
+mod health;
 mod raw;
 mod report;
 mod source;
@@ -42,6 +43,10 @@ use crate::model::Scheduler;
 use crate::model::Timeouts;
 
 pub use error::{ConfigError, ConfigErrors, Position};
+pub use health::{
+    AgentConfig, DnsProbe, Expect, FailureWindow, HealthConfig, HttpProbe, ProbeKind, Rcode, RecordType,
+    TlsProbe, UdpProbe,
+};
 pub(crate) use report::Report;
 pub(crate) use table::{At, Entry, Table};
 pub(crate) use value::Value;
@@ -229,50 +234,4 @@ pub struct BackendConfig {
     pub weight: u32,
     /// Lower serves first.
     pub tier: u8,
-}
-
-/// Health probing of a service's backends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthConfig {
-    /// What a probe does.
-    pub kind: ProbeKind,
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// After which an unanswered probe has failed; at most `interval`.
-    pub timeout: Duration,
-    /// Failures in a row that take a backend out of service.
-    pub fall: u32,
-    /// Successes in a row that bring it back.
-    pub rise: u32,
-    /// In place of `fall`.
-    pub failure_window: Option<FailureWindow>,
-    /// The port probed; `None`: the backend's.
-    pub port: Option<u16>,
-}
-
-/// So many failures within a time, in a row or not, take a backend out of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureWindow {
-    /// 1 to 100.
-    pub failures: u32,
-    /// The time.
-    pub within: Duration,
-}
-
-/// `kind` of `[service.health]`, with what belongs to it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeKind {
-    /// No probes: always in service.
-    None,
-    /// A TCP connection opens.
-    Tcp,
-    /// An HTTP/1.1 GET is answered with an expected status.
-    Http {
-        /// Path and query.
-        path: String,
-        /// The Host header; `None`: the backend's address.
-        host: Option<String>,
-        /// Status codes that count as success.
-        status: Vec<std::ops::RangeInclusive<u16>>,
-    },
 }

@@ -1,7 +1,8 @@
 //! The file as typed: every value read on its own, absent and wrong ones still told apart.
 
+mod health;
+
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use crate::model::Protocol;
 use crate::model::Scheduler;
 
 use super::fields;
-use super::table::{At, Entry, Table};
+use super::table::{Entry, Table};
 use super::value::{List, Value};
 use super::{Idle, Memory};
+
+pub(super) use health::{Agent, FailureWindow, Health, Probe};
 
 /// Cores are numbered below this (`CPU_SETSIZE` of the C library).
 const CORES: usize = 1024;
@@ -120,28 +123,6 @@ pub(super) struct Service {
     pub(super) backends: Entry<Vec<Backend>>,
 }
 
-/// `[service.health]`.
-pub(super) struct Health {
-    pub(super) kind: Entry<Probe>,
-    pub(super) interval: Entry<Duration>,
-    pub(super) timeout: Entry<Duration>,
-    pub(super) fall: Entry<u32>,
-    pub(super) rise: Entry<u32>,
-    pub(super) failure_window: Entry<FailureWindow>,
-    pub(super) port: Entry<u16>,
-    pub(super) path: Entry<String>,
-    pub(super) host: Entry<String>,
-    pub(super) status: Entry<Vec<RangeInclusive<u16>>>,
-}
-
-/// `kind` of `[service.health]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
-    None,
-    Tcp,
-    Http,
-}
-
 /// `[[service.backend]]`.
 pub(super) struct Backend {
     pub(super) at: usize,
@@ -149,12 +130,6 @@ pub(super) struct Backend {
     pub(super) port: Entry<u16>,
     pub(super) weight: Entry<u32>,
     pub(super) tier: Entry<u8>,
-}
-
-/// `failure_window` of `[service.health]`.
-pub(super) struct FailureWindow {
-    pub(super) failures: Entry<u32>,
-    pub(super) within: Entry<Duration>,
 }
 
 impl<'a> File<'a> {
@@ -335,55 +310,6 @@ impl Service {
         table.optional("client_address", |v| v.one_of(&[("none", ())], &["toa", "proxy-v2"]));
         table.finish();
         service
-    }
-}
-
-impl Health {
-    /// What holds when there is no `[service.health]`.
-    pub(super) fn absent(kind: At<Probe>) -> Self {
-        Self {
-            kind: Entry::Given(kind),
-            interval: Entry::Absent,
-            timeout: Entry::Absent,
-            fall: Entry::Absent,
-            rise: Entry::Absent,
-            failure_window: Entry::Absent,
-            port: Entry::Absent,
-            path: Entry::Absent,
-            host: Entry::Absent,
-            status: Entry::Absent,
-        }
-    }
-
-    fn read(mut table: Table<'_>) -> Self {
-        let later = ["https", "udp", "dns", "icmp", "script", "agent"];
-        let health = Self {
-            kind: table.required("kind", "\"tcp\"", |v| {
-                v.one_of(&[("tcp", Probe::Tcp), ("http", Probe::Http), ("none", Probe::None)], &later)
-            }),
-            interval: table.optional("interval", |v| v.duration(Duration::from_millis(100)..=HOUR)),
-            timeout: table.optional("timeout", |v| v.duration(Duration::from_millis(10)..=HOUR)),
-            fall: table.optional("fall", |v| v.integer(1..=100)),
-            rise: table.optional("rise", |v| v.integer(1..=100)),
-            failure_window: table.table("failure_window", "failure_window").map(FailureWindow::read),
-            port: table.optional("port", |v| v.integer(1..=u16::MAX)),
-            path: table.optional("path", fields::path),
-            host: table.optional("host", fields::host),
-            status: table.optional("status", fields::statuses),
-        };
-        table.finish();
-        health
-    }
-}
-
-impl FailureWindow {
-    fn read(mut table: Table<'_>) -> Self {
-        let window = Self {
-            failures: table.required("failures", "3", |v| v.integer(1..=100)),
-            within: table.required("within", "\"10s\"", |v| v.duration(Duration::from_millis(100)..=HOUR)),
-        };
-        table.finish();
-        window
     }
 }
 

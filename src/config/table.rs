@@ -15,9 +15,10 @@ pub(crate) struct At<T> {
 }
 
 /// What the file says under a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Entry<T> {
     /// Nothing: the default holds.
+    #[default]
     Absent,
     /// Nothing usable, and the error is reported. Nothing may be concluded from it.
     Wrong,
@@ -55,6 +56,11 @@ impl<T> Entry<T> {
             Self::Wrong => Entry::Wrong,
             Self::Given(At { at, value }) => Entry::Given(At { at, value: change(value) }),
         }
+    }
+
+    /// Where the value stands, if there is one and it is right.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.as_ref().given().map(|given| given.at)
     }
 
     /// The same of a borrowed value.

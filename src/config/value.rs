@@ -99,6 +99,18 @@ impl<'a> Value<'a> {
         self.inner.as_str() == Some(word)
     }
 
+    /// True or false.
+    pub(super) fn truth(self) -> Option<bool> {
+        match self.inner {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => self.wrong(format!(
+                "{} is {}; write true or false, without quotes",
+                self.key,
+                self.described()
+            )),
+        }
+    }
+
     /// A whole number in `range`.
     pub(crate) fn integer<T>(self, range: RangeInclusive<T>) -> Option<T>
     where

@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::health::Advice;
+use super::health::AdvisedState;
 use super::health::Health;
 use super::health::HealthState;
 use super::health::ProbeSpec;
+use super::health::Question;
 use super::health::Thresholds;
 use super::identity::counterparts;
 use crate::config::BackendConfig;
@@ -71,6 +74,8 @@ pub struct Backend {
     pub administration: Administration,
     /// What its probes say.
     pub health: Health,
+    /// What its agent has advised so far; nothing without an agent.
+    pub advice: Advice,
     /// How it is being probed; `None`: it is not.
     pub probe: Option<ProbeSpec>,
     /// When it was removed from the configuration.
@@ -122,13 +127,27 @@ impl Backend {
     pub fn in_service(&self) -> bool {
         self.removed.is_none()
             && self.administration == Administration::Enabled
+            && self.is_advised()
             && self.health.state() == HealthState::Up
     }
 
-    /// Its share of new flows, 0 to 65535; 0: none.
+    /// Whether its agent has nothing against new flows.
+    #[must_use]
+    pub fn is_advised(&self) -> bool {
+        matches!(self.advice.state(), None | Some(AdvisedState::Up))
+    }
+
+    /// Its share of new flows by configuration and operator, 0 to 65535; 0: none.
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.weight_override.unwrap_or(self.configured_weight)
+    }
+
+    /// The part of [`weight`](Self::weight) that its agent advises, rounded up.
+    #[must_use]
+    pub fn advised_weight(&self) -> u32 {
+        let percent = self.advice.weight_percent.map_or(100, u32::from);
+        (self.weight() * percent).div_ceil(100)
     }
 }
 
@@ -199,6 +218,7 @@ impl Registry {
                 weight_override: None,
                 administration: Administration::Enabled,
                 health: Health::unknown(now, thresholds),
+                advice: Advice::default(),
                 probe: None,
                 removed: None,
             });
@@ -302,20 +322,33 @@ fn thresholds(health: &HealthConfig) -> Thresholds {
 
 /// How `backend` is to be probed, as generation 0; `None` if not at all.
 pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
-    let HealthConfig { kind, interval, timeout, fall: _, rise: _, failure_window: _, port } = &service.health;
+    let HealthConfig { kind, interval, timeout, fall: _, rise: _, failure_window: _, port, from, agent } =
+        &service.health;
     if backend.removed.is_some() || *kind == ProbeKind::None {
         return None;
     }
     // A service on a range of ports is probed on its first.
     let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
-    Some(ProbeSpec {
-        backend: backend.id,
-        generation: 0,
-        target: SocketAddr::new(backend.endpoint.address, port.unwrap_or(own)),
+    let target = |port| SocketAddr::new(backend.endpoint.address, port);
+    let check = Arc::new(Question {
+        target: target(port.unwrap_or(own)),
         kind: kind.clone(),
+        from: *from,
         interval: *interval,
         timeout: *timeout,
-    })
+        service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),
+    });
+    let agent = agent.as_ref().map(|agent| {
+        Arc::new(Question {
+            target: target(agent.port),
+            kind: ProbeKind::Agent,
+            from: *from,
+            interval: agent.interval,
+            timeout: agent.timeout,
+            service: None,
+        })
+    });
+    Some(ProbeSpec { backend: backend.id, generation: 0, check, agent })
 }
 
 /// The ids that nobody had when a load began, lowest first.

@@ -3,6 +3,7 @@
 //! Pure. The lowest tier with a backend in service serves; the backends of the others stand by. A tier that comes back
 //! takes over again at once, or after the service's hold-down.
 
+use super::health::AdvisedState;
 use super::health::HealthState;
 use super::registry::Administration;
 use super::registry::Backend;
@@ -38,7 +39,7 @@ pub struct Standing {
     /// Its share of new flows now.
     pub weight: u32,
     /// Its share by configuration and operator alone, 0 if it belongs to the first targets no longer: what does not
-    /// depend on health.
+    /// depend on health or agents.
     pub settled_weight: u32,
 }
 
@@ -52,7 +53,8 @@ impl Selection {
         let panics = panics(service, backends);
         let serves = |backend: &Backend| {
             let healthy = panics || backend.health.state() == HealthState::Up;
-            healthy && backend.administration == Administration::Enabled && backend.weight() > 0
+            let wanted = backend.administration == Administration::Enabled && backend.is_advised();
+            healthy && wanted && backend.advised_weight() > 0
         };
         let mut due = None;
         let tier = serving_tier(before.tier, service, backends, serves, now, &mut due);
@@ -88,6 +90,9 @@ fn state(service: &ServiceConfig, backend: &Backend, serves: bool) -> BackendSta
         _ if serves => BackendState::Up,
         // Whoever waits for its flows has drained the backend first.
         (Administration::Maintenance, _) => BackendState::Dead,
+        _ if matches!(backend.advice.state(), Some(AdvisedState::Down | AdvisedState::Maint)) => {
+            BackendState::Down
+        }
         // Whoever is being drained keeps its flows for as long as it answers.
         (Administration::Enabled | Administration::Draining { .. }, HealthState::Up) => BackendState::Resting,
         (_, HealthState::Down) => match (service.on_dead_backend, backend.health.reason()) {
@@ -138,7 +143,7 @@ fn serving_tier(
 
 /// The weight of a backend that has come into service not long ago: it grows from a tenth to the whole.
 fn slow_start(service: &ServiceConfig, backend: &Backend, now: Nanos, due: &mut Option<Nanos>) -> u32 {
-    let whole = backend.weight();
+    let whole = backend.advised_weight();
     let span = Nanos::from(service.slow_start);
     // Balancers that must choose alike do not see the same moment of recovery.
     if span == Nanos(0) || service.scheduler.is_by_hash() || backend.health.transitions() <= 1 {

@@ -52,12 +52,6 @@ on_no_backend = "http-503""#,
         ],
     ),
     change(
-        "a kind of probe that a later version brings",
-        r#"kind = "tcp""#,
-        r#"kind = "dns""#,
-        &[r#"lb.toml:18:8: kind "dns" is not in this version; write "tcp", "http" or "none""#],
-    ),
-    change(
         "two rules for a failed backend, and a window that is too short",
         r#"kind = "tcp""#,
         r#"kind = "tcp"

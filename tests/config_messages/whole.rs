@@ -273,19 +273,6 @@ timeout = "1m""#,
         ],
     ),
     change(
-        "keys of HTTP in a TCP probe",
-        r#"kind = "tcp""#,
-        r#"kind = "tcp"
-path = "/"
-host = "a"
-status = 200"#,
-        &[
-            r#"lb.toml:19:8: path has no use with kind = "tcp"; remove it or write kind = "http""#,
-            r#"lb.toml:20:8: host has no use with kind = "tcp"; remove it or write kind = "http""#,
-            r#"lb.toml:21:10: status has no use with kind = "tcp"; remove it or write kind = "http""#,
-        ],
-    ),
-    change(
         "probes without a port that they could go to",
         "port = 80",
         r#"port = "8000-8009""#,
@@ -376,7 +363,7 @@ port = 0
 protocol = udp
 
 [service.health]
-kind = "icmp"
+kind = "ping"
 interval = 2
 
 [[service.backend]]
@@ -392,7 +379,7 @@ address = "10.0.9.300"
             r#"lb.toml:11:1: no pool "default" of local addresses; add it to [local_addresses], as default = ["10.0.8.10"]"#,
             "lb.toml:13:8: port 0 is out of range; write a number from 1 to 65535",
             r#"lb.toml:14:12: udp is no value of TOML; if it is a string, put it in quotes: "udp""#,
-            r#"lb.toml:17:8: kind "icmp" is not in this version; write "tcp", "http" or "none""#,
+            r#"lb.toml:17:8: kind "ping" is unknown; write "tcp", "http", "https", "udp", "dns", "icmp", "script", "agent" or "none""#,
             r#"lb.toml:18:12: interval 2 has no unit; write "2s" or "2ms""#,
             r#"lb.toml:21:11: address "10.0.9.300" is not an IP address; write one, as "192.0.2.1" or "2001:db8::1""#,
         ],

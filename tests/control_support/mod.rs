@@ -82,6 +82,8 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
             rise: 2,
             failure_window: None,
             port: None,
+            from: None,
+            agent: None,
         },
         backends: backends.iter().map(|(at, weight)| backend(at, *weight)).collect(),
     }

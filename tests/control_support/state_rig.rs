@@ -6,6 +6,7 @@ use super::endpoint;
 use evenkeel::config::Config;
 use evenkeel::control::change::Change;
 use evenkeel::control::drain::DrainEnd;
+use evenkeel::control::health::Asked;
 use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::health::ProbeReport;
 use evenkeel::control::health::ProbeResult;
@@ -23,6 +24,11 @@ use evenkeel::model::ServiceId;
 use evenkeel::shared::Snapshot;
 
 pub(crate) const FAILED: ProbeResult = Err(ProbeFailure::Refused);
+
+/// What a probe of the backend's health reports.
+pub(crate) fn report(backend: BackendId, generation: u64, result: ProbeResult) -> ProbeReport {
+    ProbeReport { backend, generation, asked: Asked::Check, outcome: result.into() }
+}
 
 /// A state with a clock, and everything it asked for.
 pub(crate) struct Rig {
@@ -105,7 +111,7 @@ impl Rig {
 
     pub(crate) fn probe(&mut self, backend: BackendId, result: ProbeResult) {
         let generation = self.probes[&backend].generation;
-        self.apply(Event::Probe(ProbeReport { backend, generation, result }));
+        self.apply(Event::Probe(report(backend, generation, result)));
     }
 
     /// Lets `millis` pass, with a tick at the end.

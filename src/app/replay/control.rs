@@ -15,11 +15,11 @@ use super::network::ResolvedNetwork;
 use super::report::{BackendReport, HealthReport};
 use crate::config::Config;
 use crate::control::event::{Effect, Event as ControlEvent, Refusal};
-use crate::control::health::{HealthState, ProbeReport};
+use crate::control::health::{Asked, HealthState, ProbeReport, ProbeResult};
 use crate::control::ledger::Ledger;
 use crate::control::registry::Backend;
 use crate::control::state::State;
-use crate::model::Nanos;
+use crate::model::{BackendId, Nanos};
 use crate::shared::{Publisher, Reader, Snapshot, WorkerCounters, channel};
 
 /// How long control has been running at the first event or frame: publications have no reason left to wait.
@@ -113,7 +113,7 @@ impl Control {
             }
             Happening::Probe { target, result } => self.backend(&target).and_then(|backend| {
                 let generation = backend.probe.as_ref()?.generation;
-                Some(ControlEvent::Probe(ProbeReport { backend: backend.id, generation, result }))
+                Some(ControlEvent::Probe(checked(backend.id, generation, result)))
             }),
             Happening::Reload { config, path: _, place } => {
                 self.state.review(&config).map_err(|refusal| Refused { place, refusal })?;
@@ -182,7 +182,7 @@ impl Tables {
             Effect::StartProbe(spec) => {
                 let backend = state.registry().backend(spec.backend)?;
                 let first = backend.health.state() == HealthState::Unknown;
-                let good = ProbeReport { backend: spec.backend, generation: spec.generation, result: Ok(()) };
+                let good = checked(spec.backend, spec.generation, Ok(()));
                 return first.then_some(ControlEvent::Probe(good));
             }
             Effect::StopProbe(_)
@@ -193,4 +193,9 @@ impl Tables {
         }
         None
     }
+}
+
+/// What a probe of a backend's health found.
+fn checked(backend: BackendId, generation: u64, result: ProbeResult) -> ProbeReport {
+    ProbeReport { backend, generation, asked: Asked::Check, outcome: result.into() }
 }

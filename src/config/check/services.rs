@@ -118,8 +118,14 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     let pool = raw.pool.or_at("default".to_owned(), raw.at);
     let local = vip.zip(pool).and_then(|(vip, pool)| addresses.pool(&pool.value, vip.value, pool.at));
     let backends = backends(raw.backends, raw.at, vip, ports, addresses);
-    let probed = health::Probed { at: raw.at, protocol, backends: backends.as_deref(), answers: probes };
-    let health = health::check(raw.health, &probed, addresses.report);
+    let probed = health::Probed {
+        at: raw.at,
+        protocol,
+        vip: vip.map(|vip| vip.value),
+        backends: backends.as_deref(),
+        answers: probes,
+    };
+    let health = health::check(raw.health, &probed, addresses);
     if protocol == Some(Protocol::Udp)
         && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
     {

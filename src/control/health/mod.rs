@@ -1,13 +1,27 @@
 //! Health of backends: what a probe does, when probes run, and what their results mean.
 //!
-//! [`probe()`] asks a backend once, [`Probes`] keeps one task per probed backend asking, and [`Health`] decides from
-//! the results. Only the last knows of states, and it knows of nothing else.
+//! [`Prober`] asks a [`Question`] once, [`Probes`] keeps one task per question asking and tells every backend that
+//! shares it, and [`Health`] decides from the results. Only the last knows of states, and it knows of nothing else.
+//! What a kind of probe says on the wire is in a file of its own.
 
+mod advice;
+mod agent;
+mod body;
+mod dns;
+mod failure;
 mod http;
+mod icmp;
 mod machine;
 mod probe;
 mod runner;
+mod script;
+mod source;
+mod tls;
+mod udp;
 
+pub use advice::{Advice, AdvisedMode, AdvisedState};
+pub use failure::{ProbeFailure, TlsFailure};
 pub use machine::{Health, HealthState, Thresholds, Transition};
-pub use probe::{ProbeFailure, ProbeResult, ProbeSpec, probe};
-pub use runner::{ProbeReport, Probes};
+pub use probe::{ProbeOutcome, ProbeResult, ProbeSpec, Prober, Question};
+pub use runner::{Asked, ProbeReport, Probes};
+pub use source::PROBE_PORTS;

@@ -1,114 +1,174 @@
-//! One probe of one backend: what is asked, and the names of the ways it can fail.
+//! One probe: the question, and how its answer is found.
 
-use std::fmt;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use rustix::io::Errno;
 use tokio::time::timeout;
 
+use super::Advice;
+use super::ProbeFailure;
+use super::agent;
+use super::dns;
 use super::http;
+use super::icmp;
+use super::script;
+use super::source::Ports;
+use super::tls;
+use super::tls::Trust;
+use super::udp;
+use crate::config::Expect;
 use crate::config::ProbeKind;
+use crate::config::UdpProbe;
 use crate::model::BackendId;
 
-/// What to probe, and how.
+/// What to ask about a backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSpec {
     /// Whom the results are about.
     pub backend: BackendId,
     /// Tells the results of this specification from those of earlier ones.
     pub generation: u64,
-    /// Where to connect.
+    /// The probe of the backend's health.
+    pub check: Arc<Question>,
+    /// The agent that is asked beside; `None`: there is none.
+    pub agent: Option<Arc<Question>>,
+}
+
+impl ProbeSpec {
+    /// Whether an agent is asked, as the check itself or beside it.
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        self.agent.is_some() || self.check.kind == ProbeKind::Agent
+    }
+}
+
+/// What is asked, of whom and how often. Equal questions have the same answer, whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Whom to ask.
     pub target: SocketAddr,
     /// What to ask.
     pub kind: ProbeKind,
+    /// The address to ask from; `None`: the kernel's choice.
+    pub from: Option<IpAddr>,
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
     /// After which an unanswered probe has failed.
     pub timeout: Duration,
+    /// The service, for kinds that tell it; `None`: no matter.
+    pub service: Option<Arc<str>>,
 }
 
-/// The outcome of one probe.
+/// Whether a probe succeeded.
 pub type ProbeResult = Result<(), ProbeFailure>;
 
-/// Why a probe failed. The names are those of logs and listings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProbeFailure {
-    /// No complete answer in time.
-    Timeout,
-    /// Nobody listens: the connection was refused.
-    Refused,
-    /// No way to the backend.
-    Unreachable,
-    /// Answered with this HTTP status, which is not an expected one.
-    Status(u16),
-    /// The answer is no HTTP/1 response, or its head is longer than 16 KiB.
-    Malformed,
-    /// The connection was closed before the answer was complete.
-    Closed,
+/// What a probe found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeOutcome {
+    /// Whether it succeeded. An agent that says that the backend is down is a failure.
+    pub result: ProbeResult,
+    /// What an agent advises; `None`: nothing, or there is no agent.
+    pub advice: Option<Advice>,
 }
 
-impl ProbeFailure {
-    /// Nobody is there: no answer at all. Who refuses is there, and may be finishing what connections it has.
-    #[must_use]
-    pub const fn is_silence(self) -> bool {
-        matches!(self, Self::Timeout | Self::Unreachable)
+impl From<ProbeResult> for ProbeOutcome {
+    fn from(result: ProbeResult) -> Self {
+        Self { result, advice: None }
     }
 }
 
-impl fmt::Display for ProbeFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("timeout"),
-            Self::Refused => f.write_str("refused"),
-            Self::Unreachable => f.write_str("unreachable"),
-            Self::Status(code) => write!(f, "status={code}"),
-            Self::Malformed => f.write_str("malformed"),
-            Self::Closed => f.write_str("closed"),
+/// Asks questions. What questions have in common is kept here.
+#[derive(Debug, Default)]
+pub struct Prober {
+    ports: Ports,
+    trust: Trust,
+    asked: AtomicU64,
+    random: RandomState,
+}
+
+impl Prober {
+    /// Asks once, within the timeout.
+    ///
+    /// # Errors
+    ///
+    /// If this machine could not ask: no file descriptor, memory or local port is left, `from` is not its address, or
+    /// the script or the certificates of the configuration cannot be used. That says nothing about the backend.
+    pub async fn ask(&self, question: &Question) -> io::Result<ProbeOutcome> {
+        match timeout(question.timeout, self.attempt(question)).await {
+            Err(_) => Ok(on_silence(&question.kind).into()),
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(error)) => classify(error).map(|failure| Err(failure).into()),
         }
     }
-}
 
-/// Probes once, within the timeout. `None` if this machine could not ask (no file descriptor, memory or local port
-/// left): that says nothing about the backend.
-pub async fn probe(spec: &ProbeSpec) -> Option<ProbeResult> {
-    match timeout(spec.timeout, attempt(spec)).await {
-        Err(_) => Some(Err(ProbeFailure::Timeout)),
-        Ok(Ok(result)) => Some(result),
-        Ok(Err(error)) => classify(&error).map(Err),
+    async fn attempt(&self, question: &Question) -> io::Result<ProbeOutcome> {
+        let Question { target, kind, from, .. } = question;
+        let connection = || self.ports.connect(*target, *from);
+        let host = |host: &Option<String>| host.clone().unwrap_or_else(|| target.to_string());
+        let result = match kind {
+            ProbeKind::None => Ok(()),
+            ProbeKind::Tcp => connection().await.map(|_open| Ok(()))?,
+            ProbeKind::Http(probe) => http::get(&mut connection().await?, probe, &host(&probe.host)).await?,
+            ProbeKind::Https(probe, tls) => {
+                let stream = connection().await?;
+                let mut stream = self.trust.open(stream, tls, probe.host.as_deref(), *target).await?;
+                http::get(&mut stream, probe, &host(&probe.host)).await?
+            }
+            ProbeKind::Udp(probe) => udp::ask(&self.ports.datagrams(*target, *from).await?, probe).await?,
+            ProbeKind::Dns(probe) => {
+                let [first, second, ..] = self.token().to_be_bytes();
+                let id = u16::from_be_bytes([first, second]);
+                dns::ask(&self.ports.datagrams(*target, *from).await?, probe, id).await?
+            }
+            ProbeKind::Icmp => icmp::ask(target.ip(), *from, self.token()).await?,
+            ProbeKind::Script { command } => {
+                script::run(command, question.service.as_deref().unwrap_or_default(), *target).await?
+            }
+            ProbeKind::Agent => return agent::ask(&mut connection().await?).await,
+        };
+        Ok(result.into())
+    }
+
+    /// A number that nobody else can tell and that does not come again soon.
+    fn token(&self) -> u64 {
+        self.random.hash_one(self.asked.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-async fn attempt(spec: &ProbeSpec) -> io::Result<ProbeResult> {
-    match &spec.kind {
-        ProbeKind::None => Ok(Ok(())),
-        ProbeKind::Tcp => TcpStream::connect(spec.target).await.map(|_| Ok(())),
-        ProbeKind::Http { path, host, status } => {
-            let mut stream = TcpStream::connect(spec.target).await?;
-            let host = host.clone().unwrap_or_else(|| spec.target.to_string());
-            http::get(&mut stream, path, &host).await.map(|answer| {
-                let code = answer?;
-                let expected = status.iter().any(|range| range.contains(&code));
-                if expected { Ok(()) } else { Err(ProbeFailure::Status(code)) }
-            })
-        }
+/// The result of a probe that nothing has answered in time.
+fn on_silence(kind: &ProbeKind) -> ProbeResult {
+    match kind {
+        ProbeKind::Udp(UdpProbe { expect: Expect::Nothing, .. }) => Ok(()),
+        _ => Err(ProbeFailure::Timeout),
     }
 }
 
-fn classify(error: &io::Error) -> Option<ProbeFailure> {
+/// What an error says about the backend.
+///
+/// # Errors
+///
+/// If it says nothing about the backend: the error itself.
+fn classify(error: io::Error) -> io::Result<ProbeFailure> {
     use io::ErrorKind as Kind;
-    let local = [
-        rustix::io::Errno::MFILE,
-        rustix::io::Errno::NFILE,
-        rustix::io::Errno::NOBUFS,
-        rustix::io::Errno::NOMEM,
-        rustix::io::Errno::ADDRNOTAVAIL,
-    ];
-    if error.raw_os_error().is_some_and(|code| local.iter().any(|errno| errno.raw_os_error() == code)) {
-        return None;
+    if let Some(failure) = tls::failure(&error) {
+        return Ok(ProbeFailure::Tls(failure));
     }
-    Some(match error.kind() {
+    let local =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::ADDRINUSE];
+    if error.raw_os_error().is_some_and(|code| local.iter().any(|errno| errno.raw_os_error() == code)) {
+        return Err(error);
+    }
+    Ok(match error.kind() {
+        // Not the operating system's, which says so with a number: see `tls` and `script`.
+        Kind::InvalidInput if error.raw_os_error().is_none() => return Err(error),
         Kind::ConnectionRefused => ProbeFailure::Refused,
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
             ProbeFailure::Closed

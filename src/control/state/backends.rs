@@ -8,6 +8,8 @@ use crate::control::change::Change;
 use crate::control::event::Decision;
 use crate::control::event::Effect;
 use crate::control::event::Order;
+use crate::control::health::Advice;
+use crate::control::health::Asked;
 use crate::control::health::HealthState;
 use crate::control::health::ProbeFailure;
 use crate::control::health::ProbeReport;
@@ -45,6 +47,10 @@ impl State {
                 let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
                 effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
                 if let Some(backend) = self.registry.backend_mut(id) {
+                    if !spec.as_ref().is_some_and(ProbeSpec::has_agent) {
+                        // Nobody is left who could take it back.
+                        backend.advice = Advice::default();
+                    }
                     backend.probe = spec;
                 }
             }
@@ -61,7 +67,17 @@ impl State {
         if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
             return;
         }
-        let transition = backend.health.apply(now, report.result);
+        if let Some(advice) = report.outcome.advice {
+            let before = backend.advice;
+            backend.advice.update(advice);
+            if backend.advice != before {
+                self.publication.request(Urgency::AtOnce);
+            }
+        }
+        if report.asked == Asked::Agent {
+            return;
+        }
+        let transition = backend.health.apply(now, report.outcome.result);
         self.transition(report.backend, transition, effects);
     }
 

@@ -1,0 +1,28 @@
+//! A datagram and its answer.
+
+use std::io;
+
+use tokio::net::UdpSocket;
+
+use super::ProbeFailure;
+use super::ProbeResult;
+use crate::config::Expect;
+use crate::config::UdpProbe;
+
+/// Sends, and judges the first answer. Silence lasts until the timeout of the probe.
+pub(super) async fn ask(socket: &UdpSocket, probe: &UdpProbe) -> io::Result<ProbeResult> {
+    socket.send(probe.send.as_bytes()).await?;
+    let mut answer = vec![0; LARGEST_DATAGRAM];
+    let octets = socket.recv(&mut answer).await?;
+    Ok(match &probe.expect {
+        Expect::Any | Expect::Nothing => Ok(()),
+        Expect::Text(text) => {
+            let text = text.as_bytes();
+            let found = text.is_empty() || answer[..octets].windows(text.len()).any(|window| window == text);
+            if found { Ok(()) } else { Err(ProbeFailure::Mismatch) }
+        }
+    })
+}
+
+/// RFC 768: the length has 16 bits.
+const LARGEST_DATAGRAM: usize = 65_535;
