@@ -304,7 +304,9 @@ fn a_backend_of_weight_zero_keeps_its_flows_and_gets_no_new_ones() {
         table.backends.iter().map(|b| (b.id, b.weight)).collect::<Vec<_>>(),
         [(BackendId(0), 0), (BackendId(1), 5)]
     );
-    let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
+    let Choice::Hash { all, in_service, previous: None } = &table.choice else {
+        panic!("{:?}", table.choice)
+    };
     assert!(in_service.iter().all(|position| *position == 1));
     assert!(Arc::ptr_eq(all, in_service), "health has nothing to do with it");
 }

@@ -18,8 +18,10 @@ mod pick;
 pub mod pipeline;
 mod prefetch;
 mod punt;
+mod stateless;
 pub mod steer;
 pub mod verdict;
+mod ways;
 pub mod worker;
 
 pub use local_ports::PortClass;

@@ -1,6 +1,7 @@
 //! What an operator reads after a mistake: for each kind of mistake the whole output, to the letter.
 
 mod fields;
+mod forwarding;
 mod syntax;
 mod values;
 mod whole;
@@ -86,7 +87,7 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [syntax::CASES, values::CASES, fields::CASES, whole::CASES].into_iter().flatten()
+    [syntax::CASES, values::CASES, fields::CASES, forwarding::CASES, whole::CASES].into_iter().flatten()
 }
 
 #[test]

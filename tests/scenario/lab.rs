@@ -10,8 +10,8 @@ use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::Frame;
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, HashFeature, Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow,
-    PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -47,6 +47,9 @@ pub struct Plan {
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
+    pub mode: ForwardingMode,
+    /// The first targets before they were others, in today's positions.
+    pub previous: Option<Positions>,
     /// `None`: Maglev.
     pub choice: Option<Choice>,
 }
@@ -62,6 +65,8 @@ impl Default for Plan {
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
+            mode: ForwardingMode::FullNat,
+            previous: None,
             choice: None,
         }
     }
@@ -205,14 +210,15 @@ impl Lab {
             id: ServiceId(id),
             name: format!("{protocol}-{port}").into(),
             protocol,
+            mode: self.plan.mode,
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,
-            choice: self
-                .plan
-                .choice
-                .clone()
-                .unwrap_or_else(|| Choice::Hash { all: build(false), in_service: build(true) }),
+            choice: self.plan.choice.clone().unwrap_or_else(|| Choice::Hash {
+                all: build(false),
+                in_service: build(true),
+                previous: self.plan.previous.clone(),
+            }),
             backends,
             local_addresses: [local.parse().unwrap()].into(),
         }

@@ -8,7 +8,7 @@ use evenkeel::shared::{Command, Event, FlowFilter, FlowPage, FlowState};
 use crate::lab::{Lab, Plan};
 use crate::packet::Build;
 
-fn list(lab: &mut Lab, filter: FlowFilter) -> Vec<evenkeel::shared::FlowRecord> {
+pub fn list(lab: &mut Lab, filter: FlowFilter) -> Vec<evenkeel::shared::FlowRecord> {
     let mut page = Box::new(FlowPage::new(filter, 64));
     let mut records = Vec::new();
     loop {

@@ -5,6 +5,7 @@
 mod admission;
 mod allocations;
 mod conservation;
+mod direct_routing;
 mod fast_path;
 mod full_nat;
 mod handoff;
