@@ -201,13 +201,17 @@ fn target<'a, F: FlowFamily>(
 
     let first = in_slot(all, number);
     let former = previous.as_ref().and_then(|previous| in_slot(previous, number));
-    let former = former.filter(|former| Some(*former) != first).and_then(serving);
-    if let Some(former) = former.filter(|_| !begins) {
+    let former = former.filter(|former| Some(*former) != first).and_then(backend);
+    // One that is known to be where its slot was, or may soon be taken for such a one, is remembered.
+    if let Some((former, state)) = former
+        && serves(state)
+        && !begins
+    {
         return Some(record(former, true, true));
     }
     if let Some(first) = first.and_then(up) {
-        // What follows this SYN must not be taken for a session on the former target.
-        return Some(if former.is_some() {
+        let changed = former.is_some();
+        return Some(if changed {
             record(first, false, false)
         } else {
             Target { backend: first, record: None }

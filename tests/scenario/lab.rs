@@ -98,7 +98,7 @@ const SERVICES: [(Protocol, u16, &str, &str); 4] = [
 impl Lab {
     pub fn new(plan: Plan) -> Self {
         let count = usize::from(plan.workers);
-        let capacities = Capacities { services: 8, backends: 64 };
+        let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
         let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
         let pool = Pool::new(plan.buffers, 2048);

@@ -14,3 +14,4 @@ mod lifetime;
 mod listing;
 mod packet;
 mod refusal;
+mod sessions;
