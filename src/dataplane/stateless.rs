@@ -16,9 +16,15 @@ use super::pick::in_slot;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::io::Frame;
-use crate::model::{BackendId, BackendState, Direction, FiveTuple, ForwardingMode, Protocol};
+use crate::model::{
+    BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, VlanTag,
+};
 use crate::shared::{Choice, DropReason, FlowState, NextHop, ServiceBackend, ServiceTable};
-use crate::wire::{Layout, Packet, ethernet, tcp_flags};
+use crate::wire::checksum::Delta;
+use crate::wire::craft::Refusal;
+use crate::wire::encapsulate::Outer;
+use crate::wire::ethernet::{self, HEADER, TAG};
+use crate::wire::{Layout, Network, Packet, tcp_flags};
 
 /// Where a packet without a record goes.
 struct Target<'a> {
@@ -50,6 +56,9 @@ impl Pipeline {
         if begins || !serves(view.tables.backend_state(backend)) {
             return None;
         }
+        if is_spent(service, arrival.packet) {
+            return Some(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
+        }
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
         let flows = F::table_mut(&mut self.flows);
         let next = tcp::next_one_way(state, arrival.packet.tcp_flags);
@@ -71,6 +80,9 @@ impl Pipeline {
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
+        if is_spent(service, arrival.packet) {
+            return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
+        }
         // How much is new is known of TCP alone: of UDP what is recorded counts.
         let begins = arrival.packet.is_bare_syn();
         let counters = self.counters.service(service.id);
@@ -153,7 +165,7 @@ impl Pipeline {
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
-        let (_, hop) = match self.ways.to(backend, service, view) {
+        let (address, hop) = match self.ways.to(backend, service, view) {
             Ok(way) => way,
             Err(reason) => return Verdict::Drop(reason),
         };
@@ -162,7 +174,21 @@ impl Pipeline {
         };
         let sent = match service.mode {
             ForwardingMode::DirectRouting => route_directly::<F, T>(frame, arrival, hop),
-            ForwardingMode::Tunnel(_) | ForwardingMode::FullNat => Err(Verdict::Drop(DropReason::NoRoute)),
+            ForwardingMode::Tunnel(encapsulation) => {
+                let sources = &service.local_addresses;
+                let source = sources.iter().find(|source| source.is_ipv4() == address.is_ipv4());
+                let udp = match encapsulation {
+                    Encapsulation::Ip => None,
+                    Encapsulation::Gue { port } => Some(port),
+                };
+                let outer = source.and_then(|source| Outer::new(*source, address, udp, arrival.hash));
+                // Control gives the service a source for each family of its backends.
+                outer.map_or(Err(Verdict::Drop(DropReason::NoRoute)), |outer| {
+                    tunnel::<F, T>(frame, arrival, &outer, hop)
+                })
+            }
+            // Such a service has flows, and none of its packets comes here.
+            ForwardingMode::FullNat => Err(Verdict::Drop(DropReason::NoService)),
         };
         if let Err(verdict) = sent {
             return verdict;
@@ -267,5 +293,52 @@ fn route_directly<F: FlowFamily, T: Frame>(
         return Err(Verdict::Drop(DropReason::MtuExceeded));
     }
     ethernet::set_addresses(frame.head_mut(), addresses);
+    Ok(())
+}
+
+/// Whether a packet must not be sent on: a tunnel is a hop, direct routing none.
+const fn is_spent(service: &ServiceTable, packet: &Packet) -> bool {
+    matches!(service.mode, ForwardingMode::Tunnel(_)) && packet.hop_limit <= 1
+}
+
+/// Puts the frame's packet into another one. It stays as it is but for its TTL, as it is being forwarded (RFC 2003,
+/// section 3.1; RFC 2473, section 3.1).
+fn tunnel<F: FlowFamily, T: Frame>(
+    frame: &mut T,
+    arrival: Arrival<'_>,
+    outer: &Outer,
+    hop: &NextHop,
+) -> Result<(), Verdict> {
+    let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
+    let Layout { l3, end, .. } = arrival.packet.layout;
+    if (end - l3).saturating_add(outer.octets()) > hop.mtu {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    let vlan = match hop.vlan {
+        VlanTag::AsReceived => arrival.vlan,
+        VlanTag::Untagged => None,
+        VlanTag::Id(id) => Some(id),
+    };
+    let link = HEADER + if vlan.is_some() { TAG } else { 0 };
+    let l3 = usize::from(l3);
+    // Outer headers are longer than all tags that may go.
+    if !frame.prepend(link + usize::from(outer.octets()) - l3) {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    frame.truncate(link + usize::from(outer.octets() + end) - l3);
+    let head = frame.head_mut();
+    let ether_type = match outer.network() {
+        Network::V4 => ethernet::IPV4,
+        Network::V6 => ethernet::IPV6,
+    };
+    ethernet::set_addresses(head, addresses);
+    ethernet::set_type(head, vlan, ether_type);
+    let Some(head) = head.get_mut(link..) else { return Ok(()) };
+    if let Some(inner) = head.get_mut(usize::from(outer.octets())..)
+        && let Some(pair) = F::pair_in(inner)
+    {
+        F::rewrite_header(inner, pair, Delta::HOP);
+    }
+    outer.write(head, arrival.packet);
     Ok(())
 }

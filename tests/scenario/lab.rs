@@ -48,6 +48,8 @@ pub struct Plan {
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
     pub mode: ForwardingMode,
+    /// Backends of the other family than the VIP, for tunnels.
+    pub crossed: bool,
     /// The first targets before they were others, in today's positions.
     pub previous: Option<Positions>,
     /// `None`: Maglev.
@@ -66,6 +68,7 @@ impl Default for Plan {
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
             mode: ForwardingMode::FullNat,
+            crossed: false,
             previous: None,
             choice: None,
         }
@@ -198,7 +201,16 @@ impl Lab {
             .map(|number| ServiceBackend {
                 id: backend_id(id, number),
                 weight: 100,
-                endpoint: backend(vip, number),
+                endpoint: backend(
+                    if self.plan.crossed && vip == VIP4 {
+                        VIP6
+                    } else if self.plan.crossed {
+                        VIP4
+                    } else {
+                        vip
+                    },
+                    number,
+                ),
             })
             .collect();
         let build = |only_up: bool| -> Positions {
@@ -220,7 +232,11 @@ impl Lab {
                 previous: self.plan.previous.clone(),
             }),
             backends,
-            local_addresses: [local.parse().unwrap()].into(),
+            local_addresses: match self.plan.mode {
+                ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
+                ForwardingMode::FullNat => [local.parse().unwrap()].into(),
+                ForwardingMode::DirectRouting => [].into(),
+            },
         }
     }
 

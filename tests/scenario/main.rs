@@ -15,3 +15,4 @@ mod listing;
 mod packet;
 mod refusal;
 mod sessions;
+mod tunnel;
