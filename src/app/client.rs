@@ -53,11 +53,12 @@ pub fn run(ask: &Ask) -> anyhow::Result<()> {
         Ask::Backends { service, listing } => {
             show(listing, &Request::Backends { service: service.clone() }, client_text::backends)
         }
-        Ask::Flows { service, backend, client, limit, listing } => {
+        Ask::Flows { service, backend, client, displaced, limit, listing } => {
             let query = FlowQuery {
                 service: service.clone(),
                 backend: backend.clone(),
                 client: client.clone(),
+                displaced: *displaced,
                 limit: Some(*limit),
             };
             show(listing, &Request::Flows(query), client_text::flows)

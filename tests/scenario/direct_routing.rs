@@ -161,7 +161,8 @@ fn a_record_names_its_backend_and_the_client_as_the_backend_sees_it() {
     let n = client_of(&mut lab, VIP4, 2);
     lab.set_backend(2, false);
     let second = target(&mut lab, VIP4, &client(VIP4, n).tcp());
-    let listed = list(&mut lab, FlowFilter::default());
+    target(&mut lab, VIP4, &client(VIP4, n).flags(ACK).tcp());
+    let listed = list(&mut lab, FlowFilter { displaced: true, ..FlowFilter::default() });
     assert_eq!(listed.len(), 1);
     let record = listed[0];
     assert!(record.displaced);
