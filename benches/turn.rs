@@ -12,8 +12,8 @@ use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, HashFeature, Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow,
-    PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -164,10 +164,11 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         id: ServiceId(0),
         name: "dns".into(),
         protocol: Protocol::Udp,
+        mode: ForwardingMode::FullNat,
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,
-        choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup },
+        choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },
         backends,
         local_addresses: (0..32).map(|n| [172, 16, 8, n].into()).collect(),
     };

@@ -256,7 +256,7 @@ fn an_agent_sets_state_and_weight() {
         assert_eq!(weights(&rig)[1], 10);
     }
     let table = rig.snapshot().service(ServiceId(0)).unwrap();
-    let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
+    let Choice::Hash { all, in_service, .. } = &table.choice else { panic!("{:?}", table.choice) };
     assert!(std::sync::Arc::ptr_eq(all, in_service));
 }
 

@@ -102,6 +102,9 @@ pub enum Ask {
         /// Only of clients in this prefix, or of this client
         #[arg(long, value_name = "PREFIX")]
         client: Option<String>,
+        /// Only those that are not on the backend that their packets name
+        #[arg(long)]
+        displaced: bool,
         /// At most this many
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,

@@ -70,11 +70,12 @@ pub fn run(ask: &Ask) -> anyhow::Result<()> {
             let order = BackendOrder { service: service.clone(), backend: backend.clone(), action };
             show(listing, &Request::Backend(order), client_text::backends)
         }
-        Ask::Flows { service, backend, client, limit, listing } => {
+        Ask::Flows { service, backend, client, displaced, limit, listing } => {
             let query = FlowQuery {
                 service: service.clone(),
                 backend: backend.clone(),
                 client: client.clone(),
+                displaced: *displaced,
                 limit: Some(*limit),
             };
             show(listing, &Request::Flows(query), client_text::flows)

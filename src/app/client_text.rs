@@ -181,7 +181,7 @@ pub fn flows(list: &Flows) -> String {
             flow.vip.clone(),
             flow.local.clone(),
             flow.backend.clone(),
-            flow.state.clone(),
+            if flow.displaced { format!("{}, displaced", flow.state) } else { flow.state.clone() },
             span(flow.idle_seconds.into()),
         ]);
     }

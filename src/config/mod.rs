@@ -30,6 +30,7 @@ use http::Uri;
 
 use crate::model::Cidr;
 use crate::model::Endpoint;
+use crate::model::ForwardingMode;
 use crate::model::HashFeature;
 use crate::model::Mac;
 pub use crate::model::Memory;
@@ -201,6 +202,11 @@ pub struct ServiceConfig {
     pub ports: PortRange,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// How packets get to the backends.
+    pub mode: ForwardingMode,
+    /// Without flows: how long sessions on the former first target of a slot are looked after once configuration or
+    /// operator gave the slot to another; 0: not at all.
+    pub transition: Duration,
     /// How backends are picked.
     pub scheduler: Scheduler,
     /// What the choice hashes.
@@ -217,11 +223,12 @@ pub struct ServiceConfig {
     pub hold_down: Duration,
     /// Below this percentage of healthy backends health is disregarded; 0: never.
     pub panic_threshold: u8,
-    /// The addresses that replace the client's, all of the VIP's family.
+    /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct
+    /// routing none.
     pub local_addresses: Vec<IpAddr>,
     /// How its backends are probed.
     pub health: HealthConfig,
-    /// Endpoints unique within the service, all of the VIP's family.
+    /// Endpoints unique within the service, all of the VIP's family but in a tunnel.
     pub backends: Vec<BackendConfig>,
 }
 

@@ -17,6 +17,7 @@ use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
 use crate::model::Scheduler;
+use crate::model::Tracking;
 
 use super::fields;
 use super::table::{Entry, Table};
@@ -110,6 +111,11 @@ pub(super) struct Service {
     pub(super) vip: Entry<IpAddr>,
     pub(super) ports: Entry<PortRange>,
     pub(super) protocol: Entry<Protocol>,
+    pub(super) mode: Entry<Mode>,
+    pub(super) encapsulation: Entry<Encapsulation>,
+    pub(super) encapsulation_port: Entry<u16>,
+    pub(super) tracking: Entry<Tracking>,
+    pub(super) transition: Entry<Duration>,
     pub(super) scheduler: Entry<Scheduler>,
     pub(super) hash: Entry<HashFeature>,
     pub(super) on_no_backend: Entry<OnNoBackend>,
@@ -121,6 +127,21 @@ pub(super) struct Service {
     pub(super) pool: Entry<String>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
+}
+
+/// `mode` of `[[service]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    FullNat,
+    DirectRouting,
+    Tunnel,
+}
+
+/// `encapsulation` of `[[service]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encapsulation {
+    Ipip,
+    Gue,
 }
 
 /// `[[service.backend]]`.
@@ -274,6 +295,22 @@ impl Service {
             protocol: table.optional("protocol", |v| {
                 v.one_of(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &["sctp"])
             }),
+            mode: table.optional("mode", |v| {
+                let choices = [
+                    ("full-nat", Mode::FullNat),
+                    ("direct-routing", Mode::DirectRouting),
+                    ("tunnel", Mode::Tunnel),
+                ];
+                v.one_of(&choices, &["redirect"])
+            }),
+            encapsulation: table.optional("encapsulation", |v| {
+                v.one_of(&[("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)], &[])
+            }),
+            encapsulation_port: table.optional("encapsulation_port", |v| v.integer(1..=u16::MAX)),
+            tracking: table.optional("tracking", |v| {
+                v.one_of(&[("flow", Tracking::Flow), ("displaced", Tracking::Displaced)], &[])
+            }),
+            transition: table.optional("transition", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             scheduler: table.optional("scheduler", |v| v.one_of(&Scheduler::ALL, &[])),
             hash: table.optional("hash", |v| {
                 let choices = [
@@ -305,8 +342,6 @@ impl Service {
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
         };
         // The only choice so far, so that nothing is kept of it.
-        table.optional("mode", |v| v.one_of(&[("full-nat", ())], &["direct-routing", "tunnel", "redirect"]));
-        table.optional("tracking", |v| v.one_of(&[("flow", ())], &["displaced"]));
         table.optional("client_address", |v| v.one_of(&[("none", ())], &["toa", "proxy-v2"]));
         table.finish();
         service

@@ -25,4 +25,5 @@ mod selection;
 mod service_manager;
 pub mod state;
 pub mod tables;
+mod transition;
 pub mod workers;

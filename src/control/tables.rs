@@ -12,6 +12,8 @@ use super::registry::Registry;
 use super::registry::Service;
 use super::selection::Selection;
 use super::selection::Standing;
+use super::transition::FirstTargets;
+use super::transition::Transition;
 use crate::config::Config;
 use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
@@ -43,7 +45,19 @@ struct Built {
     seed: ChoiceSeed,
     scheduler: Scheduler,
     selection: Selection,
+    /// First targets that were others a while ago.
+    transition: Option<Transition>,
     table: Arc<ServiceTable>,
+}
+
+impl Built {
+    /// The first targets with those they stand for; `None` if this is not chosen by hash.
+    fn first_targets(&self) -> Option<FirstTargets<'_>> {
+        match &self.table.choice {
+            Choice::Hash { all, .. } => Some(FirstTargets { standings: &self.selection.standings, all }),
+            Choice::Turns(_) | Choice::LeastConnections(_) | Choice::TwoChoices(_) | Choice::One(_) => None,
+        }
+    }
 }
 
 impl Tables {
@@ -56,7 +70,7 @@ impl Tables {
             let backends: Vec<_> = registry.backends_of(service).collect();
             let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
             let selection = Selection::next(&last, &service.config, &backends, now);
-            self.built.insert(service.id, build(service, selection, seed, old));
+            self.built.insert(service.id, build(service, selection, (seed, now), old));
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
@@ -78,10 +92,17 @@ impl Tables {
         self.built.get(&service).map(|built| &built.selection)
     }
 
-    /// When time alone changes the selection of a service.
+    /// When time alone changes the table of a service.
     #[must_use]
     pub fn due(&self) -> Option<Nanos> {
-        self.built.values().filter_map(|built| built.selection.due).min()
+        let due = |built: &Built| [built.selection.due, built.transition.as_ref().map(Transition::end)];
+        self.built.values().flat_map(due).flatten().min()
+    }
+
+    /// Whether sessions of a service may still be without a record on backends that are no longer their first targets.
+    #[must_use]
+    pub fn in_transition(&self, service: ServiceId) -> bool {
+        self.built.get(&service).is_some_and(|built| built.transition.is_some())
     }
 
     fn backend_states(&self, registry: &Registry) -> Vec<BackendState> {
@@ -94,7 +115,12 @@ impl Tables {
     }
 }
 
-fn build(service: &Service, selection: Selection, seed: ChoiceSeed, before: Option<Built>) -> Built {
+fn build(
+    service: &Service,
+    selection: Selection,
+    (seed, now): (ChoiceSeed, Nanos),
+    before: Option<Built>,
+) -> Built {
     let config = &*service.config;
     let scheduler = config.scheduler;
     let backends: Vec<_> = selection
@@ -107,12 +133,26 @@ fn build(service: &Service, selection: Selection, seed: ChoiceSeed, before: Opti
         })
         .collect();
     let like_before = before.as_ref().filter(|old| old.seed == seed && old.scheduler == scheduler);
-    let choice = choose(scheduler, &selection, seed, like_before);
+    let mut choice = choose(scheduler, &selection, seed, like_before);
+    let hash = if scheduler == Scheduler::SourceHash { HashFeature::SourceAddress } else { config.hash };
+    // Another seed or another feature gives every packet another number; so does the end of flows.
+    let stateless = |old: &&Built| config.mode.is_stateless() && old.table.mode.is_stateless();
+    let comparable = like_before.filter(stateless).filter(|old| old.table.hash == hash);
+    let mut transition = None;
+    if let (Some(old), Choice::Hash { all, previous, .. }) = (comparable, &mut choice)
+        && let Some(before) = old.first_targets()
+    {
+        let after = FirstTargets { standings: &selection.standings, all };
+        let span = Nanos::from(config.transition);
+        transition = Transition::next(old.transition.as_ref(), &before, &after, (now, span));
+        *previous = transition.as_ref().map(Transition::previous);
+    }
     let table = ServiceTable {
         id: service.id,
         name: config.name.as_str().into(),
         protocol: config.protocol,
-        hash: if scheduler == Scheduler::SourceHash { HashFeature::SourceAddress } else { config.hash },
+        mode: config.mode,
+        hash,
         on_no_backend: config.on_no_backend,
         on_unknown_flow: config.on_unknown_flow,
         backends,
@@ -124,7 +164,7 @@ fn build(service: &Service, selection: Selection, seed: ChoiceSeed, before: Opti
         Some(old) if *old.table == table => old.table,
         _ => Arc::new(table),
     };
-    Built { seed, scheduler, selection, table }
+    Built { seed, scheduler, selection, transition, table }
 }
 
 /// How backends are chosen that stand like this; what was built `before` is used again where it is the same.
@@ -151,7 +191,7 @@ fn choose(scheduler: Scheduler, selection: &Selection, seed: ChoiceSeed, before:
                 _ if standings.iter().map(now).eq(standings.iter().map(settled)) => Arc::clone(&all),
                 _ => lookup(&now),
             };
-            Choice::Hash { all, in_service }
+            Choice::Hash { all, in_service, previous: None }
         }
         Scheduler::RandomTwoChoices => match same(&now) {
             Some(choice @ Choice::TwoChoices(_)) => choice.clone(),

@@ -13,19 +13,27 @@ use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
 
+/// What a packet without a flow may go on as.
+pub(super) enum Admitted<'a> {
+    /// The first of this flow.
+    Flow(FlowId),
+    /// One of a service that keeps no flows.
+    Stateless(&'a ServiceTable),
+}
+
 impl Pipeline {
-    /// Creates the flow that a packet begins.
+    /// Finds the service of a packet and creates the flow that it begins, if the service keeps flows.
     ///
     /// # Errors
-    /// The verdict on a packet that begins none.
+    /// The verdict on a packet that is no service's, or should belong to a flow and begins none.
     #[inline(never)]
-    pub(super) fn admit<F: FlowFamily>(
+    pub(super) fn admit<'a, F: FlowFamily>(
         &mut self,
         head: &[u8],
         tuple: FiveTuple<F>,
         arrival: Arrival<'_>,
-        view: View<'_>,
-    ) -> Result<FlowId, Verdict> {
+        view: View<'a>,
+    ) -> Result<Admitted<'a>, Verdict> {
         let packet = Parsed::Ip(*arrival.packet);
         let Some(role) = view.tables.roles.of::<F>(tuple.destination()) else {
             return Err(self.punt(&packet, head, arrival.port));
@@ -53,6 +61,9 @@ impl Pipeline {
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {
             return Err(refuse(DropReason::NoService));
         };
+        if service.mode.is_stateless() {
+            return Ok(Admitted::Stateless(service));
+        }
         if tuple.protocol() == Protocol::Tcp && !arrival.packet.is_bare_syn() {
             return Err(self.without_flow(service, tuple, (head, arrival), view));
         }
@@ -67,7 +78,7 @@ impl Pipeline {
                 Err(_) => counters.count_refused(),
             }
         }
-        created
+        created.map(Admitted::Flow)
     }
 
     /// The verdict on a TCP packet to a service that begins no flow and belongs to none.
@@ -90,6 +101,27 @@ impl Pipeline {
         }
     }
 
+    /// The verdict on a packet to a service without a backend in service.
+    pub(super) fn no_backend<F: FlowFamily>(
+        &self,
+        service: &ServiceTable,
+        tuple: &FiveTuple<F>,
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Verdict {
+        match service.on_no_backend {
+            OnNoBackend::Reject => refuse(DropReason::NoBackend),
+            OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
+            OnNoBackend::Http503 if arrival.packet.is_bare_syn() => {
+                self.accept_for_page(head, tuple, arrival, view)
+            }
+            // A connection that was a server's until now.
+            OnNoBackend::Http503 => {
+                self.show_page(head, tuple, arrival, view).unwrap_or(refuse(DropReason::NoBackend))
+            }
+        }
+    }
+
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
@@ -98,11 +130,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let Some(Picked { backend, displaced }) = self.pick(service, &tuple, view) else {
-            return Err(match service.on_no_backend {
-                OnNoBackend::Reject => refuse(DropReason::NoBackend),
-                OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
-                OnNoBackend::Http503 => self.accept_for_page(head, &tuple, arrival, view),
-            });
+            return Err(self.no_backend(service, &tuple, (head, arrival), view));
         };
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
         let address = F::address(backend.endpoint.address);
@@ -122,13 +150,9 @@ impl Pipeline {
             route_epoch: view.fib.epoch,
             state: FlowState::first(tuple.protocol()),
             displaced,
+            one_way: false,
         };
-        let id = self.insert(arrival.hash, &flow, view).ok_or(refuse(DropReason::FlowTableFull))?;
-        self.tally.flows_created += 1;
-        if let Some(counters) = self.counters.backend(backend.id) {
-            counters.count_connection();
-        }
-        Ok(id)
+        self.insert(arrival.hash, &flow, view)
     }
 
     /// A free local address and port for the backend, as the tuple that it will see.
@@ -146,14 +170,30 @@ impl Pipeline {
         self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
     }
 
-    /// Adds a flow; a full table gives up a closed or half-open one for it.
-    fn insert<F: FlowFamily>(&mut self, hash: u64, flow: &NewFlow<F>, view: View<'_>) -> Option<FlowId> {
-        if let Some(id) = F::table_mut(&mut self.flows).insert(hash, flow, view.tick()) {
-            return Some(id);
+    /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.
+    ///
+    /// # Errors
+    /// If there is none to give up.
+    pub(super) fn insert<F: FlowFamily>(
+        &mut self,
+        hash: u64,
+        flow: &NewFlow<F>,
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
+        let mut id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
+        if id.is_none()
+            && let Some(victim) = F::table(&self.flows).victim()
+        {
+            self.end::<F>(victim);
+            id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
         }
-        let victim = F::table(&self.flows).victim()?;
-        self.end::<F>(victim);
-        F::table_mut(&mut self.flows).insert(hash, flow, view.tick())
+        let id = id.ok_or(refuse(DropReason::FlowTableFull))?;
+        self.tally.flows_created += 1;
+        self.tally.displaced += u64::from(flow.displaced);
+        if let Some(counters) = self.counters.backend(flow.backend) {
+            counters.count_connection();
+        }
+        Ok(id)
     }
 
     fn way_to_backend<F: FlowFamily>(

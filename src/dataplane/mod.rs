@@ -19,9 +19,11 @@ mod pick;
 pub mod pipeline;
 mod prefetch;
 mod punt;
+mod stateless;
 pub mod steer;
 mod unavailable;
 pub mod verdict;
+mod ways;
 pub mod worker;
 
 pub use local_ports::PortClass;

@@ -49,7 +49,7 @@ impl Pipeline {
         };
         let number = || view.tables.choice_seed.packet(tuple, service.hash);
         let backend = match &service.choice {
-            Choice::Hash { all, in_service } => {
+            Choice::Hash { all, in_service, previous: _ } => {
                 let number = number();
                 if let Some(backend) = in_slot(all, number).and_then(at) {
                     return Some(Picked { backend, displaced: false });
@@ -92,7 +92,7 @@ impl Pipeline {
 }
 
 /// The position in the slot that a packet's number names.
-fn in_slot(slots: &[u16], number: u64) -> Option<u16> {
+pub(super) fn in_slot(slots: &[u16], number: u64) -> Option<u16> {
     let size = u32::try_from(slots.len()).ok().filter(|size| *size > 0)?;
     slots.get(maglev::slot(number, size)).copied()
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::inspect::{Addressed, Inspected};
 use super::last_hop::LastHops;
@@ -16,6 +17,7 @@ use super::pick::Turns;
 use super::steer::Steering;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
+use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
@@ -78,6 +80,7 @@ pub struct Pipeline {
     pub(super) steering: Steering,
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
+    pub(super) ways: Ways,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -104,6 +107,7 @@ impl Pipeline {
             steering,
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
+            ways: Ways::new(settings.capacities.backends),
             ports,
             counters,
             tally: Tally::default(),
@@ -165,7 +169,16 @@ impl Pipeline {
         let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
             return self.without_ports::<F>(frame.head(), arrival, view);
         };
-        let found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
+        let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
+        if let Some((id, _)) = found
+            && F::table(&self.flows).entry(id).is_one_way()
+        {
+            if let Some(verdict) = self.forward_recorded::<F, T>(frame, id, arrival, view) {
+                return verdict;
+            }
+            self.end::<F>(id);
+            found = None;
+        }
         let fate =
             found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
         let (id, direction) = match fate {
@@ -184,7 +197,10 @@ impl Pipeline {
                     self.end::<F>(id);
                 }
                 match self.admit(frame.head(), tuple, arrival, view) {
-                    Ok(id) => (id, Direction::Forward),
+                    Ok(Admitted::Flow(id)) => (id, Direction::Forward),
+                    Ok(Admitted::Stateless(service)) => {
+                        return self.forward_stateless(frame, service, tuple, arrival, view);
+                    }
                     Err(verdict) => return verdict,
                 }
             }
@@ -219,9 +235,11 @@ impl Pipeline {
 
     /// Ends a flow.
     pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
-        let backend = F::table(&self.flows).entry(id).backend;
+        let entry = F::table(&self.flows).entry(id);
+        let (backend, displaced) = (entry.backend, entry.is_displaced());
         F::table_mut(&mut self.flows).remove(id);
         self.tally.flows_ended += 1;
+        self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
             counters.count_end();
         }

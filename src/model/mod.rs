@@ -6,6 +6,7 @@
 mod endpoint;
 mod family;
 mod five_tuple;
+mod forwarding;
 mod ids;
 mod memory;
 mod net;
@@ -15,6 +16,7 @@ mod units;
 pub use endpoint::Endpoint;
 pub use family::{Family, V4, V6};
 pub use five_tuple::{Direction, FiveTuple, PortPair};
+pub use forwarding::{Encapsulation, ForwardingMode, Tracking};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};

@@ -15,6 +15,9 @@ pub enum Choice {
         all: Positions,
         /// Those that are in service: the second target, for a packet whose first target is not.
         in_service: Positions,
+        /// Without flows, for a time after `all` has changed: the first targets before that, in today's positions. One
+        /// that is no position any more belonged to a backend that is gone.
+        previous: Option<Positions>,
     },
     /// One place after the other.
     Turns(Positions),

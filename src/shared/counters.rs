@@ -52,6 +52,8 @@ pub struct Tally {
     pub flows_created: u64,
     /// Flows ended.
     pub flows_ended: u64,
+    /// Flows that are displaced (a gauge).
+    pub displaced: u64,
     /// Turns in which something arrived.
     pub busy_turns: u64,
     /// Frames dropped, by [`DropReason`].
@@ -98,6 +100,7 @@ impl Tally {
             self.held,
             self.flows_created,
             self.flows_ended,
+            self.displaced,
             self.busy_turns,
         ]
         .into_iter()
@@ -119,12 +122,13 @@ impl Tally {
         f(&mut self.held);
         f(&mut self.flows_created);
         f(&mut self.flows_ended);
+        f(&mut self.displaced);
         f(&mut self.busy_turns);
         self.drops.iter_mut().for_each(f);
     }
 }
 
-const TALLY_FIELDS: usize = 14 + DropReason::COUNT;
+const TALLY_FIELDS: usize = 15 + DropReason::COUNT;
 
 /// One worker's counters.
 #[derive(Debug)]

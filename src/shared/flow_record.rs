@@ -73,7 +73,7 @@ pub struct FlowRecord {
     pub client: Endpoint,
     /// The VIP and port the client uses.
     pub vip: Endpoint,
-    /// The leased local address and port.
+    /// The leased local address and port; the client itself where its address is not replaced.
     pub local: Endpoint,
     /// The backend.
     pub backend: Endpoint,
@@ -83,7 +83,7 @@ pub struct FlowRecord {
     pub service: ServiceId,
     /// Where the flow is in its life.
     pub state: FlowState,
-    /// Its first target was out of service when it began.
+    /// It is not on the first target of its packets.
     pub displaced: bool,
     /// Seconds since its last packet.
     pub idle_secs: u32,
@@ -91,7 +91,7 @@ pub struct FlowRecord {
     pub expires_secs: u32,
 }
 
-/// Which flows a listing wants; `None` wants all.
+/// Which flows a listing wants; `None` and false want all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowFilter {
     /// Of this service.
@@ -100,6 +100,8 @@ pub struct FlowFilter {
     pub backend: Option<BackendId>,
     /// Of clients in this prefix.
     pub client: Option<Cidr>,
+    /// Only displaced ones.
+    pub displaced: bool,
 }
 
 impl FlowFilter {
@@ -109,6 +111,7 @@ impl FlowFilter {
         self.service.is_none_or(|id| id == record.service)
             && self.backend.is_none_or(|id| id == record.backend_id)
             && self.client.is_none_or(|prefix| prefix.contains(record.client.address))
+            && (record.displaced || !self.displaced)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::Family;
+use crate::model::ForwardingMode;
 use crate::model::HashFeature;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
@@ -74,17 +75,21 @@ pub struct ServiceTable {
     pub name: Arc<str>,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// How packets get to the backends.
+    pub mode: ForwardingMode,
     /// What the choice of a backend hashes.
     pub hash: HashFeature,
     /// What a client gets when there is no backend to choose.
     pub on_no_backend: OnNoBackend,
     /// What a TCP packet without SYN and without flow gets.
     pub on_unknown_flow: OnUnknownFlow,
-    /// The configured backends, of the VIP's family, in the order of their endpoints: what `choice` counts.
+    /// The configured backends, of the VIP's family but in a tunnel, in the order of their endpoints: what `choice`
+    /// counts.
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,
-    /// The addresses that replace the client's; of the VIP's family, never empty.
+    /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at
+    /// least of each backend's; for direct routing there is none.
     pub local_addresses: Arc<[IpAddr]>,
 }
 

@@ -7,6 +7,7 @@
 pub mod checksum;
 pub mod common;
 pub mod craft;
+pub mod encapsulate;
 pub mod ethernet;
 pub mod lanes;
 pub mod parse;

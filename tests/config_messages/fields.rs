@@ -31,14 +31,12 @@ protocol = "http""#,
         "port = 80",
         r#"port = 80
 protocol = "sctp"
-mode = "direct-routing"
-tracking = "displaced"
+mode = "redirect"
 client_address = "toa""#,
         &[
             r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp" or "udp""#,
-            r#"lb.toml:17:8: mode "direct-routing" is not in this version; write "full-nat""#,
-            r#"lb.toml:18:12: tracking "displaced" is not in this version; write "flow""#,
-            r#"lb.toml:19:18: client_address "toa" is not in this version; write "none""#,
+            r#"lb.toml:17:8: mode "redirect" is not in this version; write "full-nat", "direct-routing" or "tunnel""#,
+            r#"lb.toml:18:18: client_address "toa" is not in this version; write "none""#,
         ],
     ),
     change(

@@ -1,6 +1,7 @@
 //! What an operator reads after a mistake: for each kind of mistake the whole output, to the letter.
 
 mod fields;
+mod forwarding;
 mod probes;
 mod syntax;
 mod values;
@@ -87,7 +88,9 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [syntax::CASES, values::CASES, fields::CASES, probes::CASES, whole::CASES].into_iter().flatten()
+    [syntax::CASES, values::CASES, fields::CASES, forwarding::CASES, probes::CASES, whole::CASES]
+        .into_iter()
+        .flatten()
 }
 
 #[test]

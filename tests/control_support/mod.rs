@@ -20,6 +20,7 @@ use evenkeel::config::Memory;
 use evenkeel::config::ProbeKind;
 use evenkeel::config::ServiceConfig;
 use evenkeel::model::Endpoint;
+use evenkeel::model::ForwardingMode;
 use evenkeel::model::HashFeature;
 use evenkeel::model::OnDeadBackend;
 use evenkeel::model::OnNoBackend;
@@ -65,6 +66,8 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         vip: at.address,
         ports: PortRange { first: at.port, last: at.port },
         protocol: Protocol::Tcp,
+        mode: ForwardingMode::FullNat,
+        transition: Duration::from_secs(900),
         scheduler: Scheduler::Maglev,
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Reject,

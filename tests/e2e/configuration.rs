@@ -12,6 +12,8 @@ pub(crate) const WEB4: &str = "http://203.0.113.80/";
 pub(crate) const WEB6: &str = "http://[2001:db8:80::80]/";
 /// The port of the UDP services.
 pub(crate) const ECHO: u16 = 5353;
+/// The port of the web servers.
+const WEB_PORT: u16 = 8080;
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -24,6 +26,8 @@ pub(crate) struct Configuration {
     pub(crate) on_no_backend: &'static str,
     /// Weight of each of the lab's servers; `None`: not configured.
     pub(crate) weights: [Option<u32>; 3],
+    /// How packets get to the servers. Where they stay as they are, there is the web alone, on the servers' own port.
+    pub(crate) mode: &'static str,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -36,6 +40,7 @@ impl Configuration {
             drain_timeout: "20s",
             on_no_backend: "reject",
             weights: [Some(100); 3],
+            mode: "full-nat",
             extra: "",
         }
     }
@@ -59,12 +64,24 @@ impl Configuration {
             ("echo", VIP4, ECHO, "udp", "10.0.9."),
             ("echo6", VIP6, ECHO, "udp", "fd00:9::"),
         ] {
-            self.service(&mut text, name, vip, port, protocol, network);
+            if self.mode == "full-nat" {
+                self.service(&mut text, name, vip, (port, protocol), network);
+            } else if protocol == "tcp" {
+                self.service(&mut text, name, vip, (WEB_PORT, protocol), network);
+            }
         }
         text
     }
 
-    fn service(&self, text: &mut String, name: &str, vip: &str, port: u16, protocol: &str, network: &str) {
+    fn service(
+        &self,
+        text: &mut String,
+        name: &str,
+        vip: &str,
+        (port, protocol): (u16, &str),
+        network: &str,
+    ) {
+        let mode = self.mode;
         let refusal = match self.on_no_backend {
             "http-503" if protocol == "udp" => "reject",
             refusal => refusal,
@@ -72,11 +89,11 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             on_no_backend = \"{refusal}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\nport = 8080\n\
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\nport = 8080\n\
              interval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2\nrise = 2\n",
         )
         .unwrap();
-        let backend_port = if protocol == "tcp" { 8080 } else { ECHO };
+        let backend_port = if protocol == "tcp" { WEB_PORT } else { ECHO };
         for (index, weight) in self.weights.iter().enumerate() {
             let Some(weight) = weight else { continue };
             let number = index + 1;

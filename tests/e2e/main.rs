@@ -8,6 +8,7 @@ mod arms;
 mod balancer;
 mod client;
 mod configuration;
+mod direct_routing;
 mod health;
 mod lab;
 mod leaving;

@@ -10,8 +10,8 @@ use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::Frame;
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, HashFeature, Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow,
-    PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -47,6 +47,11 @@ pub struct Plan {
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
+    pub mode: ForwardingMode,
+    /// Backends of the other family than the VIP, for tunnels.
+    pub crossed: bool,
+    /// The first targets before they were others, in today's positions.
+    pub previous: Option<Positions>,
     /// `None`: Maglev.
     pub choice: Option<Choice>,
 }
@@ -62,6 +67,9 @@ impl Default for Plan {
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
+            mode: ForwardingMode::FullNat,
+            crossed: false,
+            previous: None,
             choice: None,
         }
     }
@@ -94,7 +102,7 @@ const SERVICES: [(Protocol, u16, &str, &str); 4] = [
 impl Lab {
     pub fn new(plan: Plan) -> Self {
         let count = usize::from(plan.workers);
-        let capacities = Capacities { services: 8, backends: 64 };
+        let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
         let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
         let pool = Pool::new(plan.buffers, 2048);
@@ -199,7 +207,16 @@ impl Lab {
             .map(|number| ServiceBackend {
                 id: backend_id(id, number),
                 weight: 100,
-                endpoint: backend(vip, number),
+                endpoint: backend(
+                    if self.plan.crossed && vip == VIP4 {
+                        VIP6
+                    } else if self.plan.crossed {
+                        VIP4
+                    } else {
+                        vip
+                    },
+                    number,
+                ),
             })
             .collect();
         let build = |only_up: bool| -> Positions {
@@ -211,16 +228,21 @@ impl Lab {
             id: ServiceId(id),
             name: format!("{protocol}-{port}").into(),
             protocol,
+            mode: self.plan.mode,
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,
-            choice: self
-                .plan
-                .choice
-                .clone()
-                .unwrap_or_else(|| Choice::Hash { all: build(false), in_service: build(true) }),
+            choice: self.plan.choice.clone().unwrap_or_else(|| Choice::Hash {
+                all: build(false),
+                in_service: build(true),
+                previous: self.plan.previous.clone(),
+            }),
             backends,
-            local_addresses: [local.parse().unwrap()].into(),
+            local_addresses: match self.plan.mode {
+                ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
+                ForwardingMode::FullNat => [local.parse().unwrap()].into(),
+                ForwardingMode::DirectRouting => [].into(),
+            },
         }
     }
 

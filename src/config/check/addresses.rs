@@ -110,12 +110,12 @@ impl<'a> Addresses<'a> {
         self.owners.get(&address).copied()
     }
 
-    /// The addresses of pool `name` in the family of `vip`, for use by the service that names it at `at`; `None`
-    /// after an error.
-    pub(super) fn pool(&self, name: &str, vip: IpAddr, at: usize) -> Option<Vec<IpAddr>> {
+    /// The addresses of pool `name` in the family of `peer`, which is called `role`, for use by the service that names
+    /// the pool at `at`; `None` after an error.
+    pub(super) fn pool(&self, name: &str, (role, peer): (&str, IpAddr), at: usize) -> Option<Vec<IpAddr>> {
         let pools = self.pools.as_ref()?;
-        let family = |ip: &IpAddr| ip.is_ipv4() == vip.is_ipv4();
-        let (version, example) = if vip.is_ipv4() { ("IPv4", "10.0.8.10") } else { ("IPv6", "fd00:8::10") };
+        let family = |ip: &IpAddr| ip.is_ipv4() == peer.is_ipv4();
+        let (version, example) = if peer.is_ipv4() { ("IPv4", "10.0.8.10") } else { ("IPv6", "fd00:8::10") };
         let Some(pool) = pools.iter().find(|pool| pool.name == name) else {
             if !self.report.broken() {
                 let message = format!(
@@ -129,7 +129,7 @@ impl<'a> Addresses<'a> {
         if addresses.is_empty() {
             if pool.whole {
                 let message = format!(
-                    "pool {name:?} of local addresses has no {version} address for vip {vip}; add one, as \"{example}\""
+                    "pool {name:?} of local addresses has no {version} address for {role} {peer}; add one, as \"{example}\""
                 );
                 self.report.wrong(at, message);
             }

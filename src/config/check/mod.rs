@@ -2,6 +2,7 @@
 
 mod addresses;
 mod appliance;
+mod forwarding;
 mod health;
 mod ports;
 mod services;

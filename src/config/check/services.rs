@@ -12,16 +12,17 @@ use crate::config::report::Report;
 use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::model::Endpoint;
+use crate::model::ForwardingMode;
 use crate::model::HashFeature;
 use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
-use crate::model::Scheduler;
 
 use super::Unique;
 use super::addresses::Addresses;
+use super::forwarding;
 use super::health;
 
 /// How much there is room for.
@@ -112,12 +113,16 @@ fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
 }
 
 fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
+    let mode = forwarding::mode(&raw);
+    let scheduler = forwarding::scheduler(&raw, mode, addresses.report);
+    forwarding::check_tracking(&raw, mode, addresses.report);
     let vip = raw.vip.given();
     let ports = raw.ports.given();
     let protocol = raw.protocol.or(Protocol::Tcp);
     let pool = raw.pool.or_at("default".to_owned(), raw.at);
-    let local = vip.zip(pool).and_then(|(vip, pool)| addresses.pool(&pool.value, vip.value, pool.at));
-    let backends = backends(raw.backends, raw.at, vip, ports, addresses);
+    let listens = Listens { at: raw.at, vip, ports, mode };
+    let backends = backends(raw.backends, &listens, addresses);
+    let local = forwarding::local_addresses(&listens, pool, backends.as_deref(), addresses);
     let probed = health::Probed {
         at: raw.at,
         protocol,
@@ -139,7 +144,9 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         vip: vip?.value,
         ports: ports?.value,
         protocol: protocol?,
-        scheduler: raw.scheduler.or(Scheduler::Maglev)?,
+        mode: mode?,
+        transition: raw.transition.or(Duration::from_secs(900))?,
+        scheduler: scheduler?,
         hash: raw.hash.or(HashFeature::FiveTuple)?,
         on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
         on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
@@ -153,15 +160,23 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     })
 }
 
-/// The backends of the service at `at`, which listens on `ports` of `vip`.
+/// Where a service listens and how its packets go on, as far as that could be read.
+pub(super) struct Listens {
+    /// The place of the service.
+    pub(super) at: usize,
+    pub(super) vip: Option<At<IpAddr>>,
+    pub(super) ports: Option<At<PortRange>>,
+    pub(super) mode: Option<ForwardingMode>,
+}
+
+/// The backends of a service.
 fn backends(
     raw: Entry<Vec<raw::Backend>>,
-    at: usize,
-    vip: Option<At<IpAddr>>,
-    ports: Option<At<PortRange>>,
+    listens: &Listens,
     addresses: &Addresses<'_>,
 ) -> Option<Vec<BackendConfig>> {
     let report = addresses.report;
+    let Listens { at, ports, mode, .. } = *listens;
     let raw = raw.or(Vec::new())?;
     if raw.is_empty() {
         report.wrong(at, "service has no backends; add a [[service.backend]] with an address");
@@ -174,8 +189,9 @@ fn backends(
     for backend in raw {
         let address = backend.address.given();
         if let Some(address) = address {
-            check_backend_address(address, vip, addresses);
+            check_backend_address(address, listens, addresses);
         }
+        forwarding::check_backend_port(&backend.port, ports, mode, report);
         let port = match backend.port {
             Entry::Absent => default,
             Entry::Wrong => None,
@@ -195,9 +211,11 @@ fn backends(
     backends.into_iter().collect()
 }
 
-fn check_backend_address(backend: At<IpAddr>, vip: Option<At<IpAddr>>, addresses: &Addresses<'_>) {
+fn check_backend_address(backend: At<IpAddr>, listens: &Listens, addresses: &Addresses<'_>) {
     let (report, address) = (addresses.report, backend.value);
-    if let Some(vip) = vip
+    // A tunnel carries either family in either.
+    let same_family = matches!(listens.mode, Some(ForwardingMode::FullNat | ForwardingMode::DirectRouting));
+    if let Some(vip) = listens.vip.filter(|_| same_family)
         && vip.value.is_ipv4() != address.is_ipv4()
     {
         let (line, vip) = (report.line(vip.at), vip.value);

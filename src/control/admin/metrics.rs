@@ -99,6 +99,8 @@ impl Gathered {
             "1 if the worker has not turned for a second",
             gauge(|w| w.stalled.into()),
         )?;
+        let help = "Sessions that are not on the backend that their packets name";
+        page.gauge("displaced_sessions", help, gauge(|w| w.totals.displaced))?;
         page.gauge("flow_table_used", "Flows in the worker's tables", gauge(|w| w.totals.flows))?;
         let help = "Flows that the worker's tables have room for, in the families that services use";
         page.gauge("flow_table_capacity", help, gauge(|w| w.flow_capacity))?;

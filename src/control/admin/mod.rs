@@ -40,6 +40,8 @@ use self::protocol::PortInfo;
 use self::protocol::Reload;
 use self::protocol::Services;
 use self::protocol::Status;
+use crate::model::BackendId;
+use crate::model::Endpoint;
 use crate::model::ServiceId;
 use crate::shared::FlowFilter;
 
@@ -87,6 +89,8 @@ pub struct FlowPlan {
     pub filter: FlowFilter,
     /// Names of all services.
     pub names: HashMap<ServiceId, String>,
+    /// Where all backends listen.
+    pub endpoints: HashMap<BackendId, Endpoint>,
 }
 
 /// Asks the control loop; cloning shares it.
@@ -124,6 +128,6 @@ impl Handle {
         let limit = query.limit.unwrap_or(100).min(MOST_FLOWS);
         let plan = self.ask(|reply| Call::Flows(query, reply)).await??;
         let listing = self.lister.list(plan.filter, |_| true, limit).await;
-        Ok(report::flows(&listing, &plan.names))
+        Ok(report::flows(&listing, &plan))
     }
 }

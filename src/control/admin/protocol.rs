@@ -83,6 +83,10 @@ pub struct FlowQuery {
     /// Of clients in this prefix: `192.0.2.0/24` or a single address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Only those that are not on the backend that their packets name: it was out of service when they began, or got
+    /// their slot only later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub displaced: bool,
     /// At most this many; 100 if not given, never more than [`MOST_FLOWS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -228,6 +232,9 @@ pub struct Totals {
     pub flows: u64,
     /// Flows since the start.
     pub flows_created: u64,
+    /// Flows now that are displaced.
+    #[serde(default)]
+    pub displaced: u64,
     /// Frames dropped, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, u64>,
 }
@@ -331,12 +338,15 @@ pub struct FlowStatus {
     pub client: String,
     /// Where it connected to.
     pub vip: String,
-    /// The address and port that replace the client's.
+    /// The address and port that replace the client's; the client's own where nothing is replaced.
     pub local: String,
     /// The backend.
     pub backend: String,
     /// Where it is in its life.
     pub state: String,
+    /// It is not on the backend that its packets name.
+    #[serde(default)]
+    pub displaced: bool,
     /// Since its last packet.
     pub idle_seconds: u32,
     /// Until it expires if no packet comes.

@@ -1,7 +1,6 @@
 //! Puts together what is shown, from the state and the counters.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,6 +42,7 @@ use crate::model::ServiceId;
 use crate::model::WorkerId;
 use crate::shared::DropReason;
 use crate::shared::FlowFilter;
+use crate::shared::FlowRecord;
 use crate::shared::Tally;
 
 /// Everything that reports are made of, at one moment.
@@ -254,7 +254,11 @@ impl View<'_> {
             let service = registry.service(id)?;
             Some((id, service.config.name.clone()))
         });
-        Ok(FlowPlan { filter: FlowFilter { service, backend, client }, names: names.collect() })
+        Ok(FlowPlan {
+            filter: FlowFilter { service, backend, client, displaced: query.displaced },
+            names: names.collect(),
+            endpoints: registry.backends().map(|backend| (backend.id, backend.endpoint)).collect(),
+        })
     }
 
     fn service_named(&self, name: &str) -> Result<ServiceId, Fault> {
@@ -291,15 +295,21 @@ impl View<'_> {
 }
 
 /// A listing in the words of the protocol.
-pub(super) fn flows(listing: &Listing, names: &HashMap<ServiceId, String>) -> Flows {
+pub(super) fn flows(listing: &Listing, plan: &FlowPlan) -> Flows {
+    // The record of a session in a tunnel over the other family has no room for the backend's address.
+    let backend = |flow: &FlowRecord| match plan.endpoints.get(&flow.backend_id) {
+        Some(endpoint) if flow.backend == flow.vip => *endpoint,
+        Some(_) | None => flow.backend,
+    };
     let flows = listing.flows.iter().map(|(worker, flow)| FlowStatus {
-        service: names.get(&flow.service).cloned().unwrap_or_default(),
+        service: plan.names.get(&flow.service).cloned().unwrap_or_default(),
         protocol: flow.protocol.to_string(),
         client: flow.client.to_string(),
         vip: flow.vip.to_string(),
         local: flow.local.to_string(),
-        backend: flow.backend.to_string(),
+        backend: backend(flow).to_string(),
         state: flow.state.to_string(),
+        displaced: flow.displaced,
         idle_seconds: flow.idle_secs,
         expires_seconds: flow.expires_secs,
         worker: worker.0,
@@ -329,6 +339,7 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
         held: tally.held,
         flows: flows_of(tally),
         flows_created: tally.flows_created,
+        displaced: tally.displaced,
         drops: drops.filter(|(_, count)| *count > 0).collect(),
     }
 }

@@ -150,7 +150,10 @@ impl State {
         let draining: Vec<_> = self.registry.draining().collect();
         for (id, deadline) in draining {
             let timed_out = deadline.is_some_and(|deadline| deadline <= now);
-            if !timed_out && !flowless.contains(&id) {
+            let service = self.registry.backend(id).map(|backend| backend.service);
+            // Sessions without a record are there, though no worker counts a flow.
+            let unseen = self.snapshot_pending() || service.is_some_and(|id| self.tables.in_transition(id));
+            if !timed_out && (unseen || !flowless.contains(&id)) {
                 continue;
             }
             if let Some(backend) = self.registry.backend_mut(id) {

@@ -58,8 +58,10 @@ pub struct NewFlow<F: Family> {
     pub route_epoch: u16,
     /// The first state.
     pub state: FlowState,
-    /// See [`FlowEntry::displaced`].
+    /// See [`FlowEntry::is_displaced`].
     pub displaced: bool,
+    /// See [`FlowEntry::is_one_way`].
+    pub one_way: bool,
 }
 
 /// A flow.
@@ -91,10 +93,22 @@ pub struct FlowEntry<F: Family> {
     state: FlowState,
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
-    /// The first target of its packets was out of service when it began.
-    pub displaced: bool,
+    kind: Kind,
     /// See [`settle`](Self::settle).
     settled: u16,
+}
+
+/// What a flow is to its service.
+#[derive(Clone, Copy, Debug)]
+struct Kind(u8);
+
+impl Kind {
+    const DISPLACED: u8 = 1;
+    const ONE_WAY: u8 = 2;
+
+    const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
+        Self(flow.displaced as u8 * Self::DISPLACED | flow.one_way as u8 * Self::ONE_WAY)
+    }
 }
 
 const _: () = assert!(size_of::<FlowEntry<V4>>() == 64, "an IPv4 flow is one cache line");
@@ -121,7 +135,7 @@ impl<F: Family> FlowEntry<F> {
             protocol: flow.tuple.protocol(),
             state: flow.state,
             fins: super::tcp::Fins::default(),
-            displaced: flow.displaced,
+            kind: Kind::of(flow),
             settled: Generation::NONE,
         }
     }
@@ -130,6 +144,20 @@ impl<F: Family> FlowEntry<F> {
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether it is not on the first target of its packets: that was out of service, or got the slot only later.
+    #[must_use]
+    pub const fn is_displaced(&self) -> bool {
+        self.kind.0 & Kind::DISPLACED != 0
+    }
+
+    /// Whether it is a record of a service without flows: packets of the client alone come by, are not rewritten, and
+    /// find it. What stands for the other direction only says which backend it is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_one_way(&self) -> bool {
+        self.kind.0 & Kind::ONE_WAY != 0
     }
 
     /// What packets of `direction` carry when they reach us.

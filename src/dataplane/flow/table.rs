@@ -172,12 +172,12 @@ impl<F: Family> FlowTable<F> {
     pub fn insert(&mut self, hash: u64, flow: &NewFlow<F>, now: Tick) -> Option<FlowId> {
         let entry = FlowEntry::new(flow, now);
         let id = self.take_entry(entry)?;
-        let return_hash = self.key.hash(&entry.incoming(Direction::Return));
         if !self.index.insert(hash, join(id, Direction::Forward)) {
             self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
             return None;
         }
-        if !self.index.insert(return_hash, join(id, Direction::Return)) {
+        let return_hash = self.key.hash(&entry.incoming(Direction::Return));
+        if !entry.is_one_way() && !self.index.insert(return_hash, join(id, Direction::Return)) {
             self.index.remove(hash, join(id, Direction::Forward));
             self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
             return None;
@@ -190,7 +190,9 @@ impl<F: Family> FlowTable<F> {
     /// Ends a flow and gives its lease back.
     pub fn remove(&mut self, id: FlowId) {
         let entry = *self.entry(id);
-        for direction in [Direction::Forward, Direction::Return] {
+        let ways: &[Direction] =
+            if entry.is_one_way() { &[Direction::Forward] } else { &[Direction::Forward, Direction::Return] };
+        for direction in ways.iter().copied() {
             let hash = self.key.hash(&entry.incoming(direction));
             self.index.remove(hash, join(id, direction));
         }
@@ -254,7 +256,7 @@ impl<F: Family> FlowTable<F> {
             backend_id: entry.backend,
             service: entry.service,
             state: entry.state(),
-            displaced: entry.displaced,
+            displaced: entry.is_displaced(),
             idle_secs: Tick::seconds(idle),
             expires_secs: Tick::seconds(self.timeouts.of(entry.state()).saturating_sub(idle)),
         }

@@ -89,6 +89,29 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
     }
 }
 
+/// [`next`] where only the client's segments come by, behind the backend's back. What the backend answers is not known:
+/// the client's second segment without SYN shows that somebody did, and after the client's FIN time decides.
+#[must_use]
+pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
+    if flags & RST != 0 {
+        return FlowState::Closed;
+    }
+    match state {
+        FlowState::SynSent | FlowState::SynReceived | FlowState::Established if flags & FIN != 0 => {
+            FlowState::FinWait
+        }
+        FlowState::SynSent | FlowState::SynReceived if flags & (SYN | ACK) == ACK => FlowState::Established,
+        FlowState::SynSent
+        | FlowState::SynReceived
+        | FlowState::Established
+        | FlowState::FinWait
+        | FlowState::LastAck
+        | FlowState::TimeWait
+        | FlowState::Closed
+        | FlowState::Udp => state,
+    }
+}
+
 fn after_fin(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
     if flags & FIN == 0 {
         return state;
@@ -141,6 +164,18 @@ mod tests {
     fn a_retransmitted_fin_is_not_its_own_acknowledgement() {
         let segments = [(Forward, FIN | ACK), (Return, FIN | ACK), (Forward, FIN | ACK), (Return, FIN | ACK)];
         assert_eq!(after_open(&segments), FlowState::LastAck);
+    }
+
+    #[test]
+    fn one_way_the_clients_segments_alone_tell_the_state() {
+        let states =
+            |first, segments: &[u8]| segments.iter().fold(first, |state, flags| next_one_way(state, *flags));
+        assert_eq!(states(FlowState::SynSent, &[SYN]), FlowState::SynSent, "a retransmission");
+        assert_eq!(states(FlowState::SynSent, &[ACK]), FlowState::Established);
+        assert_eq!(states(FlowState::SynSent, &[ACK, ACK, FIN | ACK, ACK, ACK]), FlowState::FinWait);
+        assert_eq!(states(FlowState::Established, &[SYN, ACK]), FlowState::Established);
+        assert_eq!(states(FlowState::FinWait, &[RST]), FlowState::Closed);
+        assert_eq!(states(FlowState::Udp, &[0]), FlowState::Udp);
     }
 
     #[test]

@@ -1,0 +1,343 @@
+//! Services that keep no flows: direct routing and tunnels.
+//!
+//! A packet names its backend by itself: its number picks a slot of the first targets. Only where that is not the
+//! backend that the session is on, something is remembered: a *record*, an entry of the flow table that packets of the
+//! client find like any flow. So while every backend is in service there are none, and with some of them out there are
+//! those of their sessions.
+//!
+//! A session stays where it began until it ends: on its second target, also after the first one has recovered; on its
+//! former first target, when configuration or a drain gave the slot to another one. What nothing can save is a TCP
+//! session whose backend has failed: it goes to another one, which resets it.
+
+use super::flow::{FlowFamily, FlowId, NewFlow, tcp};
+use super::link;
+use super::pick::in_slot;
+use super::pipeline::{Arrival, Pipeline, View};
+use super::verdict::Verdict;
+use crate::io::Frame;
+use crate::model::{
+    BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, VlanTag,
+};
+use crate::shared::{Choice, DropReason, FlowState, NextHop, ServiceBackend, ServiceTable};
+use crate::wire::checksum::Delta;
+use crate::wire::craft::Refusal;
+use crate::wire::encapsulate::Outer;
+use crate::wire::ethernet::{self, HEADER, TAG};
+use crate::wire::{Layout, Network, Packet, tcp_flags};
+
+/// Where a packet without a record goes.
+struct Target<'a> {
+    backend: &'a ServiceBackend,
+    record: Option<Record>,
+}
+
+/// What is to be remembered of it.
+struct Record {
+    state: FlowState,
+    displaced: bool,
+}
+
+impl Pipeline {
+    /// Sends on a packet that has a record; `None` if it has outlived its use, and the packet is to be looked at as
+    /// one without.
+    #[inline(never)]
+    pub(super) fn forward_recorded<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        id: FlowId,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Option<Verdict> {
+        let entry = F::table(&self.flows).entry(id);
+        let (state, backend) = (entry.state(), entry.backend);
+        let service = view.tables.service(entry.service).filter(|service| service.mode.is_stateless())?;
+        let begins = arrival.packet.is_bare_syn() && tcp::syn_starts_anew(state);
+        if begins || !serves(view.tables.backend_state(backend)) {
+            return None;
+        }
+        if is_spent(service, arrival.packet) {
+            return Some(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
+        }
+        let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
+        let flows = F::table_mut(&mut self.flows);
+        let next = tcp::next_one_way(state, arrival.packet.tcp_flags);
+        if next == state {
+            flows.entry_mut(id).touch(view.tick());
+        } else {
+            flows.set_state(id, next, view.tick());
+        }
+        Some(verdict)
+    }
+
+    /// Sends on a packet of `service` that has no record.
+    #[inline(never)]
+    pub(super) fn forward_stateless<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        service: &ServiceTable,
+        tuple: FiveTuple<F>,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        if is_spent(service, arrival.packet) {
+            return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
+        }
+        // How much is new is known of TCP alone: of UDP what is recorded counts.
+        let begins = arrival.packet.is_bare_syn();
+        let counters = self.counters.service(service.id);
+        let Some(Target { backend, record }) = target(service, &tuple, arrival.packet, view) else {
+            if let Some(counters) = counters.filter(|_| begins || tuple.protocol() == Protocol::Udp) {
+                counters.count_refused();
+            }
+            return self.no_backend(service, &tuple, (frame.head(), arrival), view);
+        };
+        match record {
+            Some(record) => {
+                if let Err(verdict) = self.record(service, (backend, record), tuple, arrival, view) {
+                    return verdict;
+                }
+            }
+            None if begins => {
+                if let Some(counters) = self.counters.service(service.id) {
+                    counters.count_connection();
+                }
+                if let Some(counters) = self.counters.backend(backend.id) {
+                    // It began, and is not there: the difference of the two is what is remembered.
+                    counters.count_connection();
+                    counters.count_end();
+                }
+            }
+            None => {}
+        }
+        self.send_on::<F, T>(frame, service, backend.id, arrival, view)
+    }
+
+    /// Remembers where a session is.
+    #[inline(never)]
+    fn record<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        (backend, record): (&ServiceBackend, Record),
+        tuple: FiveTuple<F>,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Result<(), Verdict> {
+        // What goes no further must not cost a record.
+        let (_, hop) = self.ways.to(backend.id, service, view).map_err(Verdict::Drop)?;
+        let translated = match F::address(backend.endpoint.address) {
+            Some(address) => tuple.with_destination((address, tuple.destination_port())),
+            // At the other end of a tunnel over the other family; the backend's id says which.
+            None => tuple,
+        };
+        let flow = NewFlow {
+            tuple,
+            translated,
+            service: service.id,
+            backend: backend.id,
+            forward_hop: hop,
+            return_hop: hop,
+            route_epoch: view.fib.epoch,
+            state: record.state,
+            displaced: record.displaced,
+            one_way: true,
+        };
+        let recorded = self.insert(arrival.hash, &flow, view);
+        if let Some(counters) = self.counters.service(service.id) {
+            match recorded {
+                Ok(_) if arrival.packet.is_bare_syn() || tuple.protocol() == Protocol::Udp => {
+                    counters.count_connection();
+                }
+                Ok(_) => {}
+                Err(_) => counters.count_refused(),
+            }
+        }
+        recorded.map(|_| ())
+    }
+
+    /// Sends a packet to a backend, as the service's mode has it.
+    #[inline]
+    fn send_on<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        service: &ServiceTable,
+        backend: BackendId,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        let (address, hop) = match self.ways.to(backend, service, view) {
+            Ok(way) => way,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let Some(hop) = view.fib.next_hop(hop) else {
+            return Verdict::Drop(DropReason::NextHopUnresolved);
+        };
+        let sent = match service.mode {
+            ForwardingMode::DirectRouting => route_directly::<F, T>(frame, arrival, hop),
+            ForwardingMode::Tunnel(encapsulation) => {
+                let sources = &service.local_addresses;
+                let source = sources.iter().find(|source| source.is_ipv4() == address.is_ipv4());
+                let udp = match encapsulation {
+                    Encapsulation::Ip => None,
+                    Encapsulation::Gue { port } => Some(port),
+                };
+                let outer = source.and_then(|source| Outer::new(*source, address, udp, arrival.hash));
+                // Control gives the service a source for each family of its backends.
+                outer.map_or(Err(Verdict::Drop(DropReason::NoRoute)), |outer| {
+                    tunnel::<F, T>(frame, arrival, &outer, hop)
+                })
+            }
+            // Such a service has flows, and none of its packets comes here.
+            ForwardingMode::FullNat => Err(Verdict::Drop(DropReason::NoService)),
+        };
+        if let Err(verdict) = sent {
+            return verdict;
+        }
+        if let Some(counters) = self.counters.backend(backend) {
+            counters.count(Direction::Forward, frame.octets() as u64);
+        }
+        Verdict::Forward(hop.port)
+    }
+}
+
+/// Where a packet without a record goes; `None` if no backend is in service.
+fn target<'a, F: FlowFamily>(
+    service: &'a ServiceTable,
+    tuple: &FiveTuple<F>,
+    packet: &Packet,
+    view: View<'_>,
+) -> Option<Target<'a>> {
+    // Of the other choices the configuration check has none in these modes.
+    let Choice::Hash { all, in_service, previous } = &service.choice else { return None };
+    let number = view.tables.choice_seed.packet(tuple, service.hash);
+    let backend = |position: u16| {
+        let backend = service.backends.get(usize::from(position))?;
+        Some((backend, view.tables.backend_state(backend.id)))
+    };
+    let serving =
+        |position| backend(position).filter(|(_, state)| serves(*state)).map(|(backend, _)| backend);
+    let up = |position| {
+        backend(position).filter(|(_, state)| *state == BackendState::Up).map(|(backend, _)| backend)
+    };
+    let begins = packet.is_bare_syn();
+    let record = |backend, displaced, known| {
+        let record = first_state(tuple.protocol(), packet, known);
+        Target { backend, record: record.map(|state| Record { state, displaced }) }
+    };
+
+    let first = in_slot(all, number);
+    let former = previous.as_ref().and_then(|previous| in_slot(previous, number));
+    let former = former.filter(|former| Some(*former) != first).and_then(backend);
+    // One that is known to be where its slot was, or may soon be taken for such a one, is remembered.
+    if let Some((former, state)) = former
+        && serves(state)
+        && !begins
+    {
+        return Some(record(former, true, true));
+    }
+    if let Some(first) = first.and_then(up) {
+        let changed = former.is_some();
+        return Some(if changed {
+            record(first, false, false)
+        } else {
+            Target { backend: first, record: None }
+        });
+    }
+    // A first target that rests is back, but held down: what was on it before may go on.
+    if tuple.protocol() == Protocol::Tcp
+        && !begins
+        && let Some(first) = first.and_then(serving)
+    {
+        return Some(Target { backend: first, record: None });
+    }
+    Some(record(in_slot(in_service, number).and_then(up)?, true, false))
+}
+
+/// The first state of a record; `None` if the packet leaves nothing to remember. A session that is `known` to exist is
+/// established; of another one the next packet must show that it does, so that TCP packets with invented sources take
+/// only what gives way first.
+const fn first_state(protocol: Protocol, packet: &Packet, known: bool) -> Option<FlowState> {
+    use tcp_flags::{FIN, RST};
+    match protocol {
+        Protocol::Udp => Some(FlowState::Udp),
+        Protocol::Tcp if packet.tcp_flags & RST != 0 => None,
+        Protocol::Tcp => match (known, packet.tcp_flags & FIN != 0) {
+            (true, true) => Some(FlowState::FinWait),
+            (true, false) => Some(FlowState::Established),
+            (false, true) => None,
+            (false, false) => Some(FlowState::SynSent),
+        },
+    }
+}
+
+/// Whether sessions that are on a backend may stay there.
+const fn serves(state: BackendState) -> bool {
+    matches!(state, BackendState::Up | BackendState::Resting)
+}
+
+/// Gives the frame the backend's MAC address and tag. The IP packet stays as it is to the last octet, TTL included: the
+/// backend is on the link, so that this is the packet's last hop and takes nothing from it that a bridge would not.
+fn route_directly<F: FlowFamily, T: Frame>(
+    frame: &mut T,
+    arrival: Arrival<'_>,
+    hop: &NextHop,
+) -> Result<(), Verdict> {
+    let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
+    let Layout { l3, end, .. } = arrival.packet.layout;
+    if end - l3 > hop.mtu {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    // As everywhere, padding is the sender's link's.
+    frame.truncate(usize::from(end));
+    if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    ethernet::set_addresses(frame.head_mut(), addresses);
+    Ok(())
+}
+
+/// Whether a packet must not be sent on: a tunnel is a hop, direct routing none.
+const fn is_spent(service: &ServiceTable, packet: &Packet) -> bool {
+    matches!(service.mode, ForwardingMode::Tunnel(_)) && packet.hop_limit <= 1
+}
+
+/// Puts the frame's packet into another one. It stays as it is but for its TTL, as it is being forwarded (RFC 2003,
+/// section 3.1; RFC 2473, section 3.1).
+fn tunnel<F: FlowFamily, T: Frame>(
+    frame: &mut T,
+    arrival: Arrival<'_>,
+    outer: &Outer,
+    hop: &NextHop,
+) -> Result<(), Verdict> {
+    let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
+    let Layout { l3, end, .. } = arrival.packet.layout;
+    if (end - l3).saturating_add(outer.octets()) > hop.mtu {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    let vlan = match hop.vlan {
+        VlanTag::AsReceived => arrival.vlan,
+        VlanTag::Untagged => None,
+        VlanTag::Id(id) => Some(id),
+    };
+    let link = HEADER + if vlan.is_some() { TAG } else { 0 };
+    let l3 = usize::from(l3);
+    // Outer headers are longer than all tags that may go.
+    if !frame.prepend(link + usize::from(outer.octets()) - l3) {
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    frame.truncate(link + usize::from(outer.octets() + end) - l3);
+    let head = frame.head_mut();
+    let ether_type = match outer.network() {
+        Network::V4 => ethernet::IPV4,
+        Network::V6 => ethernet::IPV6,
+    };
+    ethernet::set_addresses(head, addresses);
+    ethernet::set_type(head, vlan, ether_type);
+    let Some(head) = head.get_mut(link..) else { return Ok(()) };
+    if let Some(inner) = head.get_mut(usize::from(outer.octets())..)
+        && let Some(pair) = F::pair_in(inner)
+    {
+        F::rewrite_header(inner, pair, Delta::HOP);
+    }
+    outer.write(head, arrival.packet);
+    Ok(())
+}

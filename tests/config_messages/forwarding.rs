@@ -1,0 +1,117 @@
+//! Modes of forwarding and what they ask of a service.
+
+use super::{Case, change};
+
+pub(super) const CASES: &[Case] = &[
+    change(
+        "a scheduler that needs flows without flows",
+        "port = 80",
+        r#"port = 80
+mode = "direct-routing"
+scheduler = "weighted-least-connections""#,
+        &[
+            r#"lb.toml:17:13: scheduler "weighted-least-connections" needs flows, which mode "direct-routing" does not keep; write "maglev" or "source-hash""#,
+        ],
+    ),
+    change(
+        "displaced tracking in full NAT",
+        "port = 80",
+        r#"port = 80
+tracking = "displaced""#,
+        &[
+            r#"lb.toml:16:12: tracking "displaced" is not possible in mode "full-nat"; write "flow", or leave it out"#,
+        ],
+    ),
+    change(
+        "tracking of all flows in a tunnel",
+        "port = 80",
+        r#"port = 80
+mode = "tunnel"
+tracking = "flow""#,
+        &[
+            r#"lb.toml:17:12: tracking "flow" is not possible in mode "tunnel"; write "displaced", or leave it out"#,
+        ],
+    ),
+    change(
+        "an unknown encapsulation and a port that is none",
+        "port = 80",
+        r#"port = 80
+mode = "tunnel"
+encapsulation = "gre"
+encapsulation_port = 0"#,
+        &[
+            r#"lb.toml:17:17: encapsulation "gre" is unknown; did you mean "gue"? the values are "ipip" or "gue""#,
+            "lb.toml:18:22: encapsulation_port 0 is out of range; write a number from 1 to 65535",
+        ],
+    ),
+    change(
+        "a backend on another port that packets cannot be given",
+        r#"port = 80
+
+[service.health]
+kind = "tcp"
+
+[[service.backend]]
+address = "10.0.9.1""#,
+        r#"port = 80
+mode = "direct-routing"
+
+[service.health]
+kind = "tcp"
+
+[[service.backend]]
+address = "10.0.9.1"
+port = 8080"#,
+        &[
+            r#"lb.toml:23:8: port 8080 is not the service's 80 (line 15), which mode "direct-routing" leaves in the packets; leave it out"#,
+        ],
+    ),
+    change(
+        "a backend of another family than the VIP on the link",
+        r#"port = 80
+
+[service.health]
+kind = "tcp"
+
+[[service.backend]]
+address = "10.0.9.1""#,
+        r#"port = 80
+mode = "direct-routing"
+
+[[service.backend]]
+address = "fd00:9::1""#,
+        &[
+            r#"lb.toml:19:11: backend fd00:9::1 is not of the family of vip 203.0.113.80 (line 14), and NAT64 is not supported; write an IPv4 address"#,
+        ],
+    ),
+    change(
+        "a tunnel to a family in which there is no local address",
+        r#"port = 80
+
+[service.health]
+kind = "tcp"
+
+[[service.backend]]
+address = "10.0.9.1""#,
+        r#"port = 80
+mode = "tunnel"
+
+[[service.backend]]
+address = "10.0.9.1"
+
+[[service.backend]]
+address = "fd00:9::1""#,
+        &[
+            r#"lb.toml:12:1: pool "default" of local addresses has no IPv6 address for backend fd00:9::1; add one, as "fd00:8::10""#,
+        ],
+    ),
+];
+
+#[test]
+fn direct_routing_needs_no_local_addresses() {
+    let text = super::RIGHT
+        .replacen("port = 80", "port = 80\nmode = \"direct-routing\"\ntracking = \"displaced\"", 1)
+        .replacen("[local_addresses]\ndefault = [\"10.0.8.10\"]", "", 1);
+    let config = super::parse("lb.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.services[0].local_addresses, [] as [std::net::IpAddr; 0]);
+}
