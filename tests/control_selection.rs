@@ -261,6 +261,25 @@ fn an_agent_sets_state_and_weight() {
 }
 
 #[test]
+fn handshakes_that_fail_take_a_backend_out_and_probes_bring_it_back() {
+    let mut rig = Rig::ready(web(&[1, 1], |web| {
+        web.health.passive = Some(FailureWindow { failures: 5, within: Duration::from_secs(10) });
+    }));
+    let observe = |rig: &mut Rig, total: u64| {
+        rig.apply(Event::Observed(vec![(BackendId(0), total)]));
+        rig.pass(250);
+        serving(rig)
+    };
+    assert_eq!(observe(&mut rig, 100).len(), 2);
+    assert_eq!(observe(&mut rig, 104).len(), 2);
+    assert_eq!(observe(&mut rig, 105), [BackendId(1)]);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down, "connections that work go on");
+    assert_eq!(observe(&mut rig, 105), [BackendId(1)]);
+    recover(&mut rig, BackendId(0));
+    assert_eq!(serving(&rig).len(), 2);
+}
+
+#[test]
 fn a_weight_given_by_hand_lasts_until_the_configured_one_changes() {
     let least = |web: &mut ServiceConfig| web.scheduler = Scheduler::WeightedLeastConnections;
     let mut rig = Rig::ready(web(&[10, 10], least));

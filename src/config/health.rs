@@ -21,6 +21,8 @@ pub struct HealthConfig {
     pub rise: u32,
     /// In place of `fall`.
     pub failure_window: Option<FailureWindow>,
+    /// Anomalies in clients' handshakes that take a backend out of service too; `None`: nobody looks.
+    pub passive: Option<FailureWindow>,
     /// The port probed; `None`: the backend's.
     pub port: Option<u16>,
     /// The address that probes leave from; `None`: the kernel's choice.

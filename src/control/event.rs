@@ -25,6 +25,8 @@ pub enum Event {
     /// Whether a backend is in service was decided without its probes; holds until their results, or the
     /// configuration, say otherwise.
     Decided(BackendId, Decision),
+    /// Anomalies so far in clients' handshakes with these backends.
+    Observed(Vec<(BackendId, u64)>),
     /// How the workers are.
     Workers(Pulse),
     /// The network holds this.

@@ -65,6 +65,8 @@ impl Ledger {
             out_octets: sum.out_octets.saturating_sub(before.out_octets),
             connections: sum.connections.saturating_sub(before.connections),
             flows: sum.flows,
+            unanswered: sum.unanswered.saturating_sub(before.unanswered),
+            reset: sum.reset.saturating_sub(before.reset),
         }
     }
 

@@ -15,6 +15,7 @@ use super::health::Advice;
 use super::health::AdvisedState;
 use super::health::Health;
 use super::health::HealthState;
+use super::health::Observed;
 use super::health::ProbeSpec;
 use super::health::Question;
 use super::health::Thresholds;
@@ -76,6 +77,8 @@ pub struct Backend {
     pub health: Health,
     /// What its agent has advised so far; nothing without an agent.
     pub advice: Advice,
+    /// What clients' handshakes have said of it.
+    pub observed: Observed,
     /// How it is being probed; `None`: it is not.
     pub probe: Option<ProbeSpec>,
     /// When it was removed from the configuration.
@@ -219,6 +222,7 @@ impl Registry {
                 administration: Administration::Enabled,
                 health: Health::unknown(now, thresholds),
                 advice: Advice::default(),
+                observed: Observed::default(),
                 probe: None,
                 removed: None,
             });
@@ -322,8 +326,18 @@ fn thresholds(health: &HealthConfig) -> Thresholds {
 
 /// How `backend` is to be probed, as generation 0; `None` if not at all.
 pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
-    let HealthConfig { kind, interval, timeout, fall: _, rise: _, failure_window: _, port, from, agent } =
-        &service.health;
+    let HealthConfig {
+        kind,
+        interval,
+        timeout,
+        fall: _,
+        rise: _,
+        failure_window: _,
+        passive: _,
+        port,
+        from,
+        agent,
+    } = &service.health;
     if backend.removed.is_some() || *kind == ProbeKind::None {
         return None;
     }

@@ -53,6 +53,7 @@ use super::state::Refusal;
 use super::state::State;
 use super::workers::WorkerWatch;
 use crate::config::Config;
+use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
@@ -289,6 +290,8 @@ impl Loop {
             let pulse = self.watch.observe(now, self.ledger.beats());
             let turning = pulse.stalled.is_empty();
             self.apply(Event::Workers(pulse));
+            let anomalies = self.anomalies();
+            self.apply(Event::Observed(anomalies));
             self.service_manager.watchdog(turning, &self.summary());
             self.look_for_flows();
         }
@@ -296,6 +299,19 @@ impl Loop {
         let waiting = self.state.registry().waiting(now).chain(draining);
         let flowless = waiting.filter(|id| self.ledger.backend(*id).flows == 0).collect();
         self.apply(Event::Tick { flowless });
+    }
+
+    /// Of backends whose handshakes are watched.
+    fn anomalies(&self) -> Vec<(BackendId, u64)> {
+        let registry = self.state.registry();
+        let watched = registry.services().filter(|service| service.config.health.passive.is_some());
+        let backends = watched.flat_map(|service| service.backends.iter().copied());
+        backends
+            .map(|id| {
+                let totals = self.ledger.backend(id);
+                (id, totals.unanswered + totals.reset)
+            })
+            .collect()
     }
 
     /// During a drain: asks the workers whether any TCP connection is left.

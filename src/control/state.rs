@@ -133,6 +133,7 @@ impl State {
             }
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
             Event::Decided(backend, decision) => self.decided(now, backend, decision, &mut effects),
+            Event::Observed(anomalies) => self.observed(now, anomalies, &mut effects),
             Event::Workers(pulse) => self.workers(pulse, &mut effects),
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),

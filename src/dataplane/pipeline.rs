@@ -21,7 +21,7 @@ use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
-use crate::shared::{Capacities, DropReason, Egress, Fib, Snapshot, Tally, WorkerCounters};
+use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
 use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
@@ -182,7 +182,12 @@ impl Pipeline {
         let fate =
             found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
         let (id, direction) = match fate {
-            Some((id, direction, Fate::GoesOn)) => (id, direction),
+            Some((id, direction, Fate::GoesOn)) => {
+                if arrival.packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
+                    self.observe::<F>(id, direction, arrival.packet);
+                }
+                (id, direction)
+            }
             Some((id, direction, Fate::Killed)) if arrival.packet.tcp_flags & tcp_flags::RST == 0 => {
                 return Verdict::Kill(id, direction);
             }
@@ -231,6 +236,21 @@ impl Pipeline {
             (Protocol::Udp, BackendState::Down | BackendState::Dead | BackendState::Removed) => forward,
         };
         if is_over { Fate::Over } else { Fate::GoesOn }
+    }
+
+    /// Counts what a handshake says of its backend: that it does not answer, or refuses.
+    #[cold]
+    fn observe<F: FlowFamily>(&self, id: FlowId, direction: Direction, packet: &Packet) {
+        let entry = F::table(&self.flows).entry(id);
+        let Some(counters) = self.counters.backend(entry.backend) else { return };
+        if entry.state() != FlowState::SynSent {
+            return;
+        }
+        match direction {
+            Direction::Forward if packet.is_bare_syn() => counters.count_unanswered(),
+            Direction::Return if packet.tcp_flags & tcp_flags::RST != 0 => counters.count_reset(),
+            Direction::Forward | Direction::Return => {}
+        }
     }
 
     /// Ends a flow.

@@ -240,6 +240,8 @@ pub struct BackendCounters {
     ways: [Traffic; 2],
     connections: AtomicU64,
     ended: AtomicU64,
+    unanswered: AtomicU64,
+    reset: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -263,6 +265,10 @@ pub struct BackendTotals {
     pub connections: u64,
     /// Flows on it that exist now.
     pub flows: u64,
+    /// TCP: SYNs sent again, as the backend had not answered.
+    pub unanswered: u64,
+    /// TCP: SYNs answered with a RST.
+    pub reset: u64,
 }
 
 impl BackendTotals {
@@ -274,6 +280,8 @@ impl BackendTotals {
         self.out_octets += other.out_octets;
         self.connections += other.connections;
         self.flows += other.flows;
+        self.unanswered += other.unanswered;
+        self.reset += other.reset;
     }
 }
 
@@ -296,6 +304,16 @@ impl BackendCounters {
         add(&self.ended, 1);
     }
 
+    /// Counts a SYN that the client sends again. Worker only.
+    pub fn count_unanswered(&self) {
+        add(&self.unanswered, 1);
+    }
+
+    /// Counts a SYN that the backend answers with a RST. Worker only.
+    pub fn count_reset(&self) {
+        add(&self.reset, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> BackendTotals {
@@ -310,6 +328,8 @@ impl BackendCounters {
             out_octets: outward.octets.load(Ordering::Relaxed),
             connections,
             flows: connections.saturating_sub(ended),
+            unanswered: self.unanswered.load(Ordering::Relaxed),
+            reset: self.reset.load(Ordering::Relaxed),
         }
     }
 }

@@ -84,6 +84,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
             fall: 3,
             rise: 2,
             failure_window: None,
+            passive: None,
             port: None,
             from: None,
             agent: None,

@@ -28,7 +28,8 @@ fn target(lab: &mut Lab, vip: &str, frame: &[u8]) -> u8 {
     let before = [1, 2, 3].map(|number| packets(lab, number));
     assert_eq!(lab.exchange(frame).len(), 1, "{:?}", lab.drops());
     let after = [1, 2, 3].map(|number| packets(lab, number));
-    let counted: Vec<u8> = (0..3).filter(|n| after[*n] != before[*n]).map(|n| n as u8 + 1).collect();
+    let counted: Vec<u8> =
+        (0..3).filter(|n| after[*n] != before[*n]).filter_map(|n| u8::try_from(n + 1).ok()).collect();
     assert_eq!(counted.len(), 1, "{before:?} {after:?}");
     counted[0]
 }

@@ -3,7 +3,7 @@
 use evenkeel::model::{Nanos, Protocol};
 use evenkeel::shared::DropReason;
 
-use crate::lab::{Lab, Plan, VIP4};
+use crate::lab::{Lab, Plan, VIP4, backend_id};
 use crate::packet::{ACK, Build, Decoded, FIN, Kind, RST, SYN};
 
 const CLIENT: &str = "198.51.100.7:40000";
@@ -108,6 +108,27 @@ fn a_syn_on_an_established_flow_is_the_backends_to_answer() {
     let mut lab = Lab::new(Plan::default());
     let old = open(&mut lab);
     assert_eq!(lab.forward(&Build::new(CLIENT, WEB).tcp()).from, old.from);
+}
+
+#[test]
+fn handshakes_that_are_not_answered_or_refused_are_counted_for_their_backend() {
+    let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
+    let totals = |lab: &Lab| {
+        let totals = lab.counters[0].backend(backend_id(0, 1)).unwrap().totals();
+        (totals.unanswered, totals.reset)
+    };
+    let syn = Build::new("198.51.100.7:40000", "203.0.113.80:80").tcp();
+    let first = lab.forward(&syn);
+    assert_eq!(totals(&lab), (0, 0), "a first SYN is no complaint");
+    lab.forward(&syn);
+    assert_eq!(totals(&lab), (1, 0));
+    lab.forward(&Build::new(&first.to.to_string(), &first.from.to_string()).flags(RST | ACK).tcp());
+    assert_eq!(totals(&lab), (1, 1));
+    let other = lab.forward(&Build::new("198.51.100.7:40001", "203.0.113.80:80").tcp());
+    let answer = |flags| Build::new(&other.to.to_string(), &other.from.to_string()).flags(flags).tcp();
+    lab.forward(&answer(SYN | ACK));
+    lab.forward(&answer(RST));
+    assert_eq!(totals(&lab), (1, 1), "who has answered once is no longer a matter of handshakes");
 }
 
 #[test]

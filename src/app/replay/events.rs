@@ -168,7 +168,7 @@ impl Typed {
                 return None;
             }
             let target = standing.target(self.service.given(), self.backend.given(), result.is_some())?;
-            match (self.state.given(), self.order.given().or(self.weight.given()), result) {
+            match (self.state.given(), self.order.given().or_else(|| self.weight.given()), result) {
                 (Some(decision), None, None) => Happening::Decision { target, decision: decision.value },
                 (None, Some(order), None) => Happening::Order { target, order: order.value },
                 (None, None, Some(result)) => Happening::Probe { target, result: result.value },

@@ -61,13 +61,16 @@ pub(super) fn check(
     let agent = agent(raw.agent.clone(), report);
     let port = raw.port.clone().map(Some).or(None);
     let window = failure_window(raw.failure_window.clone(), raw.fall.place(), times, report);
+    let passive = passive(raw.passive.clone(), service, report);
     let (fall, rise) = (raw.fall.clone().or(3), raw.rise.clone().or(2));
     let kind = probe_kind(kind?, raw, report);
     let (interval, timeout) = times?;
+    // Whoever turns probes off turns all of them off; and nobody would take back what handshakes say.
+    let (agent, passive) = if kind == Some(ProbeKind::None) { (None, None) } else { (agent?, passive?) };
     Some(HealthConfig {
-        // Whoever turns probes off turns the agent off too.
-        agent: if kind == Some(ProbeKind::None) { None } else { agent? },
         kind: kind?,
+        agent,
+        passive,
         interval,
         timeout,
         fall: fall?,
@@ -76,6 +79,25 @@ pub(super) fn check(
         port: port?,
         from: from?,
     })
+}
+
+/// What clients' handshakes say is told by TCP alone.
+fn passive(
+    raw: Entry<raw::FailureWindow>,
+    service: &Probed<'_>,
+    report: &Report<'_>,
+) -> Option<Option<FailureWindow>> {
+    let at = raw.place();
+    let raw = match raw {
+        Entry::Absent => return Some(None),
+        Entry::Wrong => return None,
+        Entry::Given(raw) => raw.value,
+    };
+    if let (Some(at), Some(Protocol::Udp)) = (at, service.protocol) {
+        report.wrong(at, "passive looks at TCP handshakes, and protocol is \"udp\"; remove it");
+    }
+    let (failures, within) = (raw.failures.given()?, raw.within.given()?);
+    Some(Some(FailureWindow { failures: failures.value, within: within.value }))
 }
 
 /// A window must have room for the failures that it counts, and stands in place of `fall`.

@@ -130,6 +130,12 @@ impl Gathered {
         page.counter("backend_connections", "Flows created", of(|b| b.connections))?;
         page.counter("backend_in_packets", "Packets from clients", of(|b| b.packets_in))?;
         page.counter("backend_in_bytes", "Octets from clients", of(|b| b.bytes_in))?;
+        page.counter("backend_syns_unanswered", "SYNs that clients sent again", of(|b| b.syns_unanswered))?;
+        page.counter(
+            "backend_syns_reset",
+            "SYNs that the backend answered with a RST",
+            of(|b| b.syns_reset),
+        )?;
         page.counter("backend_out_packets", "Packets to clients", of(|b| b.packets_out))?;
         page.counter("backend_out_bytes", "Octets to clients", of(|b| b.bytes_out))
     }

@@ -310,6 +310,10 @@ pub struct BackendStatus {
     pub packets_in: u64,
     /// From clients.
     pub bytes_in: u64,
+    /// TCP: SYNs that clients sent again, as it had not answered.
+    pub syns_unanswered: u64,
+    /// TCP: SYNs that it answered with a RST.
+    pub syns_reset: u64,
     /// To clients.
     pub packets_out: u64,
     /// To clients.

@@ -196,7 +196,7 @@ impl View<'_> {
     fn backend(&self, backend: &Backend) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
-        let since = backend.removed.unwrap_or(backend.health.since());
+        let since = backend.removed.unwrap_or_else(|| backend.health.since());
         let last_check = backend.health.last().map(|result| match result {
             Ok(()) => "ok".to_owned(),
             Err(failure) => failure.to_string(),
@@ -216,6 +216,8 @@ impl View<'_> {
             connections: totals.connections,
             packets_in: totals.in_packets,
             bytes_in: totals.in_octets,
+            syns_unanswered: totals.unanswered,
+            syns_reset: totals.reset,
             packets_out: totals.out_packets,
             bytes_out: totals.out_octets,
         }

@@ -31,6 +31,8 @@ pub enum ProbeFailure {
     Killed(u8),
     /// The agent says that the backend is down.
     Agent,
+    /// Clients' handshakes fail: their SYNs are not answered, or with a RST.
+    Handshakes,
 }
 
 /// Why there is no TLS session.
@@ -73,6 +75,7 @@ impl fmt::Display for ProbeFailure {
             Self::Exit(status) => write!(f, "exit={status}"),
             Self::Killed(signal) => write!(f, "signal={signal}"),
             Self::Agent => f.write_str("agent_down"),
+            Self::Handshakes => f.write_str("handshakes"),
         }
     }
 }

@@ -81,6 +81,24 @@ impl State {
         self.transition(report.backend, transition, effects);
     }
 
+    pub(super) fn observed(
+        &mut self,
+        now: Nanos,
+        anomalies: Vec<(BackendId, u64)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (id, total) in anomalies {
+            let Some(backend) = self.registry.backend(id) else { continue };
+            let service = self.registry.service(backend.service);
+            let Some(window) = service.and_then(|service| service.config.health.passive) else { continue };
+            let Some(backend) = self.registry.backend_mut(id) else { continue };
+            if backend.observed.look(now, total, window) && backend.health.state() == HealthState::Up {
+                let transition = backend.health.condemn(now, ProbeFailure::Handshakes);
+                self.transition(id, transition, effects);
+            }
+        }
+    }
+
     pub(super) fn decided(
         &mut self,
         now: Nanos,

@@ -107,7 +107,7 @@ impl Kind {
     const ONE_WAY: u8 = 2;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
-        Self(flow.displaced as u8 * Self::DISPLACED | flow.one_way as u8 * Self::ONE_WAY)
+        Self((flow.displaced as u8 * Self::DISPLACED) | (flow.one_way as u8 * Self::ONE_WAY))
     }
 }
 
