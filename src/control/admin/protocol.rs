@@ -225,6 +225,9 @@ pub struct ServiceStatus {
     pub port: String,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// How packets get to the backends.
+    #[serde(default)]
+    pub mode: String,
     /// How backends are picked.
     pub scheduler: String,
     /// Backends in service.

@@ -115,6 +115,7 @@ impl View<'_> {
             vip: config.vip.to_string(),
             port: config.ports.to_string(),
             protocol: config.protocol.to_string(),
+            mode: config.mode.to_string(),
             scheduler: config.scheduler.to_string(),
             backends_up: self.state.registry().backends_of(service).filter(|b| b.in_service()).count(),
             backends_total: service.backends.len(),
