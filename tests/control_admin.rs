@@ -67,6 +67,8 @@ fn flows_are_collected_page_by_page_and_a_silent_worker_is_named() {
 
     let one = json!({"command": "flows", "client": "192.0.2.3", "backend": "10.0.9.1:80"});
     assert_eq!(rig.ask(&one)["result"]["flows"].as_array().unwrap().len(), 1);
+    let displaced = json!({"command": "flows", "service": "web", "displaced": true});
+    assert_eq!(rig.ask(&displaced)["result"]["flows"], json!([]));
     let some = rig.ask(&json!({"command": "flows", "limit": 2}));
     assert_eq!(some["result"]["flows"].as_array().unwrap().len(), 2);
     assert_eq!(some["result"]["truncated"], json!(true));
@@ -175,6 +177,8 @@ fn http_serves_metrics_the_same_json_and_a_health_check() {
         ("/api/v1/status", "workers"),
         ("/api/v1/services", "services"),
         ("/api/v1/backends?service=web", "backends"),
+        ("/api/v1/flows?service=web&displaced=false&limit=2", "flows"),
+        ("/api/v1/flows?service=web&displaced=true", "flows"),
         ("/api/v1/counters", "counters"),
     ] {
         let (status, body) = rig.get(path);

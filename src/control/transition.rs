@@ -64,3 +64,61 @@ impl Transition {
         Positions::clone(&self.previous)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BackendId;
+    use crate::model::BackendState;
+
+    fn standings(of: &[(u8, u32)]) -> Vec<Standing> {
+        let standing = |(number, settled_weight): &(u8, u32)| Standing {
+            id: BackendId(u32::from(*number)),
+            endpoint: Endpoint::new([10, 0, 9, *number].into(), 80),
+            state: BackendState::Up,
+            weight: *settled_weight,
+            settled_weight: *settled_weight,
+        };
+        of.iter().map(standing).collect()
+    }
+
+    /// Backends with their weights, and the slots they have.
+    type Targets<'a> = (&'a [(u8, u32)], &'a [u16]);
+
+    /// What follows at this second, for ten of them.
+    fn next(
+        running: Option<&Transition>,
+        (before, old): Targets<'_>,
+        (after, new): Targets<'_>,
+        now_s: u64,
+    ) -> Option<Transition> {
+        let (before, after) = (standings(before), standings(after));
+        let before = FirstTargets { standings: &before, all: &old.into() };
+        let after = FirstTargets { standings: &after, all: &new.into() };
+        Transition::next(running, &before, &after, (Nanos::from_secs(now_s), Nanos::from_secs(10)))
+    }
+
+    #[test]
+    fn former_targets_stand_in_todays_positions_until_the_time_is_over() {
+        let before: Targets<'_> = (&[(1, 1), (3, 1), (5, 1)], &[0, 1, 2, 2]);
+        let after: Targets<'_> = (&[(2, 1), (3, 1), (5, 1)], &[0, 1, 2, 0]);
+        let begun = next(None, before, after, 100).unwrap();
+        assert_eq!(*begun.previous(), [GONE, 1, 2, 2]);
+        assert_eq!(begun.end(), Nanos::from_secs(110));
+        let goes_on = next(Some(&begun), after, after, 109).unwrap();
+        assert_eq!((goes_on.previous(), goes_on.end()), (begun.previous(), begun.end()));
+        assert!(next(Some(&begun), after, after, 110).is_none());
+    }
+
+    #[test]
+    fn the_latest_change_counts_and_a_first_backend_follows_none() {
+        let one: Targets<'_> = (&[(1, 1)], &[0, 0]);
+        let two: Targets<'_> = (&[(1, 1), (2, 1)], &[0, 1]);
+        let drained: Targets<'_> = (&[(1, 0), (2, 1)], &[1, 1]);
+        let begun = next(None, one, two, 100).unwrap();
+        let again = next(Some(&begun), two, drained, 105).unwrap();
+        assert_eq!((&*again.previous(), again.end()), (&[0, 1][..], Nanos::from_secs(115)));
+        assert!(next(None, (&[], &[]), one, 100).is_none());
+        assert!(next(None, one, one, 100).is_none());
+    }
+}

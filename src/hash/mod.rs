@@ -3,7 +3,7 @@
 //! The index hash (`keyed`) places flows in a worker's table; its key is a secret of the process, so that nobody
 //! outside can aim at one bucket. The choice hash (`choice`) and [`maglev`] pick backends; they depend on nothing
 //! but the configuration, so that every balancer of a cluster picks the same. Neither is the network card's. What
-//! strangers get to see of a secret goes through a third, [`SipKey`]. [`turns`] is no hash, but the other table that
+//! strangers get to see of a secret goes through a third, [`SipKey`]. [`turns()`] is no hash, but the other table that
 //! backends are picked from.
 
 mod address;

@@ -205,7 +205,8 @@ pub struct ServiceCounters {
 /// A reading of [`ServiceCounters`], or the sum of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceTotals {
-    /// Flows created.
+    /// Flows created. Of a service that keeps none: TCP SYNs sent on, repeated ones too, and UDP sessions that got a
+    /// record; how many others there were is not known.
     pub connections: u64,
     /// Flows refused: no backend, table full or local ports exhausted.
     pub refused: u64,

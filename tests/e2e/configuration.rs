@@ -26,8 +26,11 @@ pub(crate) struct Configuration {
     pub(crate) on_no_backend: &'static str,
     /// Weight of each of the lab's servers; `None`: not configured.
     pub(crate) weights: [Option<u32>; 3],
-    /// How packets get to the servers. Where they stay as they are, there is the web alone, on the servers' own port.
+    /// How packets get to the servers; "gue" is a tunnel of that kind. Where they stay as they are, there is the web
+    /// alone, on the servers' own port.
     pub(crate) mode: &'static str,
+    /// Servers of the other family than the VIP's.
+    pub(crate) crossed: bool,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -41,6 +44,7 @@ impl Configuration {
             on_no_backend: "reject",
             weights: [Some(100); 3],
             mode: "full-nat",
+            crossed: false,
             extra: "",
         }
     }
@@ -81,10 +85,15 @@ impl Configuration {
         (port, protocol): (u16, &str),
         network: &str,
     ) {
-        let mode = self.mode;
         let refusal = match self.on_no_backend {
             "http-503" if protocol == "udp" => "reject",
             refusal => refusal,
+        };
+        let mode = if self.mode == "gue" { "tunnel\"\nencapsulation = \"gue" } else { self.mode };
+        let network = match (self.crossed, network) {
+            (true, "10.0.9.") => "fd00:9::",
+            (true, _) => "10.0.9.",
+            (false, network) => network,
         };
         write!(
             text,

@@ -1,5 +1,8 @@
 //! Servers that hold the VIP and answer clients past the balancer.
 
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Child;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -91,3 +94,69 @@ fn servers_answer_clients_themselves_and_sessions_of_one_that_stops_go_to_others
     answers.assert_complete(60);
     assert!(answers.by_server.contains_key("b2"), "{answers:?}");
 }
+
+/// The end of a server's tunnels; gone when dropped.
+struct TunnelEnd(Child);
+
+impl TunnelEnd {
+    fn open(lab: &Lab, server: &str) -> Self {
+        let mut command = lab.command(server, &["python3", "-u", "-c", END_OF_TUNNEL]);
+        let mut end = Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(end.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "{server}");
+        lab.must(server, &["sysctl", "-qw", "net.ipv6.conf.tunnel.disable_ipv6=0"]);
+        lab.must(server, &["ip", "link", "set", "tunnel", "up"]);
+        end
+    }
+}
+
+impl Drop for TunnelEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn servers_at_the_end_of_tunnels_answer_clients_themselves() {
+    let Some(lab) = Lab::lay("tunnel", Arms::One, 1) else { return };
+    give_vips_to_servers(&lab);
+    let _ends = SERVERS.map(|server| TunnelEnd::open(&lab, server));
+    let mut configuration = Configuration::new(Arms::One);
+    for (mode, crossed) in [("tunnel", false), ("tunnel", true), ("gue", false), ("gue", true)] {
+        (configuration.mode, configuration.crossed) = (mode, crossed);
+        let balancer = Balancer::start(&lab, &configuration);
+        for url in [WEB4, WEB6] {
+            let answers = client::requests(&lab, url, 30);
+            answers.assert_complete(30);
+            assert_eq!(answers.by_server.len(), 3, "{mode} {crossed}: {answers:?}");
+        }
+        let backends = balancer.ask("backends");
+        for backend in backends["backends"].as_array().unwrap() {
+            assert_eq!(backend["packets_out"], 0, "answers come through the balancer: {backend}");
+            assert_ne!(backend["packets_in"], 0, "{backend}");
+        }
+        assert_eq!(displaced(&balancer), 0);
+    }
+}
+
+/// Takes packets out of IP in IP and GUE and gives them to the kernel: kernels of test machines have no tunnels.
+const END_OF_TUNNEL: &str = r#"
+import fcntl, os, select, socket, struct
+tun = os.open("/dev/net/tun", os.O_RDWR)
+# TUNSETIFF, with IFF_TUN | IFF_NO_PI
+fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", b"tunnel", 0x1001))
+raw = lambda family, protocol: socket.socket(family, socket.SOCK_RAW, protocol)
+udp = lambda family: socket.socket(family, socket.SOCK_DGRAM)
+ends = {raw(socket.AF_INET, 4): 20, raw(socket.AF_INET, 41): 20, raw(socket.AF_INET6, 4): 0, raw(socket.AF_INET6, 41): 0}
+for family, address in [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]:
+    end = udp(family)
+    if family == socket.AF_INET6: end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    end.bind((address, 6080))
+    ends[end] = 4
+print("ready", flush=True)
+while True:
+    for end in select.select(list(ends), [], [])[0]:
+        os.write(tun, end.recv(65535)[ends[end]:])
+"#;

@@ -23,15 +23,19 @@ fn client(vip: &str, n: u16) -> Build {
 #[track_caller]
 fn target(lab: &mut Lab, vip: &str, frame: &[u8]) -> u8 {
     let service = if vip == VIP4 { 0 } else { 2 };
-    let packets =
-        |lab: &Lab, number| lab.counters[0].backend(backend_id(service, number)).unwrap().totals().in_packets;
-    let before = [1, 2, 3].map(|number| packets(lab, number));
+    let before = [1, 2, 3].map(|number| packets(lab, service, number));
     assert_eq!(lab.exchange(frame).len(), 1, "{:?}", lab.drops());
-    let after = [1, 2, 3].map(|number| packets(lab, number));
+    let after = [1, 2, 3].map(|number| packets(lab, service, number));
     let counted: Vec<u8> =
-        (0..3).filter(|n| after[*n] != before[*n]).filter_map(|n| u8::try_from(n + 1).ok()).collect();
+        (1..=3).filter(|n| after[usize::from(*n) - 1] != before[usize::from(*n) - 1]).collect();
     assert_eq!(counted.len(), 1, "{before:?} {after:?}");
     counted[0]
+}
+
+/// Packets that all workers have sent to a backend.
+fn packets(lab: &Lab, service: u16, number: u8) -> u64 {
+    let id = backend_id(service, number);
+    lab.counters.iter().map(|counters| counters.backend(id).unwrap().totals().in_packets).sum()
 }
 
 /// The number of a client whose first target is `backend`.
@@ -170,4 +174,42 @@ fn a_record_names_its_backend_and_the_client_as_the_backend_sees_it() {
     assert_eq!(record.local, record.client);
     assert_eq!(record.backend.to_string(), format!("10.0.9.{second}:80"));
     assert_eq!(record.backend_id, backend_id(0, second));
+}
+
+#[test]
+fn a_displaced_session_has_one_record_whichever_worker_its_packets_reach() {
+    let mut lab = Lab::new(Plan { workers: 3, ..plan() });
+    let n = client_of(&mut lab, VIP4, 2);
+    lab.set_backend(2, false);
+    let second = target(&mut lab, VIP4, &client(VIP4, n).tcp());
+    lab.set_backend(2, true);
+    let before = packets(&lab, 0, second);
+    for worker in [1, 2, 0, 2, 1] {
+        assert_eq!(lab.exchange_at(worker, &client(VIP4, n).flags(ACK).tcp()).len(), 1);
+    }
+    assert_eq!(packets(&lab, 0, second), before + 5);
+    assert_eq!((lab.tally().flows(), lab.tally().flows_created), (1, 1));
+    lab.assert_conserved();
+}
+
+#[test]
+fn in_a_slot_that_changed_sessions_stay_and_new_ones_begin_on_the_new_target() {
+    // Backend 3 had every slot.
+    let mut lab = Lab::new(Plan { previous: Some(vec![2; 1009].into()), ..plan() });
+    for n in 0..100 {
+        assert_eq!(target(&mut lab, VIP4, &client(VIP4, n).flags(ACK).tcp()), 3);
+        assert_eq!(target(&mut lab, VIP4, &client(VIP4, n).flags(ACK).tcp()), 3);
+    }
+    let new: Vec<u8> = (200..300).map(|n| target(&mut lab, VIP4, &client(VIP4, n).tcp())).collect();
+    assert!([1, 2, 3].iter().all(|backend| new.contains(backend)));
+    for (n, target_of_syn) in (200..300).zip(&new) {
+        assert_eq!(target(&mut lab, VIP4, &client(VIP4, n).flags(ACK).tcp()), *target_of_syn);
+    }
+    let records = list(&mut lab, FlowFilter { displaced: true, ..FlowFilter::default() });
+    assert!(
+        records.len() < 100 && records.len() > 40,
+        "{}: those that 3 does not have anyway",
+        records.len()
+    );
+    assert!(records.iter().all(|record| record.backend.to_string() == "10.0.9.3:80"));
 }

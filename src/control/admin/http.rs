@@ -21,6 +21,7 @@ use super::Handle;
 use super::connection::BoundedListener;
 use super::protocol::Fault;
 use super::protocol::FaultKind;
+use super::protocol::FlowQuery;
 
 /// Serves every connection of `listener`, for ever.
 ///
@@ -34,6 +35,7 @@ pub async fn serve(listener: TcpListener, handle: Handle) -> io::Result<()> {
         .route("/api/v1/status", get(status))
         .route("/api/v1/services", get(services))
         .route("/api/v1/backends", get(backends))
+        .route("/api/v1/flows", get(flows))
         .route("/api/v1/counters", get(counters))
         .with_state(handle);
     axum::serve(BoundedListener::new(listener), router).await
@@ -79,6 +81,11 @@ struct BackendQuery {
 
 async fn backends(State(handle): State<Handle>, Query(query): Query<BackendQuery>) -> Response {
     reply(handle.ask(|reply| Call::Backends(query.service, reply)).await.flatten())
+}
+
+/// `?service=web&displaced=true&limit=20`, and the other fields of the query.
+async fn flows(State(handle): State<Handle>, Query(query): Query<FlowQuery>) -> Response {
+    reply(handle.flows(query).await)
 }
 
 async fn counters(State(handle): State<Handle>) -> Response {

@@ -257,6 +257,9 @@ pub struct ServiceStatus {
     pub port: String,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// How packets get to the backends.
+    #[serde(default)]
+    pub mode: String,
     /// How backends are picked.
     pub scheduler: String,
     /// The tier that serves, if any does.

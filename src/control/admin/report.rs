@@ -123,6 +123,7 @@ impl View<'_> {
             vip: config.vip.to_string(),
             port: config.ports.to_string(),
             protocol: config.protocol.to_string(),
+            mode: config.mode.to_string(),
             scheduler: config.scheduler.to_string(),
             tier: selection.and_then(|now| now.tier),
             panic: selection.is_some_and(|now| now.panics),

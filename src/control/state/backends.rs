@@ -168,9 +168,13 @@ impl State {
         let draining: Vec<_> = self.registry.draining().collect();
         for (id, deadline) in draining {
             let timed_out = deadline.is_some_and(|deadline| deadline <= now);
-            let service = self.registry.backend(id).map(|backend| backend.service);
+            let service =
+                self.registry.backend(id).and_then(|backend| self.registry.service(backend.service));
             // Sessions without a record are there, though no worker counts a flow.
-            let unseen = self.snapshot_pending() || service.is_some_and(|id| self.tables.in_transition(id));
+            let unseen = service.is_some_and(|service| {
+                let settles = self.snapshot_pending() || self.tables.in_transition(service.id);
+                service.config.mode.is_stateless() && settles
+            });
             if !timed_out && (unseen || !flowless.contains(&id)) {
                 continue;
             }

@@ -107,7 +107,9 @@ impl Kind {
     const ONE_WAY: u8 = 2;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
-        Self((flow.displaced as u8 * Self::DISPLACED) | (flow.one_way as u8 * Self::ONE_WAY))
+        let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
+        let one_way = if flow.one_way { Self::ONE_WAY } else { 0 };
+        Self(displaced | one_way)
     }
 }
 
