@@ -28,8 +28,10 @@ fn script(text: &str) -> Arc<HooksConfig> {
 
 /// Runs `test` on a runtime, for ten seconds at most.
 fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), test).await.expect("in time") });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be made").block_on(async {
+        tokio::time::timeout(Duration::from_secs(10), test).await.expect("it takes its time")
+    });
 }
 
 /// The lines of `file`, once there are so many.
