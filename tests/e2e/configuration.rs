@@ -14,6 +14,10 @@ pub(crate) const WEB6: &str = "http://[2001:db8:80::80]/";
 pub(crate) const ECHO: u16 = 5353;
 /// The port of the web servers.
 const WEB_PORT: u16 = 8080;
+/// Where the guest's web server is, and its second one for what comes by GUE.
+pub(crate) const GUEST4: &str = "10.0.9.4";
+pub(crate) const GUEST6: &str = "fd00:9::4";
+const GUE_WEB_PORT: u16 = 8081;
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -26,7 +30,8 @@ pub(crate) struct Configuration {
     pub(crate) on_no_backend: &'static str,
     /// Weight of each of the lab's servers; `None`: not configured.
     pub(crate) weights: [Option<u32>; 3],
-    /// How packets get to the servers. Where they stay as they are, there is the web alone, on the servers' own port.
+    /// How packets get to the servers. Where they stay as they are, there is the web alone, on the servers' own port; in
+    /// a tunnel, on the guest's.
     pub(crate) mode: &'static str,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
@@ -58,6 +63,10 @@ impl Configuration {
             Arms::Two => TWO_ARMS,
         });
         text.push_str("\n[local_addresses]\ndefault = [\"10.0.8.10\", \"fd00:8::10\"]\n");
+        if self.mode == "tunnel" {
+            tunnels(&mut text);
+            return text;
+        }
         for (name, vip, port, protocol, network) in [
             ("web", VIP4, 80, "tcp", "10.0.9."),
             ("web6", VIP6, 80, "tcp", "fd00:9::"),
@@ -103,6 +112,24 @@ impl Configuration {
             )
             .unwrap();
         }
+    }
+}
+
+/// Services over either family and in either kind of tunnel, on the one guest.
+fn tunnels(text: &mut String) {
+    for (name, vip, port, encapsulation, backend) in [
+        ("ipip", VIP4, WEB_PORT, "ipip", GUEST4),
+        ("ipip6", VIP6, WEB_PORT, "ipip", GUEST6),
+        ("gue", VIP4, GUE_WEB_PORT, "gue", GUEST4),
+        ("gue6", VIP6, GUE_WEB_PORT, "gue", GUEST6),
+    ] {
+        write!(
+            text,
+            "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nmode = \"tunnel\"\n\
+             encapsulation = \"{encapsulation}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\n\
+             [[service.backend]]\naddress = \"{backend}\"\n",
+        )
+        .unwrap();
     }
 }
 
