@@ -14,10 +14,9 @@ pub(crate) const WEB6: &str = "http://[2001:db8:80::80]/";
 pub(crate) const ECHO: u16 = 5353;
 /// The port of the web servers.
 const WEB_PORT: u16 = 8080;
-/// Where the guest's web server is, and its second one for what comes by GUE.
+/// Where the guest's web servers are.
 pub(crate) const GUEST4: &str = "10.0.9.4";
 pub(crate) const GUEST6: &str = "fd00:9::4";
-const GUE_WEB_PORT: u16 = 8081;
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -115,13 +114,17 @@ impl Configuration {
     }
 }
 
-/// Services over either family and in either kind of tunnel, on the one guest.
+/// Either family in either, in either kind of tunnel, to the one guest.
 fn tunnels(text: &mut String) {
     for (name, vip, port, encapsulation, backend) in [
-        ("ipip", VIP4, WEB_PORT, "ipip", GUEST4),
-        ("ipip6", VIP6, WEB_PORT, "ipip", GUEST6),
-        ("gue", VIP4, GUE_WEB_PORT, "gue", GUEST4),
-        ("gue6", VIP6, GUE_WEB_PORT, "gue", GUEST6),
+        ("4in4", VIP4, 8080, "ipip", GUEST4),
+        ("6in6", VIP6, 8080, "ipip", GUEST6),
+        ("4in6", VIP4, 8082, "ipip", GUEST6),
+        ("6in4", VIP6, 8082, "ipip", GUEST4),
+        ("gue-4in4", VIP4, 8081, "gue", GUEST4),
+        ("gue-6in6", VIP6, 8081, "gue", GUEST6),
+        ("gue-4in6", VIP4, 8083, "gue", GUEST6),
+        ("gue-6in4", VIP6, 8083, "gue", GUEST4),
     ] {
         write!(
             text,

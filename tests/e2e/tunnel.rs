@@ -14,11 +14,21 @@ use crate::guest::Guest;
 use crate::lab::Arms;
 use crate::lab::Lab;
 
-/// The services by what carries them, and the guest's device that takes their packets out.
-const IPIP: [(&str, &str); 2] =
-    [("http://203.0.113.80:8080/", "tunl0"), ("http://[2001:db8:80::80]:8080/", "ip6tnl0")];
-const GUE: [(&str, &str); 2] =
-    [("http://203.0.113.80:8081/", "tunl0"), ("http://[2001:db8:80::80]:8081/", "ip6tnl0")];
+/// The services, and the guest's device that takes their packets out.
+const SERVICES: [(&str, &str); 8] = [
+    // IP in IP,
+    ("http://203.0.113.80:8080/", "tunl0"),
+    ("http://[2001:db8:80::80]:8080/", "in6"),
+    ("http://203.0.113.80:8082/", "in6"),
+    ("http://[2001:db8:80::80]:8082/", "sit0"),
+    // and in GUE.
+    ("http://203.0.113.80:8081/", "tunl0"),
+    ("http://[2001:db8:80::80]:8081/", "in6"),
+    ("http://203.0.113.80:8083/", "in6"),
+    ("http://[2001:db8:80::80]:8083/", "sit0"),
+];
+/// Those of a client over IPv4 and one over IPv6.
+const FIRST: [&str; 2] = [SERVICES[0].0, SERVICES[1].0];
 /// A client whom the guest does not ask for smaller packets.
 const UNASKED: [&str; 2] = ["192.0.2.101", "2001:db8:2::101"];
 
@@ -27,7 +37,7 @@ fn boot(lab: &Lab) -> Guest {
     let file = fs::read(lab.file()).unwrap();
     let mut guest = Guest::boot(
         lab,
-        &["ipip", "ip6_tunnel", "fou", "fou6"],
+        &["ipip", "ip6_tunnel", "sit", "fou", "fou6"],
         include_str!("tunnel_server.sh"),
         &[("environment", environment.as_bytes()), ("file", &file)],
     );
@@ -72,7 +82,7 @@ fn the_kernel_at_the_end_of_a_tunnel_takes_packets_out_and_its_server_answers_cl
     let balancer = Balancer::start(&lab, &configuration);
 
     let digest = client::digest_of_file(&lab);
-    for (url, device) in IPIP.into_iter().chain(GUE) {
+    for (url, device) in SERVICES {
         let before = received(&lab, device);
         let answers = client::requests(&lab, url, 10);
         answers.assert_complete(10);
@@ -103,11 +113,11 @@ fn answers_pass_by(balancer: &Balancer<'_>) {
 /// Clients send what the server asks for: with room for the outer headers all fits, without it is dropped.
 fn packets_too_large_for_the_tunnel_are_counted(balancer: &Balancer<'_>) {
     let lab = balancer.lab();
-    for (url, _) in IPIP.into_iter().chain(GUE) {
+    for (url, _) in SERVICES {
         assert!(long_request(lab, url, None, "20"), "{url}\n{}", balancer.circumstances());
     }
     assert_eq!(dropped(balancer, "mtu_exceeded"), 0);
-    for ((url, _), source) in IPIP.into_iter().zip(UNASKED) {
+    for (url, source) in FIRST.into_iter().zip(UNASKED) {
         lab.must("client", &["ip", "address", "replace", source, "dev", "eth0"]);
         assert!(client_at(lab, url, source), "a small request from {source}");
         let before = dropped(balancer, "mtu_exceeded");
@@ -129,13 +139,13 @@ fn packets_that_are_spent_are_counted(balancer: &Balancer<'_>) {
         lab.must("client", &["sysctl", "-qw", &v4, &v6]);
     };
     limits(1);
-    for (url, _) in IPIP {
+    for url in FIRST {
         let before = dropped(balancer, "ttl_expired");
         assert!(!lab.on("client", &["curl", "-sS", "-m", "1", url]).success, "{url}");
         assert!(dropped(balancer, "ttl_expired") > before, "{}", balancer.circumstances());
     }
     limits(2);
-    for (url, _) in IPIP {
+    for url in FIRST {
         client::requests(lab, url, 1).assert_complete(1);
     }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A server at the end of tunnels, in a virtual machine beside the lab's servers: takes the balancer's packets out of IP
-# in IP and GUE, holds the VIPs, and answers clients directly. /mnt/environment says VIP4 and VIP6, /mnt/file is offered.
+# in IP and GUE, holds the VIPs, and answers clients directly. /mnt/environment says VIP4 and VIP6; /mnt/file is what it
+# offers.
 set -euo pipefail
 
 # shellcheck source=/dev/null
@@ -12,9 +13,9 @@ main() {
     lay_link
     end_tunnels
     offer_files
-    busybox httpd -p 8080 -h "$WEB"
-    # Of the services that go by GUE.
-    busybox httpd -p 8081 -h "$WEB"
+    local port
+    # A port for each kind of tunnel: a packet arrives at the port that the client used.
+    for port in {8080..8083}; do busybox httpd -p "$port" -h "$WEB"; done
     echo "serving"
     exec sleep infinity
 }
@@ -35,13 +36,16 @@ lay_link() {
     ip route add fd00:8::/64 via fd00:9::254
 }
 
-# The devices that come with the modules take packets from everywhere; GUE's are given to them when its header is off.
+# The devices that come with the modules take packets from everywhere, but for those in IPv6 the one there is takes IPv6
+# alone. GUE's packets are given to the same devices when its header is off.
 end_tunnels() {
     sysctl -qw net.ipv4.conf.tunl0.rp_filter=0
     ip link set tunl0 up
-    ip link set ip6tnl0 up
-    ip address add "$VIP4/32" dev tunl0
-    ip address add "$VIP6/128" dev ip6tnl0 nodad
+    ip link set sit0 up
+    ip link add in6 type ip6tnl mode any local fd00:9::4 remote fd00:8::10
+    ip link set in6 up
+    ip address add "$VIP4/32" dev lo
+    ip address add "$VIP6/128" dev lo nodad
     ip fou add port 6080 gue
     ip -6 fou add port 6080 gue
 }
@@ -55,7 +59,7 @@ offer_files() {
     cat >"$WEB/cgi-bin/received" <<'END'
 #!/bin/sh
 printf 'Content-Type: text/plain\r\n\r\n'
-for device in tunl0 ip6tnl0; do
+for device in tunl0 sit0 in6; do
     echo "$device $(cat /sys/class/net/$device/statistics/rx_packets)"
 done
 END
