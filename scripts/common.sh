@@ -3,12 +3,13 @@
 
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# What the build needs, what scripts/lab needs, and what the clients in it need.
+# What the build needs, what scripts/lab needs, what the clients in it need, and what scripts/qemu needs.
 # shellcheck disable=SC2034 # used where this is sourced
 {
     BUILD_PACKAGES=(build-essential pkg-config libdpdk-dev clang libclang-dev)
     LAB_PACKAGES=(iproute2 ethtool procps nginx python3)
     CLIENT_PACKAGES=(curl iputils-ping)
+    QEMU_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
 }
 
 say() { printf '%s\n' "$*"; }

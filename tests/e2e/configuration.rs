@@ -14,6 +14,9 @@ pub(crate) const WEB6: &str = "http://[2001:db8:80::80]/";
 pub(crate) const ECHO: u16 = 5353;
 /// The port of the web servers.
 const WEB_PORT: u16 = 8080;
+/// Where the guest's web servers are.
+pub(crate) const GUEST4: &str = "10.0.9.4";
+pub(crate) const GUEST6: &str = "fd00:9::4";
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -27,7 +30,7 @@ pub(crate) struct Configuration {
     /// Weight of each of the lab's servers; `None`: not configured.
     pub(crate) weights: [Option<u32>; 3],
     /// How packets get to the servers; "gue" is a tunnel of that kind. Where they stay as they are, there is the web
-    /// alone, on the servers' own port.
+    /// alone, on the servers' own port; with "guest", services of every kind of tunnel to the one guest.
     pub(crate) mode: &'static str,
     /// Servers of the other family than the VIP's.
     pub(crate) crossed: bool,
@@ -62,6 +65,10 @@ impl Configuration {
             Arms::Two => TWO_ARMS,
         });
         text.push_str("\n[local_addresses]\ndefault = [\"10.0.8.10\", \"fd00:8::10\"]\n");
+        if self.mode == "guest" {
+            tunnels(&mut text);
+            return text;
+        }
         for (name, vip, port, protocol, network) in [
             ("web", VIP4, 80, "tcp", "10.0.9."),
             ("web6", VIP6, 80, "tcp", "fd00:9::"),
@@ -112,6 +119,28 @@ impl Configuration {
             )
             .unwrap();
         }
+    }
+}
+
+/// Either family in either, in either kind of tunnel, to the one guest.
+fn tunnels(text: &mut String) {
+    for (name, vip, port, encapsulation, backend) in [
+        ("4in4", VIP4, 8080, "ipip", GUEST4),
+        ("6in6", VIP6, 8080, "ipip", GUEST6),
+        ("4in6", VIP4, 8082, "ipip", GUEST6),
+        ("6in4", VIP6, 8082, "ipip", GUEST4),
+        ("gue-4in4", VIP4, 8081, "gue", GUEST4),
+        ("gue-6in6", VIP6, 8081, "gue", GUEST6),
+        ("gue-4in6", VIP4, 8083, "gue", GUEST6),
+        ("gue-6in4", VIP6, 8083, "gue", GUEST4),
+    ] {
+        write!(
+            text,
+            "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nmode = \"tunnel\"\n\
+             encapsulation = \"{encapsulation}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\n\
+             [[service.backend]]\naddress = \"{backend}\"\n",
+        )
+        .unwrap();
     }
 }
 

@@ -89,6 +89,11 @@ impl Lab {
         self.script("start", &[host]);
     }
 
+    /// Makes a TAP on the servers' bridge, in the host "fabric".
+    pub(crate) fn plug(&self, device: &str) {
+        self.script("plug", &[device]);
+    }
+
     /// Sends `count` datagrams from as many ports; the answers.
     pub(crate) fn datagrams(&self, address: &str, port: u16, count: usize) -> Vec<String> {
         let done = self.script("udp", &[address, &port.to_string(), &count.to_string()]);
