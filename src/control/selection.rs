@@ -106,14 +106,17 @@ fn state(service: &ServiceConfig, backend: &Backend, serves: bool) -> BackendSta
 /// Fewer backends than `panic_threshold` of the configured ones are healthy: the probes are more likely wrong than
 /// all these servers, or the rest could not carry the load.
 fn panics(service: &ServiceConfig, backends: &[&Backend]) -> bool {
-    let mut enabled = backends.iter().filter(|backend| backend.administration == Administration::Enabled);
-    // Before its first probe nothing is known of a backend.
-    if enabled.clone().any(|backend| backend.health.state() == HealthState::Unknown) {
-        return false;
+    let (mut all, mut healthy) = (0, 0);
+    for backend in backends.iter().filter(|backend| backend.administration == Administration::Enabled) {
+        match backend.health.state() {
+            // Before its first probe nothing is known of a backend.
+            HealthState::Unknown => return false,
+            HealthState::Up => healthy += 1,
+            HealthState::Down => {}
+        }
+        all += 1;
     }
-    let all = enabled.clone().count();
-    let healthy = enabled.by_ref().filter(|backend| backend.health.state() == HealthState::Up).count();
-    healthy * 100 < all * usize::from(service.panic_threshold)
+    healthy * 100 < all * u32::from(service.panic_threshold)
 }
 
 fn serving_tier(
