@@ -12,6 +12,9 @@ pub(crate) const WEB4: &str = "http://203.0.113.80/";
 pub(crate) const WEB6: &str = "http://[2001:db8:80::80]/";
 /// The port of the UDP services.
 pub(crate) const ECHO: u16 = 5353;
+/// Probes of the servers' health; how many it takes is left open.
+pub(crate) const HTTP_PROBE: &str =
+    "kind = \"http\"\npath = \"/healthz\"\nport = 8080\ninterval = \"200ms\"\ntimeout = \"150ms\"\n";
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -24,6 +27,12 @@ pub(crate) struct Configuration {
     pub(crate) on_no_backend: &'static str,
     /// Weight of each of the lab's servers; `None`: not configured.
     pub(crate) weights: [Option<u32>; 3],
+    /// Tier of each of them.
+    pub(crate) tiers: [u8; 3],
+    /// Further keys of every service.
+    pub(crate) keys: &'static str,
+    /// What stands in every `[service.health]`.
+    pub(crate) probe: String,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -36,6 +45,9 @@ impl Configuration {
             drain_timeout: "20s",
             on_no_backend: "reject",
             weights: [Some(100); 3],
+            tiers: [0; 3],
+            keys: "",
+            probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             extra: "",
         }
     }
@@ -72,17 +84,17 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             on_no_backend = \"{refusal}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\nport = 8080\n\
-             interval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2\nrise = 2\n",
+             on_no_backend = \"{refusal}\"\n{}\n[service.health]\n{}",
+            self.keys, self.probe,
         )
         .unwrap();
         let backend_port = if protocol == "tcp" { 8080 } else { ECHO };
-        for (index, weight) in self.weights.iter().enumerate() {
+        for ((number, weight), tier) in (1..).zip(&self.weights).zip(self.tiers) {
             let Some(weight) = weight else { continue };
-            let number = index + 1;
             writeln!(
                 text,
-                "[[service.backend]]\naddress = \"{network}{number}\"\nport = {backend_port}\nweight = {weight}"
+                "[[service.backend]]\naddress = \"{network}{number}\"\nport = {backend_port}\nweight = {weight}\n\
+                 tier = {tier}"
             )
             .unwrap();
         }
