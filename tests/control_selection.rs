@@ -236,12 +236,13 @@ fn advise(rig: &mut Rig, line: &str) {
 }
 
 #[test]
-fn an_agent_sets_state_and_weight() {
+fn an_agent_sets_state_and_weight_and_what_it_wants_is_logged() {
     let mut rig = Rig::ready(web(&[10, 10], |web| {
         let second = Duration::from_secs(1);
         web.health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
     }));
     for (line, weight, state) in [
+        ("up", 10, BackendState::Up),
         ("75%", 8, BackendState::Up),
         ("drain", 0, BackendState::Resting),
         ("ready 200%", 20, BackendState::Up),
@@ -258,6 +259,12 @@ fn an_agent_sets_state_and_weight() {
     let table = rig.snapshot().service(ServiceId(0)).unwrap();
     let Choice::Hash { all, in_service } = &table.choice else { panic!("{:?}", table.choice) };
     assert!(std::sync::Arc::ptr_eq(all, in_service));
+    let wanted = |change: &Change| match change {
+        Change::BackendAdvised { state, .. } => Some(state.to_string()),
+        _ => None,
+    };
+    let logged: Vec<String> = rig.log.iter().filter_map(wanted).collect();
+    assert_eq!(logged, ["drain", "up", "down", "up", "maint", "up"]);
 }
 
 #[test]
