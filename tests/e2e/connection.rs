@@ -76,7 +76,7 @@ impl Connection {
     fn line(&mut self) -> Result<String, String> {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
-        let (outcome, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
+        let (outcome, rest) = line.trim_end_matches('\n').split_once(' ').unwrap();
         if outcome == "ok" { Ok(rest.to_owned()) } else { Err(rest.to_owned()) }
     }
 }

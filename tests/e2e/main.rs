@@ -6,6 +6,7 @@
 
 mod arms;
 mod balancer;
+mod checks;
 mod client;
 mod configuration;
 mod connection;
