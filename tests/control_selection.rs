@@ -222,7 +222,9 @@ fn connections_are_told_of_a_backend_that_is_silent_but_not_of_one_that_refuses(
     let out = |failure: ProbeFailure, on_dead_backend: OnDeadBackend| {
         let mut rig = Rig::ready(web(&[1, 1], |web| web.on_dead_backend = on_dead_backend));
         (0..3).for_each(|_| rig.probe(BackendId(0), Err(failure)));
-        rig.pass(200);
+        rig.pass(9_900);
+        assert_eq!(rig.state_of(BackendId(0)), BackendState::Down, "it may only be slow");
+        rig.pass(300);
         rig.state_of(BackendId(0))
     };
     assert_eq!(out(ProbeFailure::Timeout, OnDeadBackend::Reset), BackendState::Dead);
@@ -242,12 +244,13 @@ fn advise(rig: &mut Rig, line: &str) {
 }
 
 #[test]
-fn an_agent_sets_state_and_weight() {
+fn an_agent_sets_state_and_weight_and_what_it_wants_is_logged() {
     let mut rig = Rig::ready(web(&[10, 10], |web| {
         let second = Duration::from_secs(1);
         web.health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
     }));
     for (line, weight, state) in [
+        ("up", 10, BackendState::Up),
         ("75%", 8, BackendState::Up),
         ("drain", 0, BackendState::Resting),
         ("ready 200%", 20, BackendState::Up),
@@ -264,6 +267,12 @@ fn an_agent_sets_state_and_weight() {
     let table = rig.snapshot().service(ServiceId(0)).unwrap();
     let Choice::Hash { all, in_service, .. } = &table.choice else { panic!("{:?}", table.choice) };
     assert!(std::sync::Arc::ptr_eq(all, in_service));
+    let wanted = |change: &Change| match change {
+        Change::BackendAdvised { state, .. } => Some(state.to_string()),
+        _ => None,
+    };
+    let logged: Vec<String> = rig.log.iter().filter_map(wanted).collect();
+    assert_eq!(logged, ["drain", "up", "down", "up", "maint", "up"]);
 }
 
 #[test]

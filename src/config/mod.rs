@@ -217,6 +217,8 @@ pub struct ServiceConfig {
     pub on_unknown_flow: OnUnknownFlow,
     /// What becomes of TCP connections on a backend that answers no probe.
     pub on_dead_backend: OnDeadBackend,
+    /// How long a backend that is down has not answered when it is dead.
+    pub dead_after: Duration,
     /// How long the weight of a backend grows that has come back into service; 0: not at all.
     pub slow_start: Duration,
     /// How long a tier that has come back waits before it serves again; 0: not at all.

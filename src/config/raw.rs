@@ -121,6 +121,7 @@ pub(super) struct Service {
     pub(super) on_no_backend: Entry<OnNoBackend>,
     pub(super) on_unknown_flow: Entry<OnUnknownFlow>,
     pub(super) on_dead_backend: Entry<OnDeadBackend>,
+    pub(super) dead_after: Entry<Duration>,
     pub(super) slow_start: Entry<Duration>,
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
@@ -334,6 +335,7 @@ impl Service {
             on_dead_backend: table.optional("on_dead_backend", |v| {
                 v.one_of(&[("reset", OnDeadBackend::Reset), ("keep", OnDeadBackend::Keep)], &[])
             }),
+            dead_after: table.optional("dead_after", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             slow_start: table.optional("slow_start", |v| v.duration(Duration::ZERO..=HOUR)),
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),

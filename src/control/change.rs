@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::drain::DrainEnd;
 use super::event::Order;
+use super::health::AdvisedState;
 use super::health::ProbeFailure;
 use crate::model::Endpoint;
 use crate::model::WorkerId;
@@ -34,6 +35,15 @@ pub enum Change {
         reason: ProbeFailure,
         /// After this many failures in a row.
         after: u32,
+    },
+    /// The agent of a backend wants something else of it. Weights are not told: some agents change them all the time.
+    BackendAdvised {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// What it wants.
+        state: AdvisedState,
     },
     /// The first backend of a service came into service.
     ServiceUp {
@@ -123,6 +133,9 @@ impl Change {
             Self::BackendDown { service, backend, reason, after } => {
                 tracing::warn!(%service, %backend, %reason, after, "backend_down");
             }
+            Self::BackendAdvised { service, backend, state } => {
+                tracing::info!(%service, %backend, %state, "backend_advised");
+            }
             Self::ServiceUp { service } => tracing::info!(%service, "service_up"),
             Self::ServiceDown { service } => tracing::error!(%service, "service_down"),
             Self::BackendOrdered { service, backend, order } => {
@@ -159,6 +172,12 @@ impl Change {
                 "backend": backend.to_string(),
                 "reason": reason.to_string(),
                 "after": after,
+            }),
+            Self::BackendAdvised { service, backend, state } => json!({
+                "event": "backend_advised",
+                "service": &**service,
+                "backend": backend.to_string(),
+                "state": state.to_string(),
             }),
             Self::ServiceUp { service } => json!({"event": "service_up", "service": &**service}),
             Self::ServiceDown { service } => json!({"event": "service_down", "service": &**service}),

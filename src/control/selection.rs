@@ -68,7 +68,7 @@ impl Selection {
                 Standing {
                     id: backend.id,
                     endpoint: backend.endpoint,
-                    state: state(service, backend, in_tier),
+                    state: state(service, backend, in_tier, now, &mut due),
                     weight: if in_tier { slow_start(service, backend, now, &mut due) } else { 0 },
                     settled_weight: if is_first { backend.weight() } else { 0 },
                 }
@@ -85,7 +85,13 @@ impl Selection {
     }
 }
 
-fn state(service: &ServiceConfig, backend: &Backend, serves: bool) -> BackendState {
+fn state(
+    service: &ServiceConfig,
+    backend: &Backend,
+    serves: bool,
+    now: Nanos,
+    due: &mut Option<Nanos>,
+) -> BackendState {
     match (backend.administration, backend.health.state()) {
         _ if serves => BackendState::Up,
         // Whoever waits for its flows has drained the backend first.
@@ -95,10 +101,18 @@ fn state(service: &ServiceConfig, backend: &Backend, serves: bool) -> BackendSta
         }
         // Whoever is being drained keeps its flows for as long as it answers.
         (Administration::Enabled | Administration::Draining { .. }, HealthState::Up) => BackendState::Resting,
-        (_, HealthState::Down) => match (service.on_dead_backend, backend.health.reason()) {
-            (OnDeadBackend::Reset, Some(failure)) if failure.is_silence() => BackendState::Dead,
-            (OnDeadBackend::Reset | OnDeadBackend::Keep, _) => BackendState::Down,
-        },
+        (_, HealthState::Down) => {
+            let is_silent = matches!(backend.health.last(), Some(Err(failure)) if failure.is_silence());
+            if service.on_dead_backend == OnDeadBackend::Keep || !is_silent {
+                return BackendState::Down;
+            }
+            let dead = backend.health.since() + Nanos::from(service.dead_after);
+            if dead <= now || backend.health.is_given_up() {
+                return BackendState::Dead;
+            }
+            soonest(due, Some(dead));
+            BackendState::Down
+        }
         (_, HealthState::Unknown) => BackendState::Down,
     }
 }

@@ -17,6 +17,9 @@ const WEB_PORT: u16 = 8080;
 /// Where the guest's web servers are.
 pub(crate) const GUEST4: &str = "10.0.9.4";
 pub(crate) const GUEST6: &str = "fd00:9::4";
+/// Probes of the servers' health; how many it takes is left open.
+pub(crate) const HTTP_PROBE: &str =
+    "kind = \"http\"\npath = \"/healthz\"\nport = 8080\ninterval = \"200ms\"\ntimeout = \"150ms\"\n";
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
@@ -34,6 +37,12 @@ pub(crate) struct Configuration {
     pub(crate) mode: &'static str,
     /// Servers of the other family than the VIP's.
     pub(crate) crossed: bool,
+    /// Tier of each of them.
+    pub(crate) tiers: [u8; 3],
+    /// Further keys of every service.
+    pub(crate) keys: &'static str,
+    /// What stands in every `[service.health]`.
+    pub(crate) probe: String,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -48,6 +57,9 @@ impl Configuration {
             weights: [Some(100); 3],
             mode: "full-nat",
             crossed: false,
+            tiers: [0; 3],
+            keys: "",
+            probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             extra: "",
         }
     }
@@ -105,17 +117,17 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n[service.health]\nkind = \"http\"\npath = \"/healthz\"\nport = 8080\n\
-             interval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2\nrise = 2\n",
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n[service.health]\n{}",
+            self.keys, self.probe,
         )
         .unwrap();
         let backend_port = if protocol == "tcp" { WEB_PORT } else { ECHO };
-        for (index, weight) in self.weights.iter().enumerate() {
+        for ((number, weight), tier) in (1..).zip(&self.weights).zip(self.tiers) {
             let Some(weight) = weight else { continue };
-            let number = index + 1;
             writeln!(
                 text,
-                "[[service.backend]]\naddress = \"{network}{number}\"\nport = {backend_port}\nweight = {weight}"
+                "[[service.backend]]\naddress = \"{network}{number}\"\nport = {backend_port}\nweight = {weight}\n\
+                 tier = {tier}"
             )
             .unwrap();
         }

@@ -94,6 +94,16 @@ impl Lab {
         self.script("plug", &[device]);
     }
 
+    /// Stops the servers of a host where they are (SIGSTOP): what arrives is acknowledged, and never answered.
+    pub(crate) fn pause_servers(&self, host: &str) {
+        self.script("pause", &[host]);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn resume_servers(&self, host: &str) {
+        self.script("resume", &[host]);
+    }
+
     /// Sends `count` datagrams from as many ports; the answers.
     pub(crate) fn datagrams(&self, address: &str, port: u16, count: usize) -> Vec<String> {
         let done = self.script("udp", &[address, &port.to_string(), &count.to_string()]);
@@ -103,6 +113,11 @@ impl Lab {
     /// Where the servers' file is on this machine.
     pub(crate) fn file(&self) -> PathBuf {
         Path::new("/run/evenkeel-lab").join(&self.name).join("files/file")
+    }
+
+    /// While this file exists, a host's health check is answered with 503, and everything else as ever.
+    pub(crate) fn unwell(&self, host: &str) -> PathBuf {
+        Path::new("/run/evenkeel-lab").join(&self.name).join(host).join("unwell")
     }
 
     fn script(&self, command: &str, args: &[&str]) -> Printed {

@@ -6,15 +6,20 @@
 
 mod arms;
 mod balancer;
+mod checks;
 mod client;
 mod configuration;
+mod connection;
 mod direct_routing;
+mod drain;
 mod guest;
 mod health;
 mod lab;
 mod leaving;
+mod poller;
 mod readme;
 mod reload;
+mod standby;
 mod traffic;
 mod tunnel;
 mod wait;

@@ -151,6 +151,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
         on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
         on_dead_backend: raw.on_dead_backend.or(OnDeadBackend::Reset)?,
+        dead_after: raw.dead_after.or(Duration::from_secs(10))?,
         slow_start: raw.slow_start.or(Duration::ZERO)?,
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,

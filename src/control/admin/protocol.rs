@@ -294,10 +294,10 @@ pub struct BackendStatus {
     pub port: u16,
     /// Lower serves first.
     pub tier: u8,
-    /// Its share of new flows.
+    /// Its share of new flows: by configuration or operator, times what its agent advises.
     pub weight: u32,
-    /// `up`, `standby` (healthy, of a tier that does not serve), `draining`, `maintenance`, `down`, `unknown` (not probed
-    /// yet) or `removed`.
+    /// `up`, `standby` (healthy, of a tier that does not serve), `draining`, `maintenance`, `down` (by its probes or its
+    /// agent, which may also drain it or put it in maintenance), `unknown` (not probed yet) or `removed`.
     pub state: String,
     /// For how long.
     pub since_seconds: u64,

@@ -23,6 +23,7 @@ use super::protocol::Services;
 use super::protocol::Status;
 use super::protocol::Totals;
 use super::protocol::WorkerStatus;
+use crate::control::health::AdvisedState;
 use crate::control::health::HealthState;
 use crate::control::ledger::Ledger;
 use crate::control::ledger::flows as flows_of;
@@ -179,19 +180,10 @@ impl View<'_> {
         Ok((id, action))
     }
 
-    /// In one word what becomes of new flows, and why.
-    fn backend_state(&self, backend: &Backend) -> String {
+    fn backend_state(&self, backend: &Backend) -> &'static str {
         let standings = self.state.selection(backend.service).map_or(&[][..], |now| &now.standings);
         let rests = standings.iter().any(|s| s.id == backend.id && s.state == BackendState::Resting);
-        match (backend.administration, backend.health.state()) {
-            _ if backend.removed.is_some() => "removed".to_owned(),
-            (Administration::Draining { .. }, _) => "draining".to_owned(),
-            (Administration::Maintenance, _) => "maintenance".to_owned(),
-            (Administration::Enabled, HealthState::Up) if rests && backend.weight() > 0 => {
-                "standby".to_owned()
-            }
-            (Administration::Enabled, state) => state.to_string(),
-        }
+        state_word(backend, rests)
     }
 
     fn backend(&self, backend: &Backend) -> BackendStatus {
@@ -208,8 +200,8 @@ impl View<'_> {
             address: backend.endpoint.address.to_string(),
             port: backend.endpoint.port,
             tier: backend.tier,
-            weight: backend.weight(),
-            state,
+            weight: backend.advised_weight(),
+            state: state.to_owned(),
             since_seconds: self.now.since(since).0 / 1_000_000_000,
             last_check,
             transitions: backend.health.transitions(),
@@ -347,6 +339,83 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
     }
 }
 
+/// What becomes of new flows, and why: the operator's word before the agent's, and that before the probes'. `rests`: it
+/// could serve, and gets no new flows.
+fn state_word(backend: &Backend, rests: bool) -> &'static str {
+    match (backend.administration, backend.advice.state(), backend.health.state()) {
+        _ if backend.removed.is_some() => "removed",
+        (Administration::Draining { .. }, ..) => "draining",
+        (Administration::Maintenance, ..) | (_, Some(AdvisedState::Maint), _) => "maintenance",
+        (Administration::Enabled, _, HealthState::Unknown) => "unknown",
+        (Administration::Enabled, Some(AdvisedState::Down), _)
+        | (Administration::Enabled, _, HealthState::Down) => "down",
+        (Administration::Enabled, Some(AdvisedState::Drain), HealthState::Up) => "draining",
+        (Administration::Enabled, Some(AdvisedState::Up) | None, HealthState::Up)
+            if rests && backend.advised_weight() > 0 =>
+        {
+            "standby"
+        }
+        (Administration::Enabled, Some(AdvisedState::Up) | None, HealthState::Up) => "up",
+    }
+}
+
 fn fault(kind: FaultKind, message: String) -> Fault {
     Fault { kind, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::health::Advice;
+    use crate::control::health::Health;
+    use crate::control::health::Observed;
+    use crate::control::health::ProbeFailure;
+    use crate::control::health::ProbeResult;
+    use crate::control::health::Thresholds;
+    use crate::model::Endpoint;
+
+    fn word(advice: &str, result: ProbeResult, administration: Administration) -> &'static str {
+        let mut health = Health::unknown(Nanos(0), Thresholds { fall: 1, rise: 1, window: None });
+        health.apply(Nanos(0), result);
+        let advice = Advice::parse(advice.as_bytes()).unwrap_or_default();
+        let backend = Backend {
+            id: BackendId(0),
+            service: ServiceId(0),
+            endpoint: Endpoint::new([10, 0, 9, 1].into(), 80),
+            tier: 0,
+            configured_weight: 100,
+            weight_override: None,
+            administration,
+            health,
+            advice,
+            observed: Observed::default(),
+            probe: None,
+            removed: None,
+        };
+        state_word(&backend, advice.weight_percent == Some(50))
+    }
+
+    #[test]
+    fn a_backend_is_what_the_operator_says_else_its_agent_else_its_probes() {
+        let down = Err(ProbeFailure::Timeout);
+        let draining = Administration::Draining { deadline: None };
+        for (advice, result, administration, expected) in [
+            ("", Ok(()), Administration::Enabled, "up"),
+            ("", down, Administration::Enabled, "down"),
+            ("up 50%", Ok(()), Administration::Enabled, "standby"),
+            ("up", down, Administration::Enabled, "down"),
+            ("down", Ok(()), Administration::Enabled, "down"),
+            ("drain", Ok(()), Administration::Enabled, "draining"),
+            ("drain", down, Administration::Enabled, "down"),
+            ("maint", Ok(()), Administration::Enabled, "maintenance"),
+            ("maint", Ok(()), draining, "draining"),
+            ("down", Ok(()), Administration::Maintenance, "maintenance"),
+        ] {
+            assert_eq!(
+                word(advice, result, administration),
+                expected,
+                "{advice:?} {result:?} {administration:?}"
+            );
+        }
+    }
 }

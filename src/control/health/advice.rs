@@ -5,6 +5,8 @@
 //! weight it is to get. `#` begins a remark. Other words, such as `maxconn:30` or a reason behind `down`, are passed
 //! over. What a line does not mention stays as it was.
 
+use std::fmt;
+
 /// What an agent has advised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Advice {
@@ -38,6 +40,18 @@ pub enum AdvisedState {
     Down,
     /// Out of service by its administrator's will.
     Maint,
+}
+
+impl fmt::Display for AdvisedState {
+    /// The agent's word for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Drain => "drain",
+            Self::Down => "down",
+            Self::Maint => "maint",
+        })
+    }
 }
 
 impl Advice {

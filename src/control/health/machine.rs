@@ -24,6 +24,8 @@ pub struct Health {
     failures: VecDeque<Nanos>,
     /// The failure that took it out of service.
     reason: Option<ProbeFailure>,
+    /// It was said to be dead.
+    given_up: bool,
     last: Option<ProbeResult>,
     transitions: u64,
 }
@@ -74,6 +76,7 @@ impl Health {
             contrary: 0,
             failures: VecDeque::new(),
             reason: None,
+            given_up: false,
             last: None,
             transitions: 0,
         }
@@ -135,6 +138,19 @@ impl Health {
         news.then(|| self.become_state(now, HealthState::Down, Some(reason)))
     }
 
+    /// As [`condemn`](Self::condemn), for a backend that is known to be dead.
+    pub fn give_up(&mut self, now: Nanos) -> Option<Transition> {
+        let transition = self.condemn(now, ProbeFailure::Timeout);
+        self.given_up = true;
+        transition
+    }
+
+    /// Whether it was [given up](Self::give_up).
+    #[must_use]
+    pub const fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
     /// Changes the thresholds; the state and the results counted so far stay.
     pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
@@ -147,6 +163,7 @@ impl Health {
         self.contrary = 0;
         self.failures.clear();
         self.reason = reason;
+        self.given_up = false;
         self.transitions += 1;
         Transition { from, to, reason, after }
     }
@@ -155,12 +172,6 @@ impl Health {
     #[must_use]
     pub const fn state(&self) -> HealthState {
         self.state
-    }
-
-    /// The failure that took it out of service, while it is.
-    #[must_use]
-    pub const fn reason(&self) -> Option<ProbeFailure> {
-        self.reason
     }
 
     /// When the state was entered.

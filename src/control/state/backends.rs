@@ -9,6 +9,7 @@ use crate::control::event::Decision;
 use crate::control::event::Effect;
 use crate::control::event::Order;
 use crate::control::health::Advice;
+use crate::control::health::AdvisedState;
 use crate::control::health::Asked;
 use crate::control::health::HealthState;
 use crate::control::health::ProbeFailure;
@@ -67,16 +68,23 @@ impl State {
         if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
             return;
         }
-        if let Some(advice) = report.outcome.advice {
+        let news = report.outcome.advice.and_then(|advice| {
             let before = backend.advice;
             backend.advice.update(advice);
             if backend.advice != before {
                 self.publication.request(Urgency::AtOnce);
             }
+            // An agent that begins with "up" says what goes without saying.
+            backend.advice.state().filter(|after| *after != before.state().unwrap_or(AdvisedState::Up))
+        });
+        if let Some(state) = news {
+            let change = |service, backend| Change::BackendAdvised { service, backend, state };
+            self.log_of(report.backend, effects, change);
         }
         if report.asked == Asked::Agent {
             return;
         }
+        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
         let transition = backend.health.apply(now, report.outcome.result);
         self.transition(report.backend, transition, effects);
     }
@@ -110,7 +118,7 @@ impl State {
         let transition = match decision {
             Decision::Up => backend.health.trust(now),
             Decision::Down => backend.health.condemn(now, ProbeFailure::Closed),
-            Decision::Dead => backend.health.condemn(now, ProbeFailure::Timeout),
+            Decision::Dead => backend.health.give_up(now),
         };
         self.transition(id, transition, effects);
     }
