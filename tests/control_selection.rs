@@ -64,13 +64,8 @@ fn serving(rig: &Rig) -> Vec<BackendId> {
 }
 
 fn weights(rig: &Rig) -> Vec<u32> {
-    rig.snapshot()
-        .service(ServiceId(0))
-        .expect("the service is in the snapshot")
-        .backends
-        .iter()
-        .map(|backend| backend.weight)
-        .collect()
+    let table = rig.snapshot().service(ServiceId(0)).expect("the service is in the snapshot");
+    table.backends.iter().map(|backend| backend.weight).collect()
 }
 
 /// Probe results until the state changes, and the publication that follows.

@@ -26,7 +26,7 @@ fn state_and_weight_follow_a_check_over_tls_and_an_agent() {
     }
     let probe = format!(
         "kind = \"https\"\nport = 8443\npath = \"/healthz\"\nserver_name = \"lab.test\"\nca = \"{}\"\n\
-         interval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2\nrise = 2\n\
+         interval = \"400ms\"\ntimeout = \"400ms\"\nfall = 2\nrise = 1\n\
          [service.health.agent]\nport = 9000\ninterval = \"200ms\"\ntimeout = \"150ms\"\n",
         authorities.display()
     );

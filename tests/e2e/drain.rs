@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::balancer::Balancer;
 use crate::client;
 use crate::configuration::Configuration;
+use crate::configuration::HTTP_PROBE;
 use crate::configuration::VIP4;
 use crate::configuration::WEB4;
 use crate::connection::Connection;
@@ -64,8 +65,13 @@ fn what_is_left_of_a_drained_backend_is_reset_at_the_deadline() {
 }
 
 fn configuration() -> Configuration {
-    // Whatever the balancer remembers of a connection that is closed, it forgets soon.
-    Configuration { extra: "[timeouts]\ntcp_fin = \"500ms\"\n", ..Configuration::new(Arms::Two) }
+    Configuration {
+        // Whatever the balancer remembers of a connection that is closed, it forgets soon.
+        extra: "[timeouts]\ntcp_fin = \"500ms\"\n",
+        // No server fails here, however busy the machine is.
+        probe: format!("{HTTP_PROBE}fall = 50\nrise = 1\n"),
+        ..Configuration::new(Arms::Two)
+    }
 }
 
 /// A download from b2 that takes longer than what is done meanwhile; some of it has arrived.

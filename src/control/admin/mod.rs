@@ -11,6 +11,7 @@ mod metrics;
 pub mod protocol;
 mod report;
 mod socket;
+mod state_word;
 
 use std::collections::HashMap;
 use std::sync::Arc;
