@@ -4,7 +4,6 @@
 //! next one, at most for its timeout, and nothing else; changes that wait are bounded, and what does not fit is not told.
 
 use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,13 +14,13 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::change::Change;
+use super::child;
 use crate::config::HooksConfig;
 
 /// Changes that wait to be told.
@@ -114,34 +113,11 @@ async fn bounded<T>(told: &Told, work: impl Future<Output = Result<T, HookError>
 /// Runs the program with the change on its standard input; it and its children end with the time.
 async fn run(command: &[String], told: &Told) -> Result<(), HookError> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("EVENKEEL_EVENT", &told.event)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    let ended = bounded(told, async {
-        if let Some(mut input) = child.stdin.take() {
-            // A program need not read it.
-            let _unread = input.write_all(told.change.as_bytes()).await;
-        }
-        Ok(child.wait().await?)
-    });
-    match ended.await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(HookError::Exit(status)),
-        Err(error) => {
-            if let Some(group) = group {
-                // Gone by itself in between: nothing is left to end.
-                let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            Err(error)
-        }
-    }
+    let mut child = Command::new(program);
+    child.args(arguments).env("EVENKEEL_EVENT", &told.event);
+    let ended = async { Ok(child::run(&mut child, Some(told.change.as_bytes())).await?) };
+    let status = bounded(told, ended).await?;
+    if status.success() { Ok(()) } else { Err(HookError::Exit(status)) }
 }
 
 async fn post(address: &Uri, change: String) -> Result<(), HookError> {

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod announce;
 pub mod change;
+mod child;
 pub mod difference;
 pub mod drain;
 pub mod event;

@@ -77,12 +77,6 @@ impl Selection {
         standings.sort_unstable_by_key(|standing| standing.endpoint);
         Self { tier, standings, panics, due }
     }
-
-    /// Whether new flows find a backend.
-    #[must_use]
-    pub const fn serves(&self) -> bool {
-        self.tier.is_some()
-    }
 }
 
 fn state(
