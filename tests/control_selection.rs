@@ -271,6 +271,23 @@ fn an_agent_sets_state_and_weight_and_what_it_wants_is_logged() {
 }
 
 #[test]
+fn a_backend_that_falls_silent_while_it_is_down_is_dead_in_its_time_and_alive_with_its_next_word() {
+    let mut rig = Rig::ready(web(&[1, 1], |_| {}));
+    (0..3).for_each(|_| rig.probe(BackendId(0), Err(ProbeFailure::Status(503))));
+    rig.pass(60_000);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    rig.probe(BackendId(0), Err(ProbeFailure::Timeout));
+    rig.pass(200);
+    let due = rig.state.wake_at().expect("it may be dead");
+    rig.now = due;
+    rig.pass(0);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Dead);
+    rig.probe(BackendId(0), Err(ProbeFailure::Refused));
+    rig.pass(200);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+}
+
+#[test]
 fn handshakes_that_fail_take_a_backend_out_and_probes_bring_it_back() {
     let mut rig = Rig::ready(web(&[1, 1], |web| {
         web.health.passive = Some(FailureWindow { failures: 5, within: Duration::from_secs(10) });

@@ -96,11 +96,10 @@ fn state(
         // Whoever is being drained keeps its flows for as long as it answers.
         (Administration::Enabled | Administration::Draining { .. }, HealthState::Up) => BackendState::Resting,
         (_, HealthState::Down) => {
-            let is_silent = matches!(backend.health.last(), Some(Err(failure)) if failure.is_silence());
-            if service.on_dead_backend == OnDeadBackend::Keep || !is_silent {
-                return BackendState::Down;
-            }
-            let dead = backend.health.since() + Nanos::from(service.dead_after);
+            let silent = backend.health.silent_since();
+            let silent = silent.filter(|_| service.on_dead_backend == OnDeadBackend::Reset);
+            let Some(silent) = silent else { return BackendState::Down };
+            let dead = silent + Nanos::from(service.dead_after);
             if dead <= now || backend.health.is_given_up() {
                 return BackendState::Dead;
             }

@@ -27,6 +27,8 @@ pub struct Health {
     /// It was said to be dead.
     given_up: bool,
     last: Option<ProbeResult>,
+    /// Since when no probe has had any answer.
+    silent_since: Option<Nanos>,
     transitions: u64,
 }
 
@@ -78,13 +80,14 @@ impl Health {
             reason: None,
             given_up: false,
             last: None,
+            silent_since: None,
             transitions: 0,
         }
     }
 
     /// Takes in one result.
     pub fn apply(&mut self, now: Nanos, result: ProbeResult) -> Option<Transition> {
-        self.last = Some(result);
+        self.note(now, result);
         if let Some(window) = self.thresholds.window
             && self.state == HealthState::Up
         {
@@ -108,6 +111,12 @@ impl Health {
         Some(self.become_state(now, to, result.err()))
     }
 
+    fn note(&mut self, now: Nanos, result: ProbeResult) {
+        self.last = Some(result);
+        let is_silent = result.is_err_and(ProbeFailure::is_silence);
+        self.silent_since = is_silent.then(|| self.silent_since.unwrap_or(now));
+    }
+
     /// Takes in a failure of a backend that is up, where failures count that come within a time.
     fn apply_within(
         &mut self,
@@ -127,13 +136,14 @@ impl Health {
     /// Brings a backend that is no longer probed into service; `None` if it already is.
     pub fn trust(&mut self, now: Nanos) -> Option<Transition> {
         self.last = None;
+        self.silent_since = None;
         self.contrary = 0;
         (self.state != HealthState::Up).then(|| self.become_state(now, HealthState::Up, None))
     }
 
     /// Takes a backend out of service whatever its thresholds are; `None` if it already is for the same reason.
     pub fn condemn(&mut self, now: Nanos, reason: ProbeFailure) -> Option<Transition> {
-        self.last = Some(Err(reason));
+        self.note(now, Err(reason));
         let news = self.state != HealthState::Down || self.reason != Some(reason);
         news.then(|| self.become_state(now, HealthState::Down, Some(reason)))
     }
@@ -143,6 +153,12 @@ impl Health {
         let transition = self.condemn(now, ProbeFailure::Timeout);
         self.given_up = true;
         transition
+    }
+
+    /// Since when no probe has had any answer; `None`: the latest had one.
+    #[must_use]
+    pub const fn silent_since(&self) -> Option<Nanos> {
+        self.silent_since
     }
 
     /// Whether it was [given up](Self::give_up).

@@ -85,7 +85,12 @@ impl State {
             return;
         }
         let Some(backend) = self.registry.backend_mut(report.backend) else { return };
+        let silent = backend.health.silent_since();
         let transition = backend.health.apply(now, report.outcome.result);
+        if backend.health.state() == HealthState::Down && backend.health.silent_since() != silent {
+            // It may be dead in a while, or no longer.
+            self.publication.request(Urgency::CanWait);
+        }
         self.transition(report.backend, transition, effects);
     }
 
