@@ -6,35 +6,76 @@
 //! the general way.
 
 use super::flow::{FlowFamily, Guess};
-use super::inspect::Inspected;
+use super::inspect::Lookahead;
 use super::pipeline::{Pipeline, View};
-use crate::io::Frame;
+use crate::io::{BURST, Frame};
 use crate::model::{BackendState, PortId, V4, V6};
 use crate::shared::FlowState;
 use crate::wire::{Network, ethernet};
 
+/// By which ports the frames of a burst leave, by place.
+pub struct Egresses([u16; BURST]);
+
+impl Egresses {
+    /// No port has this number: for frames that go the general way.
+    const NONE: u16 = u16::MAX;
+
+    /// The port by which this frame leaves; `None` if it goes the general way.
+    #[must_use]
+    #[inline(always)]
+    pub fn of(&self, place: usize) -> Option<PortId> {
+        let number = self.0[place % BURST];
+        (number != Self::NONE).then_some(PortId(number))
+    }
+
+    /// The port by which each of the first `frames` leaves; `None` if not all leave by the same.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_all(&self, frames: usize) -> Option<PortId> {
+        let first = self.of(0)?;
+        // Without a branch in it, the compiler makes a few vector instructions of this.
+        let others = self.0.iter().zip(0..frames).fold(0, |others, (port, _)| others | (port ^ first.0));
+        (others == 0).then_some(first)
+    }
+}
+
 impl Pipeline {
+    /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards.
+    #[inline(always)]
+    pub fn forward_all<T: Frame>(&mut self, frames: &mut [T], ahead: &Lookahead, view: View<'_>) -> Egresses {
+        let mut ports = [Egresses::NONE; BURST];
+        for (place, (frame, port)) in frames.iter_mut().zip(&mut ports).enumerate() {
+            if let Some(egress) = self.forward_common(frame, place, ahead, view) {
+                *port = egress.0;
+            }
+        }
+        Egresses(ports)
+    }
+
     /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it
     /// leaves by, or `None`, and nothing changed: then [`balance`](Self::balance) does.
     #[inline(always)]
     pub fn forward_common<T: Frame>(
         &mut self,
         frame: &mut T,
-        seen: &Inspected,
+        place: usize,
+        ahead: &Lookahead,
         view: View<'_>,
     ) -> Option<PortId> {
-        match seen.common? {
-            Network::V4 => self.forward_common_of::<V4, T>(frame, seen.guess, view),
-            Network::V6 => self.forward_common_of::<V6, T>(frame, seen.guess, view),
+        let guess = ahead.guesses[place];
+        match ahead.common[place]? {
+            Network::V4 => self.forward_common_of::<V4, T>(frame, guess, view),
+            Network::V6 => self.forward_common_of::<V6, T>(frame, guess, view),
         }
     }
 
     /// Whether another try of [`forward_common`](Self::forward_common) may succeed where one has failed: the tables have
     /// changed since the flow was last looked at, but nothing that it goes by.
-    pub fn settles(&mut self, seen: &Inspected, view: View<'_>) -> bool {
-        match seen.common {
-            Some(Network::V4) => self.settle::<V4>(seen.guess, view),
-            Some(Network::V6) => self.settle::<V6>(seen.guess, view),
+    pub fn settles(&mut self, place: usize, ahead: &Lookahead, view: View<'_>) -> bool {
+        let guess = ahead.guesses[place];
+        match ahead.common[place] {
+            Some(Network::V4) => self.settle::<V4>(guess, view),
+            Some(Network::V6) => self.settle::<V6>(guess, view),
             None => false,
         }
     }

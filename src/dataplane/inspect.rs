@@ -2,42 +2,74 @@
 
 use super::flow::{FlowFamily, FlowTable, Guess};
 use super::pipeline::Pipeline;
-use crate::io::Frame;
-use crate::model::{FiveTuple, Mac, V4, V6};
+use crate::io::{BURST, Frame};
+use crate::model::{Mac, V4, V6};
 use crate::wire::ethernet::{self, Link};
-use crate::wire::lanes::LANES;
-use crate::wire::{Common, Malformed, Network, Packet, Parsed, parse};
+use crate::wire::{Malformed, Network, Packet, Parsed, parse};
 
-/// What pass 1 found in a frame: 32 octets, as it goes through an array.
+/// What is in a frame, as the general way needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspected {
-    /// The index hash of the five-tuple, 0 if it has none.
-    pub hash: u64,
-    /// The flow it may belong to.
-    pub guess: Guess,
-    /// For us, and of the [`Common`] shape of this family: then what follows is not set until the frame turns out to go
-    /// the general way.
-    pub common: Option<Network>,
     /// The packet, or why there is none.
     pub parsed: Result<Parsed, Malformed>,
     /// The VLAN it came with.
     pub vlan: Option<u16>,
     /// Whom the frame is for.
     pub addressed: Addressed,
+    /// The index hash of the five-tuple, 0 if it has none.
+    pub hash: u64,
+    /// The flow it may belong to.
+    pub guess: Guess,
 }
-
-const _: () = assert!(size_of::<Inspected>() == 32, "two of them are a cache line");
 
 impl Inspected {
     /// A frame without headers.
     pub const NOTHING: Self = Self {
-        hash: 0,
-        guess: Guess::NONE,
-        common: None,
         parsed: Err(Malformed::FrameTruncated),
         vlan: None,
         addressed: Addressed::Other,
+        hash: 0,
+        guess: Guess::NONE,
     };
+}
+
+/// What the first two passes found in a burst, by the place of a frame in it; what lies behind its end is of earlier
+/// bursts.
+#[derive(Debug)]
+pub struct Lookahead {
+    /// Whether all frames are of the common shape of IPv4, as most bursts are.
+    pub(super) is_v4: bool,
+    /// For us, and of the [`Common`](crate::wire::Common) shape of this family: then the frame's `inspected` says nothing yet.
+    pub(super) common: [Option<Network>; BURST],
+    /// The flow that a frame of the common shape may belong to.
+    pub(super) guesses: [Guess; BURST],
+    /// The index hashes of frames of the common shape, in halves.
+    pub(super) uppers: [u32; BURST],
+    pub(super) lowers: [u32; BURST],
+    pub(super) inspected: [Inspected; BURST],
+}
+
+impl Lookahead {
+    /// Nothing was looked at.
+    pub const NOTHING: Self = Self {
+        is_v4: false,
+        common: [None; BURST],
+        guesses: [Guess::NONE; BURST],
+        uppers: [0; BURST],
+        lowers: [0; BURST],
+        inspected: [Inspected::NOTHING; BURST],
+    };
+
+    #[inline(always)]
+    fn hash(&self, place: usize) -> u64 {
+        hash(self.uppers[place], self.lowers[place])
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "each half is taken on purpose")]
+    fn set_hash(&mut self, place: usize, hash: u64) {
+        (self.uppers[place], self.lowers[place]) = ((hash >> 32) as u32, hash as u32);
+    }
 }
 
 /// Whom a frame is for.
@@ -68,77 +100,54 @@ impl Addressed {
 impl Pipeline {
     /// Pass 1 for a whole burst that came in by a port whose address is `mac`. Returns the octets of all frames.
     #[inline(never)]
-    pub fn inspect_all<T: Frame>(&self, frames: &[T], mac: Mac, seen: &mut [Inspected]) -> u64 {
+    pub fn inspect_all<T: Frame>(&self, frames: &[T], mac: Mac, ahead: &mut Lookahead) -> u64 {
         for frame in frames {
             frame.prefetch();
         }
-        let mut octets = 0;
-        let (eights, rest) = frames.as_chunks::<LANES>();
-        let (seen_eights, seen_rest) = seen[..frames.len()].as_chunks_mut::<LANES>();
-        for (frames, seen) in eights.iter().zip(seen_eights) {
-            octets += self.inspect_eight(frames, mac, seen);
-        }
-        for (frame, seen) in rest.iter().zip(seen_rest) {
+        ahead.is_v4 = true;
+        let (inspected, mut octets) = self.inspect_eights(frames, mac, ahead);
+        for (place, frame) in frames.iter().enumerate().skip(inspected) {
             octets += frame.octets() as u64;
-            self.inspect(frame, mac, seen);
+            self.inspect(frame, mac, place, ahead);
         }
         octets
     }
 
-    /// Pass 1 for eight frames, which mostly are all of one shape.
-    #[inline(always)]
-    fn inspect_eight<T: Frame>(&self, frames: &[T; LANES], mac: Mac, seen: &mut [Inspected; LANES]) -> u64 {
-        let mut octets = [0; LANES];
-        let mut heads = [&[0; _]; LANES];
-        for ((frame, head), octets) in frames.iter().zip(&mut heads).zip(&mut octets) {
-            // One that is too short for the shape stays what is none.
-            *head = frame.head().first_chunk().unwrap_or(head);
-            *octets = u32::try_from(frame.octets()).unwrap_or(u32::MAX);
-        }
-        let common = self.lanes.map_or(0, |lanes| lanes.common(&heads, &octets, mac));
-        if common == u8::MAX {
-            for (head, seen) in heads.iter().zip(seen) {
-                self.note_common(&V4::tuple(*head), seen);
-            }
-        } else {
-            for (frame, seen) in frames.iter().zip(seen) {
-                self.inspect(frame, mac, seen);
-            }
-        }
-        octets.iter().map(|octets| u64::from(*octets)).sum()
-    }
-
     /// Pass 1: what is in a frame that came in by a port whose address is `mac`; asks for the index line of its flow.
-    /// `seen` may say anything; it is written in place, as a value that is put together elsewhere and copied costs more
-    /// than the parsing.
     #[inline(always)]
-    fn inspect<T: Frame>(&self, frame: &T, mac: Mac, seen: &mut Inspected) {
+    pub(super) fn inspect<T: Frame>(&self, frame: &T, mac: Mac, place: usize, ahead: &mut Lookahead) {
+        let place = place % BURST;
         let (head, octets) = (frame.head(), frame.octets());
         let is_common = ethernet::is_for(head, mac)
-            && (self.inspect_common::<V4>(head, octets, seen)
-                || self.inspect_common::<V6>(head, octets, seen));
+            && (self.inspect_common::<V4>(head, octets, place, ahead)
+                || self.inspect_common::<V6>(head, octets, place, ahead));
         if !is_common {
-            self.inspect_uncommon(head, octets, mac, seen);
+            ahead.common[place] = None;
+            self.inspect_uncommon(head, octets, mac, &mut ahead.inspected[place]);
         }
+        ahead.is_v4 &= ahead.common[place] == Some(Network::V4);
     }
 
     /// Pass 1 for the common shape of one family; false, and nothing said, if the frame is not of it.
     #[inline(always)]
-    fn inspect_common<F: FlowFamily>(&self, head: &[u8], octets: usize, seen: &mut Inspected) -> bool {
+    fn inspect_common<F: FlowFamily>(
+        &self,
+        head: &[u8],
+        octets: usize,
+        place: usize,
+        ahead: &mut Lookahead,
+    ) -> bool {
         let Some(tuple) = F::read(head, octets) else { return false };
-        self.note_common(&tuple, seen);
+        let flows = F::table(&self.flows);
+        let hash = flows.hash(&tuple);
+        ahead.set_hash(place, hash);
+        ahead.guesses[place] = flows.prefetch_index(hash);
+        ahead.common[place] = Some(F::NETWORK);
         true
     }
 
-    #[inline(always)]
-    fn note_common<F: FlowFamily>(&self, tuple: &FiveTuple<F>, seen: &mut Inspected) {
-        let flows = F::table(&self.flows);
-        seen.hash = flows.hash(tuple);
-        seen.guess = flows.prefetch_index(seen.hash);
-        seen.common = Some(F::NETWORK);
-    }
-
-    /// Pass 1 for tags, options, connections that begin or end, and whatever is no packet to balance.
+    /// Pass 1 for tags, options, connections that begin or end, and whatever is no packet to balance. `seen` may say
+    /// anything; it is written in place, as a value that is put together elsewhere and copied costs more than the parsing.
     #[inline(never)]
     pub(super) fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac, seen: &mut Inspected) {
         *seen = Inspected::NOTHING;
@@ -154,19 +163,51 @@ impl Pipeline {
         }
     }
 
-    /// Pass 2: guesses the flow and asks for it.
+    /// Pass 2 for the first `frames` of a burst: guesses the flows and asks for them.
     #[inline(always)]
-    pub fn look_ahead(&mut self, seen: &mut Inspected) {
-        let network = match (seen.common, seen.parsed) {
-            (Some(network), _) => network,
-            (None, Ok(Parsed::Ip(packet))) => packet.network,
-            (None, _) => return,
-        };
-        seen.guess = if network == Network::V4 {
-            self.flows.v4.guess(seen.guess, seen.hash)
-        } else {
-            self.flows.v6.guess(seen.guess, seen.hash)
-        };
+    pub fn look_ahead(&mut self, frames: usize, ahead: &mut Lookahead) {
+        if !ahead.is_v4 {
+            return self.look_ahead_each(frames, ahead);
+        }
+        let Lookahead { guesses, uppers, lowers, .. } = ahead;
+        let hashes = uppers.iter().zip(lowers.iter()).map(|(upper, lower)| hash(*upper, *lower));
+        for (guess, hash) in guesses.iter_mut().zip(hashes).take(frames) {
+            *guess = self.flows.v4.guess(*guess, hash);
+        }
+    }
+
+    /// Pass 2 for a burst of several shapes.
+    #[inline(never)]
+    fn look_ahead_each(&mut self, frames: usize, ahead: &mut Lookahead) {
+        for place in (0..BURST).take(frames) {
+            let hash = ahead.hash(place);
+            let (guess, seen) = (&mut ahead.guesses[place], &mut ahead.inspected[place]);
+            let (network, guess, hash) = match (ahead.common[place], &seen.parsed) {
+                (Some(network), _) => (network, guess, hash),
+                (None, Ok(Parsed::Ip(packet))) => (packet.network, &mut seen.guess, seen.hash),
+                (None, _) => continue,
+            };
+            *guess = match network {
+                Network::V4 => self.flows.v4.guess(*guess, hash),
+                Network::V6 => self.flows.v6.guess(*guess, hash),
+            };
+        }
+    }
+
+    /// What is in a frame of the burst, for the general way.
+    pub(super) fn inspected<'a, T: Frame>(
+        &self,
+        frame: &T,
+        mac: Mac,
+        place: usize,
+        ahead: &'a mut Lookahead,
+    ) -> &'a Inspected {
+        let seen = &mut ahead.inspected[place];
+        if ahead.common[place].is_some() {
+            self.inspect_uncommon(frame.head(), frame.octets(), mac, seen);
+            seen.guess = ahead.guesses[place];
+        }
+        seen
     }
 }
 
@@ -176,4 +217,10 @@ fn ask<F: FlowFamily>(flows: &FlowTable<F>, packet: &Packet, head: &[u8]) -> (u6
     let Some(tuple) = packet.tuple::<F>(head) else { return (0, Guess::NONE) };
     let hash = flows.hash(&tuple);
     (hash, flows.prefetch_index(hash))
+}
+
+/// A hash of its halves.
+#[inline(always)]
+const fn hash(upper: u32, lower: u32) -> u64 {
+    (upper as u64) << 32 | lower as u64
 }

@@ -11,6 +11,7 @@ pub mod flow;
 mod huge_pages;
 pub mod inspect;
 mod kill;
+mod lanes;
 pub mod last_hop;
 pub mod limits;
 mod link;

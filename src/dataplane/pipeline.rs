@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::inspect::{Addressed, Inspected};
+use super::lanes::Lanes;
 use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
@@ -24,7 +25,7 @@ use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
-use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
+use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -135,16 +136,11 @@ impl Pipeline {
     pub fn balance<T: Frame>(
         &mut self,
         frame: &mut T,
-        seen: &mut Inspected,
+        seen: &Inspected,
         port: PortId,
         handed_in: bool,
         view: View<'_>,
     ) -> Verdict {
-        if seen.common.is_some() {
-            let guess = seen.guess;
-            self.inspect_uncommon(frame.head(), frame.octets(), self.ports[port.index()].egress.mac, seen);
-            seen.guess = guess;
-        }
         let packet = match &seen.parsed {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use self::rates::Rates;
 use super::flow::{Generation, Tick};
-use super::inspect::Inspected;
+use super::inspect::Lookahead;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
@@ -78,13 +78,12 @@ impl CurrentGeneration {
 /// A burst on its way through the passes. Empty between bursts, and kept: making one costs more than a pass.
 struct Batch<F> {
     frames: Burst<F>,
-    /// By place in `frames`; what lies behind them is of earlier bursts.
-    inspected: [Inspected; BURST],
+    ahead: Lookahead,
 }
 
 impl<F> Batch<F> {
     fn new() -> Self {
-        Self { frames: Burst::new(), inspected: [Inspected::NOTHING; BURST] }
+        Self { frames: Burst::new(), ahead: Lookahead::NOTHING }
     }
 }
 
@@ -203,17 +202,18 @@ impl<P: Port> Core<P> {
     /// The three passes; every frame of the burst ends in its verdict. Returns the octets of all frames.
     #[inline(never)]
     fn process(&mut self, batch: &mut Batch<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) -> u64 {
-        let Batch { frames, inspected } = batch;
+        let Batch { frames, ahead } = batch;
         let mac = self.sides[port.index()].port.egress.mac;
-        let octets = self.pipeline.inspect_all(frames, mac, inspected);
-        for seen in &mut inspected[..frames.len()] {
-            self.pipeline.look_ahead(seen);
+        let octets = self.pipeline.inspect_all(frames, mac, ahead);
+        self.pipeline.look_ahead(frames.len(), ahead);
+        let egress = self.pipeline.forward_all(frames, ahead, view);
+        if let Some(port) = egress.of_all(frames.len()) {
+            self.send_all(port, frames);
         }
-        for (n, mut frame) in frames.drain(..).enumerate() {
-            let seen = &mut inspected[n % BURST];
-            match self.pipeline.forward_common(&mut frame, seen, view) {
-                Some(egress) => self.send(egress, frame),
-                None => self.process_any(frame, seen, port, handed_in, view),
+        for (place, frame) in frames.drain(..).enumerate() {
+            match egress.of(place) {
+                Some(port) => self.send(port, frame),
+                None => self.process_any(frame, (place, ahead), port, handed_in, view),
             }
         }
         octets
@@ -224,16 +224,18 @@ impl<P: Port> Core<P> {
     fn process_any(
         &mut self,
         mut frame: P::Frame,
-        seen: &mut Inspected,
+        (place, ahead): (usize, &mut Lookahead),
         port: PortId,
         handed_in: bool,
         view: View<'_>,
     ) {
-        if self.pipeline.settles(seen, view)
-            && let Some(egress) = self.pipeline.forward_common(&mut frame, seen, view)
+        if self.pipeline.settles(place, ahead, view)
+            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
             return self.send(egress, frame);
         }
+        let mac = self.sides[port.index()].port.egress.mac;
+        let seen = self.pipeline.inspected(&frame, mac, place, ahead);
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
@@ -260,6 +262,16 @@ impl<P: Port> Core<P> {
         }
     }
 
+    /// Sends a burst, behind what is staged, or leaves it as it is where it would have to be copied.
+    #[inline(always)]
+    fn send_all(&mut self, port: PortId, frames: &mut Burst<P::Frame>) {
+        let Self { sides, pipeline, id, .. } = self;
+        let Side { port, out } = &mut sides[port.index()];
+        if out.is_empty() && port.transmitter == *id {
+            transmit(port, frames, &mut pipeline.tally);
+        }
+    }
+
     /// Gives staged frames to the port, or to the worker that sends for this one.
     #[inline(never)]
     fn transmit(&mut self, id: PortId) {
@@ -267,21 +279,13 @@ impl<P: Port> Core<P> {
         if staged.is_empty() {
             return;
         }
-        if port.transmitter != self.id {
-            for frame in staged.drain(..) {
-                let handed = Handoff::Transmit { port: id, frame };
-                hand_off(&self.frames, &mut self.pipeline.tally, port.transmitter, handed);
-            }
-            return;
-        }
-        let octets: u64 = staged.iter().map(|frame| frame.octets() as u64).sum();
-        let sent = port.queue.transmit(staged);
         let tally = &mut self.pipeline.tally;
-        tally.tx_packets += sent as u64;
-        tally.tx_octets += octets;
-        for refused in staged.drain(..) {
-            tally.tx_octets -= refused.octets() as u64;
-            tally.count_drop(DropReason::TxQueueFull);
+        if port.transmitter == self.id {
+            return transmit(port, staged, tally);
+        }
+        for frame in staged.drain(..) {
+            let handed = Handoff::Transmit { port: id, frame };
+            hand_off(&self.frames, tally, port.transmitter, handed);
         }
     }
 
@@ -383,6 +387,19 @@ impl<P: Port> Core<P> {
             self.counters.publish(&self.pipeline.tally);
             self.unpublished = 0;
         }
+    }
+}
+
+/// Gives frames to a port; what it does not take is dropped.
+#[inline(always)]
+fn transmit<P: Port>(port: &mut WorkerPort<P>, frames: &mut Burst<P::Frame>, tally: &mut Tally) {
+    let octets: u64 = frames.iter().map(|frame| frame.octets() as u64).sum();
+    let sent = port.queue.transmit(frames);
+    tally.tx_packets += sent as u64;
+    tally.tx_octets += octets;
+    for refused in frames.drain(..) {
+        tally.tx_octets -= refused.octets() as u64;
+        tally.count_drop(DropReason::TxQueueFull);
     }
 }
 

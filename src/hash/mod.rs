@@ -9,6 +9,8 @@
 mod address;
 mod choice;
 mod keyed;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod maglev;
 mod sip;
 mod turns;

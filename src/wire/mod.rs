@@ -9,13 +9,13 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+#[cfg(target_arch = "x86_64")]
 pub mod lanes;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;
 
 pub use common::Common;
-pub use lanes::Lanes;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
 pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
 pub use segment::Segment;

@@ -75,6 +75,7 @@ struct Place {
 impl Place {
     #[inline(always)]
     const fn first(hash: u64) -> Self {
+        // The upper half, and of the lower one what it takes.
         let [a0, a1, a2, a3, .., t0, t1] = hash.to_be_bytes();
         Self { address: u32::from_be_bytes([a0, a1, a2, a3]), tag: u16::from_be_bytes([t0, t1]) | 1 }
     }
@@ -106,8 +107,18 @@ impl Index {
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) -> u32 {
         let number = self.number(Place::first(hash).address);
-        prefetch(&self.buckets[number as usize]);
+        prefetch(&self.buckets, number as usize);
         number
+    }
+
+    /// [`prefetch`](Self::prefetch) for eight hashes, given their upper halves.
+    #[inline(always)]
+    pub(super) fn prefetch_eight(&self, uppers: [u32; 8]) -> [u32; 8] {
+        let numbers = uppers.map(|address| self.number(address));
+        for number in numbers {
+            prefetch(&self.buckets, number as usize);
+        }
+        numbers
     }
 
     /// The first value that is stored under a hash like this, if any: what to prefetch next. `number` is what

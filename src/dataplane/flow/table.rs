@@ -3,13 +3,16 @@
 //! Memory is reserved once for `capacity` flows and taken from the system as flows come; nothing grows, nothing is
 //! rehashed. All operations take constant time but for listing.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256i as Vector;
+
 use super::expiry::{Expiry, Links, NONE, Queue};
 use super::index::Index;
 use super::{FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
 use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::IndexKey;
-use crate::model::{Direction, Family, FiveTuple};
+use crate::model::{Direction, Family, FiveTuple, V4};
 use crate::shared::{FlowRecord, FlowState};
 
 /// See the module.
@@ -46,6 +49,17 @@ impl<F: Family> Links for Entries<F> {
     fn links(&mut self, entry: u32) -> (&mut u32, &mut u32, &mut u16) {
         let entry = &mut self.0[entry as usize];
         (&mut entry.next, &mut entry.previous, &mut entry.list)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl FlowTable<V4> {
+    /// [`IndexKey::hash_eight`] with this table's key.
+    #[must_use]
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn hash_eight(&self, words: [Vector; 3], protocols: Vector) -> [Vector; 2] {
+        self.key.hash_eight(words, protocols)
     }
 }
 
@@ -99,12 +113,18 @@ impl<F: Family> FlowTable<F> {
         Guess(self.index.prefetch(hash))
     }
 
+    /// [`prefetch_index`](Self::prefetch_index) for eight packets, given the upper halves of their hashes.
+    #[inline(always)]
+    pub fn prefetch_eight(&self, uppers: [u32; 8]) -> [Guess; 8] {
+        self.index.prefetch_eight(uppers).map(Guess)
+    }
+
     /// Second stage, some packets later: guesses the flow from the index line and asks for it.
     #[inline(always)]
     pub fn guess(&mut self, first: Guess, hash: u64) -> Guess {
         let guess = self.index.likely(first.0, hash);
         if let Some(value) = guess {
-            prefetch(&self.entries.0[value as usize >> 1]);
+            prefetch(&self.entries.0, value as usize >> 1);
         }
         Guess(guess.unwrap_or(Guess::NONE.0))
     }
