@@ -169,10 +169,18 @@ impl Pipeline {
         if !ahead.is_v4 {
             return self.look_ahead_each(frames, ahead);
         }
-        let Lookahead { guesses, uppers, lowers, .. } = ahead;
-        let hashes = uppers.iter().zip(lowers.iter()).map(|(upper, lower)| hash(*upper, *lower));
-        for (guess, hash) in guesses.iter_mut().zip(hashes).take(frames) {
-            *guess = self.flows.v4.guess(*guess, hash);
+        // A bit for each frame, by its place.
+        let mut missed = 0_u32;
+        for (place, (guess, lower)) in ahead.guesses[..frames].iter_mut().zip(&ahead.lowers).enumerate() {
+            match self.flows.v4.guess_near(*guess, *lower) {
+                Some(flow) => *guess = flow,
+                None => missed |= 1 << place,
+            }
+        }
+        while missed != 0 {
+            let place = missed.trailing_zeros() as usize % BURST;
+            missed &= missed - 1;
+            ahead.guesses[place] = self.flows.v4.guess_far(ahead.hash(place));
         }
     }
 

@@ -75,9 +75,8 @@ struct Place {
 impl Place {
     #[inline(always)]
     const fn first(hash: u64) -> Self {
-        // The upper half, and of the lower one what it takes.
-        let [a0, a1, a2, a3, .., t0, t1] = hash.to_be_bytes();
-        Self { address: u32::from_be_bytes([a0, a1, a2, a3]), tag: u16::from_be_bytes([t0, t1]) | 1 }
+        let [a0, a1, a2, a3, lower @ ..] = hash.to_be_bytes();
+        Self { address: u32::from_be_bytes([a0, a1, a2, a3]), tag: tag(u32::from_be_bytes(lower)) }
     }
 
     /// The other place of the same key.
@@ -103,7 +102,7 @@ impl Index {
         self.buckets.len() * size_of::<Bucket>()
     }
 
-    /// Asks for the bucket that [`likely`](Self::likely) and [`find`](Self::find) will read first, and returns its number.
+    /// Asks for the bucket that [`near`](Self::near) and [`find`](Self::find) will read first, and returns its number.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) -> u32 {
         let number = self.number(Place::first(hash).address);
@@ -121,21 +120,20 @@ impl Index {
         numbers
     }
 
-    /// The first value that is stored under a hash like this, if any: what to prefetch next. `number` is what
-    /// [`prefetch`](Self::prefetch) returned, since when nothing was inserted; there is nothing in a bucket that does not
-    /// exist. A key that stands in its second bucket moves to the first if there is room by now.
+    /// The first value in bucket `number` that is stored under a hash with this lower half, if any: what to prefetch next.
+    /// `number` is what [`prefetch`](Self::prefetch) returned, since when nothing was inserted; there is nothing in a bucket
+    /// that does not exist.
     #[inline(always)]
-    pub(super) fn likely(&mut self, number: u32, hash: u64) -> Option<u32> {
-        let place = Place::first(hash);
+    pub(super) fn near(&self, number: u32, lower: u32) -> Option<u32> {
         let bucket = self.buckets.get(number as usize)?;
-        match matches(bucket, place.tag).next() {
-            Some(slot) => Some(bucket.values[slot]),
-            None => self.likely_elsewhere(place),
-        }
+        let slot = matches(bucket, tag(lower)).next()?;
+        Some(bucket.values[slot])
     }
 
-    #[inline(never)]
-    fn likely_elsewhere(&mut self, place: Place) -> Option<u32> {
+    /// The first value in the second bucket of keys with a hash like this. It moves to its first bucket if there is room by
+    /// now.
+    pub(super) fn far(&mut self, hash: u64) -> Option<u32> {
+        let place = Place::first(hash);
         let second = self.number(place.other().address);
         let line = self.buckets[second as usize];
         let slot = matches(&line, place.tag).next()?;
@@ -273,6 +271,13 @@ impl Index {
     }
 }
 
+/// The tag of a hash with this lower half.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a tag takes what it has room for")]
+const fn tag(lower: u32) -> u16 {
+    lower as u16 | 1
+}
+
 #[inline(always)]
 fn find_in(bucket: &Bucket, tag: u16, is: &impl Fn(u32) -> bool) -> Option<u32> {
     for slot in matches(bucket, tag) {
@@ -375,8 +380,9 @@ mod tests {
                     index.remove(mix(key), key);
                     model.remove(&key);
                 } else {
-                    let number = index.prefetch(mix(key));
-                    let likely = index.likely(number, mix(key));
+                    let hash = mix(key);
+                    let near = index.near(index.prefetch(hash), u32::try_from(hash & 0xffff_ffff).unwrap());
+                    let likely = near.or_else(|| index.far(hash));
                     prop_assert!(likely.is_some() || !model.contains_key(&key));
                 }
                 for n in 0..200 {

@@ -122,11 +122,26 @@ impl<F: Family> FlowTable<F> {
     /// Second stage, some packets later: guesses the flow from the index line and asks for it.
     #[inline(always)]
     pub fn guess(&mut self, first: Guess, hash: u64) -> Guess {
-        let guess = self.index.likely(first.0, hash);
-        if let Some(value) = guess {
-            prefetch(&self.entries.0, value as usize >> 1);
-        }
-        Guess(guess.unwrap_or(Guess::NONE.0))
+        self.guess_near(first, lower_half(hash)).unwrap_or_else(|| self.guess_far(hash))
+    }
+
+    /// The first half of [`guess`](Self::guess), which nearly always does, given the lower half of the hash.
+    #[inline(always)]
+    pub fn guess_near(&self, first: Guess, lower: u32) -> Option<Guess> {
+        self.index.near(first.0, lower).map(|value| self.asked(value))
+    }
+
+    /// The second half.
+    #[inline(never)]
+    pub fn guess_far(&mut self, hash: u64) -> Guess {
+        self.index.far(hash).map_or(Guess::NONE, |value| self.asked(value))
+    }
+
+    /// The flow that `value` stands for, its entry asked for.
+    #[inline(always)]
+    fn asked(&self, value: u32) -> Guess {
+        prefetch(&self.entries.0, value as usize >> 1);
+        Guess(value)
     }
 
     /// The entry that was guessed: of the right flow, of another, or of one that has ended, which is not settled.
@@ -312,6 +327,12 @@ impl<F: Family> FlowTable<F> {
         self.entries.0.push(entry);
         Some(FlowId(next))
     }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+const fn lower_half(hash: u64) -> u32 {
+    hash as u32
 }
 
 const fn join(id: FlowId, direction: Direction) -> u32 {
