@@ -24,8 +24,8 @@ use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
-use crate::wire::ethernet;
 use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
+use crate::wire::{ethernet, mss};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -313,6 +313,13 @@ impl Pipeline {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+        if packet.tcp_flags & tcp_flags::SYN != 0 {
+            // What its sender takes comes to us by the other side's port, and leaves by its own.
+            let back = entry.hop(direction.opposite());
+            let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
+            let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
+            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+        }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));

@@ -11,6 +11,7 @@ pub mod encapsulate;
 pub mod ethernet;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
+pub mod mss;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;

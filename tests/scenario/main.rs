@@ -13,6 +13,7 @@ mod handoff;
 mod lab;
 mod lifetime;
 mod listing;
+mod mss;
 mod packet;
 mod refusal;
 mod schedulers;

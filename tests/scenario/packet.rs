@@ -29,6 +29,7 @@ pub struct Build {
     pub source_mac: Mac,
     pub destination_mac: Mac,
     pub ipv4_options: Vec<u8>,
+    pub tcp_options: Vec<u8>,
 }
 
 impl Build {
@@ -49,6 +50,7 @@ impl Build {
             source_mac: CLIENT_MAC,
             destination_mac: OUR_MAC,
             ipv4_options: Vec::new(),
+            tcp_options: Vec::new(),
         }
     }
 
@@ -81,6 +83,12 @@ impl Build {
         self
     }
 
+    /// With the option that offers segments of this size.
+    pub fn mss(mut self, mss: u16) -> Self {
+        self.tcp_options = [[2, 4], mss.to_be_bytes()].concat();
+        self
+    }
+
     pub fn vlan(mut self, vlan: u16) -> Self {
         self.vlan = Some(vlan);
         self
@@ -102,7 +110,7 @@ impl Build {
             step = step.ack(self.acknowledgement);
         }
         let mut frame = Vec::new();
-        step.write(&mut frame, &self.payload).unwrap();
+        step.options_raw(&self.tcp_options).unwrap().write(&mut frame, &self.payload).unwrap();
         frame
     }
 
