@@ -163,7 +163,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
-            return self.without_ports::<F>(frame.head(), arrival, view);
+            return self.without_ports::<F, T>(frame, arrival, view);
         };
         let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
         if let Some((id, _)) = found
@@ -310,7 +310,7 @@ impl Pipeline {
         };
         let Layout { l3, end, .. } = packet.layout;
         if end - l3 > hop.mtu {
-            return Verdict::Drop(DropReason::MtuExceeded);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.

@@ -10,6 +10,8 @@ use crate::wire::craft::Refusal;
 pub enum Verdict {
     /// Rewritten; leaves by this port.
     Forward(PortId),
+    /// Turned into its own answer; leaves by the port it came in by, within a rate.
+    Reply,
     /// For the kernel's side of the port it came in by.
     Punt(PuntClass),
     /// Another worker's flow.

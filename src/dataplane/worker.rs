@@ -240,6 +240,7 @@ impl<P: Port> Core<P> {
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
+            Verdict::Reply => self.reply(frame, port, view.now),
             Verdict::Refuse(reason, refusal) => {
                 self.pipeline.tally.count_drop(reason);
                 self.refuse(refusal, &frame, seen, port, view.now);

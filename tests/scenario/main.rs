@@ -10,6 +10,8 @@ mod direct_routing;
 mod fast_path;
 mod full_nat;
 mod handoff;
+mod icmp;
+mod icmp_sent;
 mod lab;
 mod lifetime;
 mod listing;
