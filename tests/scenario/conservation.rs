@@ -5,7 +5,7 @@ use evenkeel::model::{BackendState, Encapsulation, ForwardingMode, Nanos, OnNoBa
 use proptest::prelude::*;
 
 use crate::allocations;
-use crate::icmp;
+use crate::icmp_message;
 use crate::lab::{Lab, Plan};
 use crate::packet::{ACK, Build, FIN, RST, SYN, decode};
 
@@ -102,7 +102,7 @@ fn run(lab: &mut Lab, steps: &[Step]) {
             }
             Step::Icmp { which, icmp_type, octets } => {
                 let about: &Vec<u8> = which.get(&seen);
-                icmp::error(about, (*icmp_type, 0, [0, 0, 5, 120]), *octets)
+                icmp_message::error(about, (*icmp_type, 0, [0, 0, 5, 120]), *octets)
             }
             Step::Noise(bytes) => bytes.clone(),
             Step::Wait(seconds) => {

@@ -3,7 +3,8 @@
 use evenkeel::model::{Encapsulation, ForwardingMode, Nanos};
 use evenkeel::shared::DropReason;
 
-use crate::icmp::{ENDS, Says, error, message, router, too_big};
+use crate::icmp::ENDS;
+use crate::icmp_message::{Says, error, message, router, too_big};
 use crate::lab::{Lab, Plan};
 use crate::packet::{ACK, Build, Decoded, Kind, SYN, decode};
 

@@ -11,6 +11,7 @@ mod fast_path;
 mod full_nat;
 mod handoff;
 mod icmp;
+mod icmp_message;
 mod icmp_sent;
 mod lab;
 mod lifetime;
