@@ -25,6 +25,7 @@ use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
+use crate::wire::split::may_split;
 use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
 
 /// What a worker is made with.
@@ -309,7 +310,8 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        if end - l3 > hop.mtu {
+        let fits = end - l3 <= hop.mtu;
+        if !fits && !may_split(packet, frame.head()) {
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -334,7 +336,7 @@ impl Pipeline {
         } else {
             flows.set_state(id, next, view.tick());
         }
-        Verdict::Forward(hop.port)
+        if fits { Verdict::Forward(hop.port) } else { Verdict::Split(hop.port, hop.mtu) }
     }
 }
 

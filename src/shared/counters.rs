@@ -42,7 +42,7 @@ pub struct Tally {
     pub handed_off: u64,
     /// Frames taken from the kernel port.
     pub injected: u64,
-    /// Frames made here: TCP resets, ICMP errors.
+    /// Frames made here: TCP resets, ICMP errors, further pieces of packets that were split.
     pub originated: u64,
     /// Of the forwarded frames: ICMP errors about packets of flows.
     pub icmp_errors: u64,

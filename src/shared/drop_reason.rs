@@ -177,7 +177,9 @@ impl DropReason {
             Self::NextHopUnresolved => "the MAC address of the next hop is not known (yet)",
             Self::NoRoute => "no route leads to the packet's new destination",
             Self::TxQueueFull => "the port did not take the frame: its transmit queue is full",
-            Self::MtuExceeded => "the frame is larger than the egress port's MTU",
+            Self::MtuExceeded => {
+                "the packet is larger than its way allows, outer headers included, and must not or cannot be fragmented"
+            }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
             Self::PuntRingFull => "the ring to the kernel port is full",
             Self::PuntPoliced => "the kernel gets no more packets of this class in this second",

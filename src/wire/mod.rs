@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;
+pub mod split;
 
 pub use common::Common;
 pub use icmp::IcmpFamily;

@@ -1,5 +1,6 @@
 //! ICMP errors that we send ourselves: about packets that are too large, and to whom none may be sent.
 
+use etherparse::Ipv4HeaderSlice;
 use evenkeel::model::{Encapsulation, ForwardingMode, Nanos};
 use evenkeel::shared::DropReason;
 
@@ -78,6 +79,69 @@ fn who_sends_more_than_fits_a_tunnel_is_told_what_does() {
         let large = Build::new(client, &format!("{vip}:80")).flags(ACK).payload(&[1; 1440]).tcp();
         assert_eq!(answer_to(&mut lab, &large).1, 1400);
     }
+}
+
+#[test]
+fn what_may_be_fragmented_and_does_not_fit_leaves_in_pieces() {
+    let mut lab = Lab::new(Plan { mtus: (1280, 1300), workers: 3, ..Plan::default() });
+    let data: Vec<u8> = (0..=u8::MAX).cycle().take(1420).collect();
+    let mut build = Build::new(ENDS[0].0, "203.0.113.80:53").payload(&data);
+    build.dont_fragment = false;
+    let mut identifications = Vec::new();
+    for worker in 0..3 {
+        lab.deliver_to(worker, &build.udp());
+        lab.settle();
+        let sent = lab.sent();
+        let (whole, identification) = put_together(&sent, 1300);
+        let decoded = decode(&whole);
+        assert_eq!((decoded.to.port(), decoded.ttl, decoded.payload.as_slice()), (8080, 63, &data[..]));
+        identifications.push(identification);
+
+        let mut answer = Build::answer(&decoded).payload(&data);
+        answer.dont_fragment = false;
+        lab.deliver_to(worker, &answer.udp());
+        lab.settle();
+        let (whole, identification) = put_together(&lab.sent(), 1280);
+        assert_eq!(decode(&whole).to, build.from);
+        identifications.push(identification);
+    }
+    identifications.sort_unstable();
+    identifications.dedup();
+    assert_eq!(identifications.len(), 6, "an identification each: {identifications:?}");
+    assert_eq!((lab.tally().originated, lab.tally().dropped()), (6, 0));
+    lab.assert_conserved();
+    assert_eq!(lab.pool.available(), 4096);
+}
+
+/// The packet that two frames carry in pieces, as one frame, and its identification.
+#[track_caller]
+fn put_together(frames: &[Vec<u8>], mtu: usize) -> (Vec<u8>, u16) {
+    let [first, second] = frames else { panic!("{} frames", frames.len()) };
+    let headers = [first, second].map(|frame| Ipv4HeaderSlice::from_slice(&frame[14..]).unwrap().to_header());
+    for (frame, header) in frames.iter().zip(&headers) {
+        assert_eq!(header.header_checksum, header.calc_header_checksum());
+        assert!(frame.len() <= mtu + 14);
+    }
+    assert!(headers[0].more_fragments && !headers[1].more_fragments);
+    assert_eq!(headers[0].fragment_offset.value(), 0);
+    assert_eq!(usize::from(headers[1].fragment_offset.byte_offset()), first.len() - 34);
+    assert_eq!(headers[0].identification, headers[1].identification);
+    let mut header = headers[0].clone();
+    header.more_fragments = false;
+    header.set_payload_len(first.len() + second.len() - 68).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    let whole = [&first[..14], &header.to_bytes(), &first[34..], &second[34..]].concat();
+    (whole, header.identification)
+}
+
+#[test]
+fn without_buffers_for_all_pieces_a_packet_is_dropped() {
+    let mut lab = Lab::new(Plan { mtus: (1500, 1300), buffers: 1, ..Plan::default() });
+    let mut build = Build::new(ENDS[0].0, "203.0.113.80:53").payload(&[1; 1420]);
+    build.dont_fragment = false;
+    lab.lose(&build.udp(), DropReason::MtuExceeded);
+    lab.assert_conserved();
+    assert_eq!(lab.pool.available(), 1);
 }
 
 #[test]
