@@ -397,6 +397,29 @@ fn without_flows_an_error_goes_to_the_backend_that_the_clients_packets_go_to() {
     }
 }
 
+#[test]
+fn without_flows_an_error_about_a_displaced_session_follows_it() {
+    for (client, vip) in ENDS {
+        let v6 = vip.contains(':');
+        for workers in [1, 3] {
+            let mode = ForwardingMode::Tunnel(Encapsulation::Ip);
+            let mut lab = Lab::new(Plan { workers, mode, ..Plan::default() });
+            let request = Build::new(client, &format!("{vip}:80"));
+            let first = only(&mut lab, 0, &request.tcp());
+            let number = *ends(&first).last().unwrap();
+            lab.set_backend(number, false);
+            let displaced = only(&mut lab, 0, &request.tcp());
+            assert_ne!(ends(&displaced), ends(&first));
+            lab.set_backend(number, true);
+            let answer = Build::between(request.to, request.from).flags(SYN | ACK).tcp();
+            for worker in 0..usize::from(workers) {
+                let sent = only(&mut lab, worker, &error(&answer, too_big(v6), 100));
+                assert_eq!(ends(&sent), ends(&displaced));
+            }
+        }
+    }
+}
+
 /// Both addresses of a frame's outer header.
 fn ends(frame: &[u8]) -> &[u8] {
     if frame[14] >> 4 == 4 { &frame[26..34] } else { &frame[22..54] }
