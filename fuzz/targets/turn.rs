@@ -1,8 +1,11 @@
-//! Any history of one worker over a memory port, in virtual time: packets of clients, answers, mutants of both, noise,
-//! backends that come and go. Frames, buffers and flows are conserved; what a sound packet becomes is sound.
+//! Any history of one worker over a memory port, in virtual time: packets of clients, answers, routers' complaints,
+//! mutants of them, noise, backends that come and go. Frames, buffers and flows are conserved; what a sound packet
+//! becomes is sound.
 #![no_main]
 #![allow(dead_code, reason = "the laboratory of the scenarios has more than this needs")]
 
+#[path = "../../tests/scenario/icmp_message.rs"]
+mod icmp_message;
 #[path = "../../tests/scenario/lab.rs"]
 mod lab;
 #[path = "../../tests/scenario/packet.rs"]
@@ -60,6 +63,11 @@ fn step(lab: &mut Lab, input: &mut Input<'_>, seen: &mut Vec<Vec<u8>>) -> Option
     let mut sound = true;
     let frame = match kind % 8 {
         0..=2 => client(input.octet()?, input.octet()?, input.octet()?),
+        4 if kind & 8 != 0 => {
+            let about = &seen[usize::from(input.octet()?) % seen.len()];
+            let [icmp_type, code, last, octets] = *input.octets(4).first_chunk()?;
+            icmp_message::error(about, (icmp_type, code, [0, 0, 5, last]), usize::from(octets))
+        }
         3 | 4 => {
             let sent = decode(&seen[usize::from(input.octet()?) % seen.len()]);
             let answer = Build::answer(&sent).flags(FLAGS[usize::from(input.octet()?) % 8]);

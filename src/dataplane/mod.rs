@@ -9,6 +9,7 @@ pub mod admit;
 pub mod fast_path;
 pub mod flow;
 mod huge_pages;
+mod icmp;
 pub mod inspect;
 mod kill;
 mod lanes;

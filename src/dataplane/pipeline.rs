@@ -24,6 +24,7 @@ use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
+use crate::wire::split::may_split;
 use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
 use crate::wire::{ethernet, mss};
 
@@ -163,7 +164,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
-            return self.without_ports::<F>(frame.head(), arrival, view);
+            return self.without_ports::<F, T>(frame, arrival, view);
         };
         let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
         if let Some((id, _)) = found
@@ -309,8 +310,9 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        if end - l3 > hop.mtu {
-            return Verdict::Drop(DropReason::MtuExceeded);
+        let fits = end - l3 <= hop.mtu;
+        if !fits && !may_split(packet, frame.head()) {
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
         if packet.tcp_flags & tcp_flags::SYN != 0 {
@@ -341,7 +343,7 @@ impl Pipeline {
         } else {
             flows.set_state(id, next, view.tick());
         }
-        Verdict::Forward(hop.port)
+        if fits { Verdict::Forward(hop.port) } else { Verdict::Split(hop.port, hop.mtu) }
     }
 }
 

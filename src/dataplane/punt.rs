@@ -3,12 +3,12 @@
 use super::flow::FlowFamily;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::{PuntClass, Verdict};
+use crate::io::Frame;
 use crate::model::PortId;
 use crate::shared::{AddressRole, DropReason};
 use crate::wire::ethernet::{self, Link};
 use crate::wire::{Packet, Parsed, Transport};
 
-const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
 impl Pipeline {
@@ -24,13 +24,14 @@ impl Pipeline {
 
     /// A packet that is no whole TCP segment or UDP datagram.
     #[cold]
-    pub(super) fn without_ports<F: FlowFamily>(
-        &self,
-        head: &[u8],
+    pub(super) fn without_ports<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
         let packet = arrival.packet;
+        let head = frame.head();
         let parsed = Parsed::Ip(*packet);
         let addresses = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);
         let destination = addresses.map(|pair| F::addresses(pair).1);
@@ -39,9 +40,10 @@ impl Pipeline {
         if packet.transport == Transport::Fragment {
             return Verdict::Drop(DropReason::Fragment);
         }
-        // The kernel holds our addresses: it answers echo requests and neighbour solicitations for them.
-        let icmp = matches!(packet.protocol, ICMP | ICMPV6);
-        if icmp || class(&parsed, head) == PuntClass::Routing {
+        if packet.protocol == F::ICMP {
+            return self.icmp::<F, T>(frame, role, arrival, view);
+        }
+        if class(&parsed, head) == PuntClass::Routing {
             return self.punt(&parsed, head, arrival.port);
         }
         Verdict::Drop(match role {

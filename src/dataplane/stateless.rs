@@ -112,6 +112,31 @@ impl Pipeline {
         self.send_on::<F, T>(frame, service, backend.id, arrival, view)
     }
 
+    /// Sends an ICMP error about a packet that a backend of `service` has sent to a client the way that the client's own
+    /// packets go; those carry `tuple`, and `record` says where their session is. The backend, which holds the VIP,
+    /// understands it as it is.
+    #[cold]
+    pub(super) fn forward_stateless_error<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        service: &ServiceTable,
+        (tuple, record): (&FiveTuple<F>, Option<FlowId>),
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        if is_spent(service, arrival.packet) {
+            return Verdict::Drop(DropReason::TtlExpired);
+        }
+        let recorded = record.map(|id| F::table(&self.flows).entry(id).backend);
+        let backend = recorded.filter(|backend| serves(view.tables.backend_state(*backend)));
+        let backend =
+            backend.or_else(|| target(service, tuple, arrival.packet, view).map(|target| target.backend.id));
+        let Some(backend) = backend else { return Verdict::Drop(DropReason::NoBackend) };
+        let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
+        self.tally.icmp_errors += u64::from(matches!(verdict, Verdict::Forward(_)));
+        verdict
+    }
+
     /// Remembers where a session is.
     #[inline(never)]
     fn record<F: FlowFamily>(
@@ -284,7 +309,7 @@ fn route_directly<F: FlowFamily, T: Frame>(
     let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
     let Layout { l3, end, .. } = arrival.packet.layout;
     if end - l3 > hop.mtu {
-        return Err(Verdict::Drop(DropReason::MtuExceeded));
+        return Err(too_big(hop.mtu));
     }
     // As everywhere, padding is the sender's link's.
     frame.truncate(usize::from(end));
@@ -293,6 +318,11 @@ fn route_directly<F: FlowFamily, T: Frame>(
     }
     ethernet::set_addresses(frame.head_mut(), addresses);
     Ok(())
+}
+
+/// The verdict on a packet of more than `mtu` octets.
+const fn too_big(mtu: u16) -> Verdict {
+    Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu })
 }
 
 /// Whether a packet must not be sent on: a tunnel is a hop, direct routing none.
@@ -311,7 +341,8 @@ fn tunnel<F: FlowFamily, T: Frame>(
     let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
     let Layout { l3, end, .. } = arrival.packet.layout;
     if (end - l3).saturating_add(outer.octets()) > hop.mtu {
-        return Err(Verdict::Drop(DropReason::MtuExceeded));
+        // RFC 2003, section 5.1; RFC 2473, section 7.1.
+        return Err(too_big(hop.mtu - outer.octets()));
     }
     let vlan = match hop.vlan {
         VlanTag::AsReceived => arrival.vlan,

@@ -10,6 +10,10 @@ use crate::wire::craft::Refusal;
 pub enum Verdict {
     /// Rewritten; leaves by this port.
     Forward(PortId),
+    /// Rewritten; leaves by this port in pieces of so many octets of IP packet at most.
+    Split(PortId, u16),
+    /// Turned into its own answer; leaves by the port it came in by, within a rate.
+    Reply,
     /// For the kernel's side of the port it came in by.
     Punt(PuntClass),
     /// Another worker's flow.

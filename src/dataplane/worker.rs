@@ -6,10 +6,12 @@
 
 mod answer;
 mod rates;
+mod split;
 
 use std::sync::Arc;
 
 use self::rates::Rates;
+use self::split::Identifications;
 use super::flow::{Generation, Tick};
 use super::inspect::Lookahead;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
@@ -102,6 +104,7 @@ struct Core<P: Port> {
     commands: CommandRings,
     counters: Arc<WorkerCounters>,
     rates: Rates,
+    identifications: Identifications,
     /// Turns since the tally was copied up.
     unpublished: u32,
 }
@@ -130,6 +133,7 @@ impl<P: Port> Worker<P> {
             commands,
             counters,
             rates: Rates::new(),
+            identifications: Identifications::new(settings.worker, settings.workers),
             unpublished: 0,
         };
         let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
@@ -239,7 +243,9 @@ impl<P: Port> Core<P> {
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
+            Verdict::Split(egress, mtu) => self.send_split(frame, port, (egress, mtu)),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
+            Verdict::Reply => self.reply(frame, port, view.now),
             Verdict::Refuse(reason, refusal) => {
                 self.pipeline.tally.count_drop(reason);
                 self.refuse(refusal, &frame, seen, port, view.now);

@@ -42,8 +42,12 @@ pub struct Tally {
     pub handed_off: u64,
     /// Frames taken from the kernel port.
     pub injected: u64,
-    /// Frames made here: TCP resets, ICMP errors.
+    /// Frames made here: TCP resets, ICMP errors, further pieces of packets that were split.
     pub originated: u64,
+    /// Of the forwarded frames: ICMP errors about packets of flows.
+    pub icmp_errors: u64,
+    /// Frames sent back as answers of themselves: pings.
+    pub echoes: u64,
     /// Answers due but not sent: the rate limit, no buffer, or no way.
     pub unanswered: u64,
     /// Frames waiting inside the worker (a gauge).
@@ -96,6 +100,8 @@ impl Tally {
             self.handed_off,
             self.injected,
             self.originated,
+            self.icmp_errors,
+            self.echoes,
             self.unanswered,
             self.held,
             self.flows_created,
@@ -118,6 +124,8 @@ impl Tally {
         f(&mut self.handed_off);
         f(&mut self.injected);
         f(&mut self.originated);
+        f(&mut self.icmp_errors);
+        f(&mut self.echoes);
         f(&mut self.unanswered);
         f(&mut self.held);
         f(&mut self.flows_created);
@@ -128,7 +136,7 @@ impl Tally {
     }
 }
 
-const TALLY_FIELDS: usize = 15 + DropReason::COUNT;
+const TALLY_FIELDS: usize = 17 + DropReason::COUNT;
 
 /// One worker's counters.
 #[derive(Debug)]

@@ -56,11 +56,23 @@ pub enum DropReason {
     PuntPoliced,
     /// No kernel side on this port.
     NoKernelPort,
+    /// ICMP that is cut short or contradicts itself.
+    IcmpMalformed,
+    /// ICMP checksum.
+    IcmpChecksumWrong,
+    /// ICMP of a kind that VIPs and local addresses do not take.
+    IcmpNotAllowed,
+    /// ICMPv6 packet too big with an MTU below the minimum.
+    IcmpMtuImpossible,
+    /// An ICMP error without a flow.
+    IcmpUnknownFlow,
+    /// More pings than are answered.
+    EchoPoliced,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 31] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -86,6 +98,12 @@ impl DropReason {
         Self::PuntRingFull,
         Self::PuntPoliced,
         Self::NoKernelPort,
+        Self::IcmpMalformed,
+        Self::IcmpChecksumWrong,
+        Self::IcmpNotAllowed,
+        Self::IcmpMtuImpossible,
+        Self::IcmpUnknownFlow,
+        Self::EchoPoliced,
     ];
 
     /// How many there are.
@@ -120,6 +138,12 @@ impl DropReason {
             Self::PuntRingFull => "punt_ring_full",
             Self::PuntPoliced => "punt_policed",
             Self::NoKernelPort => "no_kernel_port",
+            Self::IcmpMalformed => "icmp_malformed",
+            Self::IcmpChecksumWrong => "icmp_checksum_wrong",
+            Self::IcmpNotAllowed => "icmp_not_allowed",
+            Self::IcmpMtuImpossible => "icmp_mtu_impossible",
+            Self::IcmpUnknownFlow => "icmp_unknown_flow",
+            Self::EchoPoliced => "echo_policed",
         }
     }
 
@@ -153,11 +177,25 @@ impl DropReason {
             Self::NextHopUnresolved => "the MAC address of the next hop is not known (yet)",
             Self::NoRoute => "no route leads to the packet's new destination",
             Self::TxQueueFull => "the port did not take the frame: its transmit queue is full",
-            Self::MtuExceeded => "the frame is larger than the egress port's MTU",
+            Self::MtuExceeded => {
+                "the packet is larger than its way allows, outer headers included, and must not or cannot be fragmented"
+            }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
             Self::PuntRingFull => "the ring to the kernel port is full",
             Self::PuntPoliced => "the kernel gets no more packets of this class in this second",
             Self::NoKernelPort => "the packet is for the kernel, but the port has no kernel interface",
+            Self::IcmpMalformed => {
+                "the ICMP message is cut short, or what it quotes contradicts itself or was sent by another host"
+            }
+            Self::IcmpChecksumWrong => "the ICMP checksum is wrong",
+            Self::IcmpNotAllowed => {
+                "ICMP to a VIP or local address is neither an error nor an echo: source quench, redirect and the like"
+            }
+            Self::IcmpMtuImpossible => {
+                "ICMPv6 packet too big reports less than 1280 octets, which receivers must discard"
+            }
+            Self::IcmpUnknownFlow => "an ICMP error to a VIP or local address is about a packet of no flow",
+            Self::EchoPoliced => "no more pings are answered in this second",
         }
     }
 }

@@ -9,14 +9,17 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
 pub mod mss;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;
+pub mod split;
 
 pub use common::Common;
+pub use icmp::IcmpFamily;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
 pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
 pub use segment::Segment;

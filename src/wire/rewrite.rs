@@ -49,6 +49,9 @@ pub trait WireFamily: Family {
     /// Writes both addresses, takes one from the TTL or hop limit and updates the header checksum, if there is one.
     /// `header` starts at the IP header; one too short is left alone.
     fn rewrite_header(header: &mut [u8], to: Self::Pair, change: Delta);
+
+    /// [`rewrite_header`](Self::rewrite_header) without the hop.
+    fn readdress(header: &mut [u8], to: Self::Pair, change: Delta);
 }
 
 impl WireFamily for V4 {
@@ -61,6 +64,12 @@ impl WireFamily for V4 {
     fn rewrite_header(header: &mut [u8], to: u64, change: Delta) {
         let Some(header) = header.first_chunk_mut::<20>() else { return };
         header[8] = header[8].wrapping_sub(1);
+        Self::readdress(header, to, change);
+    }
+
+    #[inline(always)]
+    fn readdress(header: &mut [u8], to: u64, change: Delta) {
+        let Some(header) = header.first_chunk_mut::<20>() else { return };
         let checksum = change.apply(u16::from_ne_bytes([header[10], header[11]]));
         header[10..12].copy_from_slice(&checksum.to_ne_bytes());
         header[12..20].copy_from_slice(&to.to_ne_bytes());
@@ -76,9 +85,15 @@ impl WireFamily for V6 {
     }
 
     #[inline(always)]
-    fn rewrite_header(header: &mut [u8], to: [u64; 4], _: Delta) {
+    fn rewrite_header(header: &mut [u8], to: [u64; 4], change: Delta) {
         let Some(header) = header.first_chunk_mut::<40>() else { return };
         header[7] = header[7].wrapping_sub(1);
+        Self::readdress(header, to, change);
+    }
+
+    #[inline(always)]
+    fn readdress(header: &mut [u8], to: [u64; 4], _: Delta) {
+        let Some(header) = header.first_chunk_mut::<40>() else { return };
         for (octets, word) in header[8..].as_chunks_mut::<8>().0.iter_mut().zip(to) {
             *octets = word.to_ne_bytes();
         }
@@ -119,6 +134,34 @@ pub(super) fn rewrite_at<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite
             }
         }
     }
+}
+
+/// Gives a packet that an ICMP error quotes, and that carries `from`, the addresses and ports of `to`; its TTL or hop
+/// limit stays, as it travels no further. `quote` starts at its IP header and may end anywhere behind its ports, which
+/// stand at `transport`; a checksum of which not both octets are quoted is left alone.
+pub(super) fn rewrite_quote<F: WireFamily>(
+    quote: &mut [u8],
+    transport: usize,
+    from: &FiveTuple<F>,
+    to: &FiveTuple<F>,
+) {
+    let sum = |tuple: &FiveTuple<F>| u32::from(checksum::pair_sum::<F>(tuple.addresses()));
+    F::readdress(quote, to.addresses(), Delta::between(sum(from), sum(to)));
+    let Some(transport) = quote.get_mut(transport..) else { return };
+    set_ports(transport, to.ports());
+    let change = Change::between(from, to).transport;
+    let (at, is_udp) = match to.protocol() {
+        Protocol::Tcp => (16, false),
+        Protocol::Udp => (6, true),
+    };
+    let Some(field) = transport.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) else { return };
+    let checksum = u16::from_ne_bytes(*field);
+    *field = match (is_udp, checksum) {
+        // RFC 768: zero means "no checksum", and stays so.
+        (true, 0) => *field,
+        (true, _) => change.apply_udp(checksum).to_ne_bytes(),
+        (false, _) => change.apply(checksum).to_ne_bytes(),
+    };
 }
 
 #[inline(always)]

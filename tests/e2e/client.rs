@@ -96,6 +96,33 @@ pub(crate) fn digest_of_download(lab: &Lab, url: &str) -> String {
     first_word(&lab.must("client", &["bash", "-o", "pipefail", "-c", &line]))
 }
 
+/// Sends the servers' file to `url` + `name`; the server that took it.
+pub(crate) fn upload(lab: &Lab, url: &str, name: &str) -> String {
+    let (file, to) = (lab.file(), format!("{url}upload/{name}"));
+    let line = [
+        "curl",
+        "-sS",
+        "--fail",
+        "-m",
+        "60",
+        "-D",
+        "-",
+        "-o",
+        "/dev/null",
+        "-T",
+        file.to_str().unwrap(),
+        &to,
+    ];
+    let head = lab.must("client", &line);
+    let server = head.lines().find_map(|line| line.strip_prefix("X-Backend: "));
+    server.unwrap_or_else(|| panic!("no server in {head:?}")).trim().to_owned()
+}
+
+/// SHA-256 of what a server took as `name`.
+pub(crate) fn digest_of_upload(lab: &Lab, server: &str, name: &str) -> String {
+    first_word(&lab.must("client", &["sha256sum", lab.uploaded(server, name).to_str().unwrap()]))
+}
+
 /// SHA-256 of the servers' file.
 pub(crate) fn digest_of_file(lab: &Lab) -> String {
     first_word(&lab.must("client", &["sha256sum", lab.file().to_str().unwrap()]))

@@ -43,6 +43,8 @@ pub(crate) struct Configuration {
     pub(crate) keys: &'static str,
     /// What stands in every `[service.health]`.
     pub(crate) probe: String,
+    /// The largest IP packets of the ports "front" and "back".
+    pub(crate) mtus: [u16; 2],
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -60,6 +62,7 @@ impl Configuration {
             tiers: [0; 3],
             keys: "",
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
+            mtus: [1500; 2],
             extra: "",
         }
     }
@@ -76,6 +79,10 @@ impl Configuration {
             Arms::One => ONE_ARM,
             Arms::Two => TWO_ARMS,
         });
+        for (name, mtu) in ["front", "back"].into_iter().zip(self.mtus) {
+            let name = format!("name = \"{name}\"\n");
+            text = text.replace(&name, &format!("{name}mtu = {mtu}\n"));
+        }
         text.push_str("\n[local_addresses]\ndefault = [\"10.0.8.10\", \"fd00:8::10\"]\n");
         if self.mode == "guest" {
             tunnels(&mut text);

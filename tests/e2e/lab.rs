@@ -38,6 +38,20 @@ pub(crate) struct Printed {
 impl Lab {
     /// Lays a lab called `name`, unless the test cannot run here. The servers' file has `file_mb` megabytes.
     pub(crate) fn lay(name: &str, arms: Arms, file_mb: u32) -> Option<Self> {
+        let shape = match arms {
+            Arms::One => Some("--one-arm"),
+            Arms::Two => None,
+        };
+        Self::lay_shape(name, shape, file_mb)
+    }
+
+    /// Lays one of two arms with routers on both sides that let no more than 1400 octets through to the client and 1300
+    /// to the servers.
+    pub(crate) fn lay_narrow(name: &str, file_mb: u32) -> Option<Self> {
+        Self::lay_shape(name, Some("--narrow"), file_mb)
+    }
+
+    fn lay_shape(name: &str, shape: Option<&str>, file_mb: u32) -> Option<Self> {
         if !geteuid().is_root() {
             eprintln!("{name}: skipped: it makes network namespaces, which takes root");
             return None;
@@ -46,9 +60,7 @@ impl Lab {
         let prefix = std::env::var("EVENKEEL_LAB_PREFIX").unwrap_or_else(|_| format!("e2e{}", process::id()));
         let name = format!("{prefix}-{name}");
         let mut line = vec!["up".to_owned(), name.clone(), "--file-mb".to_owned(), file_mb.to_string()];
-        if arms == Arms::One {
-            line.push("--one-arm".to_owned());
-        }
+        line.extend(shape.map(str::to_owned));
         let lab = Self { name, directory: tempfile::tempdir().unwrap(), _alone: alone };
         let done = print_of(script().args(line).output().unwrap());
         assert!(done.success, "scripts/lab up: {}{}", done.out, done.err);
@@ -113,6 +125,11 @@ impl Lab {
     /// Where the servers' file is on this machine.
     pub(crate) fn file(&self) -> PathBuf {
         Path::new("/run/evenkeel-lab").join(&self.name).join("files/file")
+    }
+
+    /// Where what was PUT to /upload/NAME on a host is on this machine.
+    pub(crate) fn uploaded(&self, host: &str, name: &str) -> PathBuf {
+        Path::new("/run/evenkeel-lab").join(&self.name).join(host).join("upload").join(name)
     }
 
     /// While this file exists, a host's health check is answered with 503, and everything else as ever.

@@ -16,6 +16,7 @@ mod guest;
 mod health;
 mod lab;
 mod leaving;
+mod path_mtu;
 mod poller;
 mod readme;
 mod reload;

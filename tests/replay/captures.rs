@@ -147,8 +147,8 @@ fn frames_for_the_kernel_are_counted_and_not_written() {
     arp.extend([8, 6]);
     arp.extend([0; 46]);
     let elsewhere = Build::new("198.51.100.7:1", "192.0.2.99:80").tcp();
-    let echo = Build::new("198.51.100.7:1", "203.0.113.80:80").raw(1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
-    let outcome = Bench::new().replay(&in_turn([arp, elsewhere, echo]));
+    let reply = Build::new("198.51.100.7:1", "203.0.113.80:80").raw(1, &[0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    let outcome = Bench::new().replay(&in_turn([arp, elsewhere, reply]));
     assert_eq!(outcome.report()["punted"], 3);
     assert_eq!(outcome.sent, []);
 }

@@ -8,6 +8,9 @@ mod bench;
 mod captures;
 mod files;
 mod health;
+mod icmp;
+#[path = "../scenario/icmp_message.rs"]
+mod icmp_message;
 mod mistakes;
 #[path = "../scenario/packet.rs"]
 mod packet;

@@ -12,7 +12,7 @@ pub fn assert_checksums(path: &Path, unchecked: usize) {
         command.args(["-o", &format!("{preference}:TRUE")]);
     }
     command.args(["-r", path.to_str().unwrap(), "-T", "fields", "-E", "separator=/s"]);
-    for field in ["ip", "tcp", "udp"] {
+    for field in ["ip", "tcp", "udp", "icmp", "icmpv6"] {
         command.args(["-e", &format!("{field}.checksum.status")]);
     }
     let Ok(output) = command.output() else {

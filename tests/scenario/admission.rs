@@ -74,11 +74,11 @@ fn what_is_not_for_a_service_goes_to_the_kernel() {
     let mut arp = vec![0xff; 6];
     arp.extend([2, 0, 0, 0, 0, 0xc, 0x08, 0x06]);
     arp.extend([0; 46]);
-    let echo = [8, 0, 0, 0, 0, 1, 0, 1];
+    let reply = [0, 0, 0xff, 0xfd, 0, 1, 0, 1];
     for (description, frame) in [
         ("ARP", arp),
         ("ssh to our own address", Build::new(CLIENT, "192.0.2.10:22").tcp()),
-        ("echo to a VIP", Build::new(CLIENT, WEB).raw(1, &echo)),
+        ("an answer to a ping of its own", Build::new(CLIENT, WEB).raw(1, &reply)),
         (
             "neighbour solicitation for a VIP",
             Build::new("[fe80::1]:0", "[2001:db8::80]:0").raw(58, &[135; 24]),

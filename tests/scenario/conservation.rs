@@ -5,6 +5,7 @@ use evenkeel::model::{BackendState, Encapsulation, ForwardingMode, Nanos, OnNoBa
 use proptest::prelude::*;
 
 use crate::allocations;
+use crate::icmp_message;
 use crate::lab::{Lab, Plan};
 use crate::packet::{ACK, Build, FIN, RST, SYN, decode};
 
@@ -29,6 +30,12 @@ enum Step {
         changes: Vec<(prop::sample::Index, u8)>,
         length: prop::sample::Index,
     },
+    /// A router complains of one of the packets sent so far, or somebody pings its sender.
+    Icmp {
+        which: prop::sample::Index,
+        icmp_type: u8,
+        octets: usize,
+    },
     Noise(Vec<u8>),
     Wait(u16),
     Backends {
@@ -44,6 +51,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<prop::sample::Index>(), 0..8_u8).prop_map(|(which, flags)| Step::Backend { which, flags }),
         3 => (any::<prop::sample::Index>(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<prop::sample::Index>())
             .prop_map(|(which, changes, length)| Step::Mutant { which, changes, length }),
+        2 => (any::<prop::sample::Index>(), prop::sample::select(&[1_u8, 2, 3, 4, 8, 11, 12, 128]), 0..100_usize)
+            .prop_map(|(which, icmp_type, octets)| Step::Icmp { which, icmp_type, octets }),
         1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Step::Noise),
         1 => (0..2000_u16).prop_map(Step::Wait),
         1 => (1..4_u8, prop::sample::select(&STATES))
@@ -90,6 +99,10 @@ fn run(lab: &mut Lab, steps: &[Step]) {
                 }
                 bytes.truncate(length.index(bytes.len() * 2) + 1);
                 bytes
+            }
+            Step::Icmp { which, icmp_type, octets } => {
+                let about: &Vec<u8> = which.get(&seen);
+                icmp_message::error(about, (*icmp_type, 0, [0, 0, 5, 120]), *octets)
             }
             Step::Noise(bytes) => bytes.clone(),
             Step::Wait(seconds) => {

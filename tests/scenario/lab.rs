@@ -47,6 +47,8 @@ pub struct Plan {
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
+    /// The largest IP packet to clients, and to backends.
+    pub mtus: (u16, u16),
     pub mode: ForwardingMode,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
@@ -67,6 +69,7 @@ impl Default for Plan {
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
+            mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
             crossed: false,
             previous: None,
@@ -104,7 +107,7 @@ impl Lab {
         let count = usize::from(plan.workers);
         let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
-        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
+        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan, plan.mtus.1), count);
         let pool = Pool::new(plan.buffers, 2048);
         let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
         let rings = FrameRings::new(count);
@@ -125,7 +128,7 @@ impl Lab {
                 };
                 let port = WorkerPort {
                     queue: MemPort::new(wires[n].clone(), pool.clone()),
-                    egress: EGRESS,
+                    egress: Egress { mtu: plan.mtus.0, ..EGRESS },
                     kernel: true,
                     transmitter: id,
                 };
@@ -364,8 +367,8 @@ pub fn backend(vip: &str, number: u8) -> Endpoint {
     Endpoint::new(address, 8080)
 }
 
-fn fib(vlan: VlanTag) -> Fib {
-    let hop = NextHop::new(EGRESS, vlan, Some(BACKEND_MAC));
+fn fib(vlan: VlanTag, mtu: u16) -> Fib {
+    let hop = NextHop::new(Egress { mtu, ..EGRESS }, vlan, Some(BACKEND_MAC));
     let mut fib = Fib::default();
     fib.next_hops.push(hop);
     fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));

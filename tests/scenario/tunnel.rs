@@ -202,7 +202,7 @@ fn the_tag_is_the_next_hops_and_padding_stays_behind() {
 }
 
 #[test]
-fn what_does_not_fit_with_its_outer_headers_is_a_counted_drop() {
+fn what_does_not_fit_with_its_outer_headers_is_dropped_and_its_sender_told() {
     for (encapsulation, crossed, overhead) in
         [(Encapsulation::Ip, false, 20), (Encapsulation::Ip, true, 40), (GUE, false, 32), (GUE, true, 52)]
     {
@@ -210,7 +210,9 @@ fn what_does_not_fit_with_its_outer_headers_is_a_counted_drop() {
         let fits = vec![0; 1500 - overhead - 40];
         exchange(&mut lab, &client(VIP4).flags(ACK).payload(&fits).tcp());
         let more = vec![0; fits.len() + 1];
-        lab.lose(&client(VIP4).flags(ACK).payload(&more).tcp(), DropReason::MtuExceeded);
+        let told = lab.forward(&client(VIP4).flags(ACK).payload(&more).tcp());
+        assert_eq!((told.kind, told.from.ip()), (Kind::Icmp(3, 4), VIP4.parse::<IpAddr>().unwrap()));
+        assert_eq!(lab.dropped(DropReason::MtuExceeded), 1);
     }
 }
 

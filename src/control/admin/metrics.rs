@@ -67,7 +67,7 @@ impl Gathered {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         type Field = fn(&Totals) -> u64;
-        let counters: [(&str, &str, Field); 12] = [
+        let counters: [(&str, &str, Field); 14] = [
             ("turns", "Turns of the loop", |t| t.turns),
             ("busy_turns", "Turns in which something arrived", |t| t.busy_turns),
             ("rx_packets", "Frames received from ports", |t| t.rx_packets),
@@ -78,7 +78,9 @@ impl Gathered {
             ("handed_in", "Frames taken from other workers", |t| t.handed_in),
             ("handed_off", "Frames given to other workers", |t| t.handed_off),
             ("injected", "Frames taken from the kernel", |t| t.injected),
-            ("originated", "Frames made here: TCP resets, ICMP errors", |t| t.originated),
+            ("originated", "Frames made here: TCP resets, ICMP errors, pieces", |t| t.originated),
+            ("icmp_errors", "ICMP errors about packets of flows, sent on", |t| t.icmp_errors),
+            ("echoes", "Pings answered", |t| t.echoes),
             ("flows_created", "Flows created", |t| t.flows_created),
         ];
         let workers = &self.status.workers;

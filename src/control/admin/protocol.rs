@@ -226,6 +226,12 @@ pub struct Totals {
     pub injected: u64,
     /// Frames made here.
     pub originated: u64,
+    /// ICMP errors about packets of flows, sent on.
+    #[serde(default)]
+    pub icmp_errors: u64,
+    /// Pings answered.
+    #[serde(default)]
+    pub echoes: u64,
     /// Frames inside the worker now.
     pub held: u64,
     /// Flows now.

@@ -329,6 +329,8 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
         handed_off: tally.handed_off,
         injected: tally.injected,
         originated: tally.originated,
+        icmp_errors: tally.icmp_errors,
+        echoes: tally.echoes,
         held: tally.held,
         flows: flows_of(tally),
         flows_created: tally.flows_created,

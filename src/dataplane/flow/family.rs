@@ -3,7 +3,7 @@
 use super::FlowTable;
 use crate::model::{V4, V6};
 use crate::shared::RoleFamily;
-use crate::wire::{Common, Network};
+use crate::wire::{Common, IcmpFamily, Network};
 
 /// The flow tables of a worker, one code for both.
 pub struct Flows {
@@ -14,7 +14,7 @@ pub struct Flows {
 }
 
 /// A family that has a flow table.
-pub trait FlowFamily: Common + RoleFamily {
+pub trait FlowFamily: Common + IcmpFamily + RoleFamily {
     /// Its name as a value.
     const NETWORK: Network;
 

@@ -24,7 +24,19 @@ impl<P: Port> Core<P> {
         let our_mac = self.sides[port.index()].port.egress.mac;
         let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
         if let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), our_mac) {
-            self.originate(&answer, port, port, now);
+            let is_due = self.rates.refusal(refusal).take(now);
+            self.originate(&answer, is_due, port, port);
+        }
+    }
+
+    /// Sends a frame that has become its own answer back by the port it came in by.
+    #[cold]
+    pub(super) fn reply(&mut self, frame: P::Frame, port: PortId, now: Nanos) {
+        if self.rates.echoes.take(now) {
+            self.pipeline.tally.echoes += 1;
+            self.send(port, frame);
+        } else {
+            self.pipeline.tally.count_drop(DropReason::EchoPoliced);
         }
     }
 
@@ -42,15 +54,18 @@ impl<P: Port> Core<P> {
         // First, as the frame still holds the packet as it came.
         self.refuse(craft::Refusal::Unreachable, frame, seen, port, view.now);
         match self.pipeline.kill(frame, seen, flow, view) {
-            Some((egress, reset)) => self.originate(&reset, port, egress, view.now),
+            Some((egress, reset)) => {
+                let is_due = self.rates.refusals.take(view.now);
+                self.originate(&reset, is_due, port, egress);
+            }
             None => self.pipeline.tally.unanswered += 1,
         }
     }
 
-    /// Sends `answer` by `egress`, in a frame of `ingress`'s.
-    fn originate(&mut self, answer: &craft::Answer, ingress: PortId, egress: PortId, now: Nanos) {
+    /// Sends `answer`, if it `is_due`, by `egress`, in a frame of `ingress`'s.
+    fn originate(&mut self, answer: &craft::Answer, is_due: bool, ingress: PortId, egress: PortId) {
         let queue = &mut self.sides[ingress.index()].port.queue;
-        let frame = if self.rates.refusals.take(now) { queue.allocate() } else { None };
+        let frame = if is_due { queue.allocate() } else { None };
         let frame = frame.and_then(|mut frame| frame.append(answer).then_some(frame));
         let Some(frame) = frame else {
             self.pipeline.tally.unanswered += 1;

@@ -2,11 +2,17 @@
 
 use crate::dataplane::limits::TokenBucket;
 use crate::dataplane::verdict::PuntClass;
+use crate::wire::craft::Refusal;
 
 /// See the module.
 pub(super) struct Rates {
     /// Of answers to packets that go no further.
     pub(super) refusals: TokenBucket,
+    /// Of what is said about packets that are too large: a flood of what is refused must not keep those who send large
+    /// packets from learning why these do not arrive.
+    too_big: TokenBucket,
+    /// Of answers to pings.
+    pub(super) echoes: TokenBucket,
     punts: [TokenBucket; 3],
 }
 
@@ -16,12 +22,22 @@ impl Rates {
             // RFC 1812, 4.3.2.8 and RFC 4443, 2.4 f ask for a limit; this one is far above what clients cause and far
             // below what a flood could use.
             refusals: TokenBucket::new(10_000, 1_000),
+            too_big: TokenBucket::new(10_000, 1_000),
+            echoes: TokenBucket::new(10_000, 1_000),
             // Neighbour, routing, other: what a Linux kernel takes in without strain.
             punts: [
                 TokenBucket::new(20_000, 2_000),
                 TokenBucket::new(20_000, 2_000),
                 TokenBucket::new(50_000, 5_000),
             ],
+        }
+    }
+
+    /// That of answers of a kind.
+    pub(super) const fn refusal(&mut self, refusal: Refusal) -> &mut TokenBucket {
+        match refusal {
+            Refusal::Unreachable | Refusal::TimeExceeded | Refusal::Reply(_) => &mut self.refusals,
+            Refusal::TooBig { .. } => &mut self.too_big,
         }
     }
 

@@ -23,6 +23,11 @@ pub enum Refusal {
     Unreachable,
     /// The hop limit ran out: ICMP time exceeded (RFC 792; RFC 4443, 3.3).
     TimeExceeded,
+    /// It does not fit the way: ICMP fragmentation needed, or packet too big (RFC 1191, section 4; RFC 4443, 3.2).
+    TooBig {
+        /// The largest IP packet that does, in octets.
+        mtu: u16,
+    },
     /// A segment of a connection that nobody holds.
     Reply(Reply),
 }
@@ -78,8 +83,9 @@ impl Say {
 }
 
 /// The frame that tells the sender of a packet about it, from `our_mac` and from the address that the packet was
-/// sent to. `head` holds the packet, as received. `None` where an answer must not be given: to a reset, to an ICMP
-/// error, to a fragment that is not the first (RFC 1122, 3.2.2; RFC 4443, 2.4).
+/// sent to. `head` holds the packet, as received. `None` where an answer must not be given: to a reset; to an ICMP
+/// error, a fragment that is not the first, a group, a sender that cannot be one (RFC 1812, 4.3.2.7; RFC 4443, 2.4 e);
+/// about the size of an IPv4 packet that may be fragmented.
 #[must_use]
 pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_mac: Mac) -> Option<Answer> {
     let mut answer = Answer::new();
@@ -95,7 +101,11 @@ pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_m
         }
         Refusal::Unreachable => icmp::Error::PortUnreachable,
         Refusal::TimeExceeded => icmp::Error::TimeExceeded,
+        Refusal::TooBig { mtu } => icmp::Error::TooBig(mtu),
     };
+    if link.destination.is_multicast() {
+        return None;
+    }
     match packet.network {
         Network::V4 => icmp::v4(&mut answer, error, packet, head)?,
         Network::V6 => icmp::v6(&mut answer, error, packet, head)?,
@@ -124,7 +134,7 @@ enum Way {
 }
 
 /// TTL and hop limit of our own packets (RFC 1700, "IP TIME TO LIVE PARAMETER").
-const HOP_LIMIT: u8 = 64;
+pub(super) const HOP_LIMIT: u8 = 64;
 
 fn write_link(answer: &mut Answer, (from, to): (Mac, Mac), vlan: Option<u16>, packet: &Packet) -> Option<()> {
     let payload = match packet.network {

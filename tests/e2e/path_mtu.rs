@@ -1,0 +1,107 @@
+//! Path MTU discovery through the balancer: hosts whose links say nothing of how narrow the way is learn it from ICMP.
+
+use crate::balancer::Balancer;
+use crate::client;
+use crate::configuration::Configuration;
+use crate::configuration::SERVERS;
+use crate::configuration::VIP4;
+use crate::configuration::VIP6;
+use crate::configuration::WEB4;
+use crate::configuration::WEB6;
+use crate::lab::Arms;
+use crate::lab::Lab;
+
+/// URL, VIP and local address of each family.
+const FAMILIES: [(&str, &str, &str); 2] = [(WEB4, VIP4, "10.0.8.10"), (WEB6, VIP6, "fd00:8::10")];
+
+#[test]
+fn large_transfers_pass_routers_with_narrow_links_on_either_side() {
+    let Some(lab) = Lab::lay_narrow("narrow", 20) else { return };
+    let balancer = Balancer::start(&lab, &Configuration::new(Arms::Two));
+    for (url, vip, local) in FAMILIES {
+        assert_eq!((path_mtu(&lab, "client", vip), smallest(&lab, local)), (None, None), "nobody knows yet");
+        // The server learns of the client's side, from the router there,
+        assert_download(&balancer, url);
+        assert_eq!(smallest(&lab, local), Some(1400), "{url}\n{}", balancer.circumstances());
+        // and the client of the servers'.
+        assert_upload(&balancer, url);
+        assert_eq!(path_mtu(&lab, "client", vip), Some(1300), "{url}\n{}", balancer.circumstances());
+    }
+    let total = &balancer.ask("status")["total"];
+    assert!(total["icmp_errors"].as_u64().unwrap() >= 4, "{total}");
+    assert_eq!(total["drops"]["mtu_exceeded"], serde_json::Value::Null, "{total}");
+}
+
+#[test]
+fn large_uploads_learn_from_the_balancer_how_narrow_the_servers_link_is() {
+    let Some(lab) = Lab::lay("narrowback", Arms::Two, 20) else { return };
+    for server in SERVERS {
+        lab.must(server, &["ip", "link", "set", "eth0", "mtu", "1300"]);
+        // Servers that promise more than their link carries, or the client would know before.
+        promise(&lab, server, [("10.0.8.0/24", "10.0.9.254"), ("fd00:8::/64", "fd00:9::254")]);
+    }
+    let balancer =
+        Balancer::start(&lab, &Configuration { mtus: [1500, 1300], ..Configuration::new(Arms::Two) });
+    for (url, vip, _) in FAMILIES {
+        assert_upload(&balancer, url);
+        assert_eq!(path_mtu(&lab, "client", vip), Some(1300), "{url}\n{}", balancer.circumstances());
+        assert_download(&balancer, url);
+    }
+    assert_told(&balancer);
+}
+
+#[test]
+fn large_downloads_learn_from_the_balancer_how_narrow_the_clients_link_is() {
+    let Some(lab) = Lab::lay("narrowfront", Arms::Two, 20) else { return };
+    lab.must("client", &["ip", "link", "set", "eth0", "mtu", "1300"]);
+    promise(&lab, "client", [("203.0.113.0/24", "192.0.2.10"), ("2001:db8:80::/64", "2001:db8:2::10")]);
+    let balancer =
+        Balancer::start(&lab, &Configuration { mtus: [1300, 1500], ..Configuration::new(Arms::Two) });
+    for (url, _, local) in FAMILIES {
+        assert_download(&balancer, url);
+        assert_eq!(smallest(&lab, local), Some(1300), "{url}\n{}", balancer.circumstances());
+        assert_upload(&balancer, url);
+    }
+    assert_told(&balancer);
+}
+
+#[track_caller]
+fn assert_download(balancer: &Balancer<'_>, url: &str) {
+    let lab = balancer.lab();
+    let downloaded = client::digest_of_download(lab, &format!("{url}file"));
+    assert_eq!(downloaded, client::digest_of_file(lab), "{url}\n{}", balancer.circumstances());
+}
+
+#[track_caller]
+fn assert_upload(balancer: &Balancer<'_>, url: &str) {
+    let lab = balancer.lab();
+    let server = client::upload(lab, url, "file");
+    let uploaded = client::digest_of_upload(lab, &server, "file");
+    assert_eq!(uploaded, client::digest_of_file(lab), "{url} on {server}\n{}", balancer.circumstances());
+}
+
+/// Packets were dropped, and their senders told.
+#[track_caller]
+fn assert_told(balancer: &Balancer<'_>) {
+    let total = &balancer.ask("status")["total"];
+    assert!(total["drops"]["mtu_exceeded"].as_u64().unwrap() >= 2, "{total}");
+    assert!(total["originated"].as_u64().unwrap() >= 2, "{total}");
+}
+
+/// Makes a host announce the segment size of a link of 1500 octets on these ways.
+fn promise(lab: &Lab, host: &str, ways: [(&str, &str); 2]) {
+    for ((prefix, gateway), advmss) in ways.into_iter().zip(["1460", "1440"]) {
+        lab.must(host, &["ip", "route", "replace", prefix, "via", gateway, "advmss", advmss]);
+    }
+}
+
+/// What a host has learned of the way to an address.
+fn path_mtu(lab: &Lab, host: &str, address: &str) -> Option<u32> {
+    let way = lab.must(host, &["ip", "route", "get", address]);
+    way.split_once(" mtu ")?.1.split_whitespace().next()?.parse().ok()
+}
+
+/// The least that a server has learned of the way to an address.
+fn smallest(lab: &Lab, address: &str) -> Option<u32> {
+    SERVERS.iter().filter_map(|server| path_mtu(lab, server, address)).min()
+}
