@@ -198,6 +198,82 @@ fn a_drained_backend_keeps_its_flows_until_the_last_has_ended_and_is_in_maintena
     assert_eq!(serving(&rig), [BackendId(0), BackendId(1)]);
 }
 
+/// What operators were told of the service, oldest first.
+fn told(rig: &Rig) -> Vec<&'static str> {
+    let word = |change: &Change| match change {
+        Change::ServiceUp { .. } => Some("up"),
+        Change::ServiceDown { .. } => Some("down"),
+        _ => None,
+    };
+    rig.log.iter().filter_map(word).collect()
+}
+
+#[test]
+fn whatever_takes_the_last_backend_of_a_service_is_told_once_and_so_is_the_end_of_it() {
+    let second = Duration::from_secs(1);
+    let agent = |web: &mut ServiceConfig| {
+        web.health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
+    };
+    type Step = fn(&mut Rig);
+    let cases: [(&str, Step, Step); 5] = [
+        ("probes", |rig| fail(rig, PRIMARY), |rig| recover(rig, PRIMARY)),
+        (
+            "an operator",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Disable)),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Enable)),
+        ),
+        (
+            "a drain",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Drain(None))),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Enable)),
+        ),
+        (
+            "a weight",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Weight(0))),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Weight(1))),
+        ),
+        ("an agent", |rig| advise(rig, "drain"), |rig| advise(rig, "ready")),
+    ];
+    for (by, goes, comes) in cases {
+        let mut rig = Rig::ready(web(&[1], agent));
+        assert_eq!(told(&rig), ["up"], "{by}: with its first probe");
+        goes(&mut rig);
+        rig.pass(400);
+        assert_eq!(told(&rig), ["up", "down"], "{by}");
+        rig.apply(Event::Administer(PRIMARY, Order::Weight(0)));
+        rig.pass(400);
+        fail(&mut rig, PRIMARY);
+        recover(&mut rig, PRIMARY);
+        rig.apply(Event::Administer(PRIMARY, Order::Weight(1)));
+        comes(&mut rig);
+        rig.pass(400);
+        assert_eq!(told(&rig), ["up", "down", "up"], "{by}");
+    }
+}
+
+#[test]
+fn a_service_is_not_down_while_a_tier_serves_or_health_is_disregarded_or_nothing_is_known() {
+    let mut rig = Rig::ready(pair(|_| {}));
+    rig.apply(Event::Administer(PRIMARY, Order::Disable));
+    rig.pass(400);
+    assert_eq!(told(&rig), ["up"], "the standby serves");
+
+    let mut rig = Rig::ready(web(&[1, 1], |web| web.panic_threshold = 50));
+    fail(&mut rig, PRIMARY);
+    fail(&mut rig, STANDBY);
+    assert_eq!(told(&rig), ["up"], "clients are still served, as nobody else could");
+
+    let mut rig = Rig::new(web(&[1, 1], |_| {}));
+    rig.hold();
+    rig.pass(200);
+    (0..3).for_each(|_| rig.probe(PRIMARY, FAILED));
+    rig.pass(400);
+    assert_eq!(told(&rig), [""; 0], "the other one may be found up");
+    rig.probe(STANDBY, FAILED);
+    rig.pass(400);
+    assert_eq!(told(&rig), ["down"]);
+}
+
 #[test]
 fn a_drain_ends_at_its_deadline_with_flows_left() {
     let mut rig = Rig::ready(web(&[1, 1], |_| {}));

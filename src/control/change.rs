@@ -45,12 +45,12 @@ pub enum Change {
         /// What it wants.
         state: AdvisedState,
     },
-    /// The first backend of a service came into service.
+    /// A service has a backend in service again, or for the first time.
     ServiceUp {
         /// Which.
         service: Arc<str>,
     },
-    /// The last backend of a service went out of service: clients are refused.
+    /// No backend of a service is in service, whoever took the last one out: clients are refused.
     ServiceDown {
         /// Which.
         service: Arc<str>,

@@ -19,6 +19,8 @@ use crate::model::OnDeadBackend;
 pub struct Selection {
     /// The tier that serves; `None`: no backend is in service.
     pub tier: Option<u8>,
+    /// Whether a backend is in service, as operators are told it; `None`: too few first probes have a result to say.
+    pub serves: Option<bool>,
     /// The configured backends, in the order of their endpoints.
     pub standings: Vec<Standing>,
     /// So few are healthy that health is disregarded.
@@ -58,6 +60,11 @@ impl Selection {
         };
         let mut due = None;
         let tier = serving_tier(before.tier, service, backends, serves, now, &mut due);
+        let known = |backend: &&Backend| {
+            let asked = backend.administration == Administration::Enabled;
+            !asked || backend.health.state() != HealthState::Unknown
+        };
+        let serves_none = before.serves.is_some() || backends.iter().all(known);
         let lowest = backends.iter().map(|backend| backend.tier).min();
         let mut standings: Vec<Standing> = backends
             .iter()
@@ -75,7 +82,13 @@ impl Selection {
             })
             .collect();
         standings.sort_unstable_by_key(|standing| standing.endpoint);
-        Self { tier, standings, panics, due }
+        Self {
+            tier,
+            serves: if tier.is_some() { Some(true) } else { serves_none.then_some(false) },
+            standings,
+            panics,
+            due,
+        }
     }
 }
 

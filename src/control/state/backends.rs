@@ -136,23 +136,11 @@ impl State {
         let Some(owner) = self.registry.service(backend.service) else { return };
         let service: Arc<str> = owner.config.name.as_str().into();
         let endpoint = backend.endpoint;
-        let up = self.registry.backends_of(owner).filter(|other| other.in_service()).count();
-        let known =
-            self.registry.backends_of(owner).all(|other| other.health.state() != HealthState::Unknown);
         if let Some(reason) = reason {
-            let change =
-                Change::BackendDown { service: Arc::clone(&service), backend: endpoint, reason, after };
+            let change = Change::BackendDown { service, backend: endpoint, reason, after };
             effects.push(Effect::Log(change));
         } else {
-            let change = Change::BackendUp { service: Arc::clone(&service), backend: endpoint, after };
-            effects.push(Effect::Log(change));
-        }
-        match (to, up) {
-            (HealthState::Up, 1) => effects.push(Effect::Log(Change::ServiceUp { service })),
-            (HealthState::Down, 0) if known => {
-                effects.push(Effect::Log(Change::ServiceDown { service }));
-            }
-            (HealthState::Up | HealthState::Down | HealthState::Unknown, _) => {}
+            effects.push(Effect::Log(Change::BackendUp { service, backend: endpoint, after }));
         }
     }
 
