@@ -2,9 +2,11 @@
 
 mod control_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use control_support::config;
+use control_support::endpoint;
 use control_support::service;
 use control_support::state_rig::FAILED;
 use control_support::state_rig::Rig;
@@ -18,6 +20,7 @@ use evenkeel::control::health::Asked;
 use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::health::ProbeOutcome;
 use evenkeel::control::health::ProbeReport;
+use evenkeel::control::ledger::Ledger;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Order;
 use evenkeel::model::BackendId;
@@ -26,7 +29,9 @@ use evenkeel::model::Nanos;
 use evenkeel::model::OnDeadBackend;
 use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceId;
+use evenkeel::shared::Capacities;
 use evenkeel::shared::Choice;
+use evenkeel::shared::WorkerCounters;
 use proptest::prelude::*;
 
 const PRIMARY: BackendId = BackendId(0);
@@ -198,6 +203,33 @@ fn a_drained_backend_keeps_its_flows_until_the_last_has_ended_and_is_in_maintena
     assert_eq!(serving(&rig), [BackendId(0), BackendId(1)]);
 }
 
+#[test]
+fn a_drain_waits_for_connections_that_are_open_and_not_for_ports_that_rest() {
+    let capacities = Capacities { services: 16, backends: 64 };
+    let counters = Arc::new(WorkerCounters::new(capacities));
+    let ledger = Ledger::new(vec![Arc::clone(&counters)]);
+    let backend = counters.backend(PRIMARY).unwrap();
+    (0..2).for_each(|_| backend.count_connection());
+    let mut rig = Rig::ready(web(&[1, 1], |_| {}));
+    rig.apply(Event::Administer(PRIMARY, Order::Drain(None)));
+    backend.count_end(false);
+    let mut tick = || {
+        let flowless = ledger.flowless(rig.state.registry(), rig.now);
+        rig.apply(Event::Tick { flowless });
+        rig.pass(200);
+        rig.state_of(PRIMARY)
+    };
+    assert_eq!(tick(), BackendState::Resting);
+    backend.count_over();
+    assert_eq!(tick(), BackendState::Dead);
+
+    rig.load(web(&[1], |web| web.backends[0].endpoint = endpoint("10.0.9.2:80")));
+    rig.pass(60_000);
+    assert_eq!(ledger.flowless(rig.state.registry(), rig.now), [], "its id is a flow's while there is one");
+    backend.count_end(true);
+    assert_eq!(ledger.flowless(rig.state.registry(), rig.now), [PRIMARY]);
+}
+
 /// What operators were told of the service, oldest first.
 fn told(rig: &Rig) -> Vec<&'static str> {
     let word = |change: &Change| match change {
@@ -337,7 +369,7 @@ fn an_agent_sets_state_and_weight_and_what_it_wants_is_logged() {
     }
     let table = rig.snapshot().service(ServiceId(0)).unwrap();
     let Choice::Hash { all, in_service, .. } = &table.choice else { panic!("{:?}", table.choice) };
-    assert!(std::sync::Arc::ptr_eq(all, in_service));
+    assert!(Arc::ptr_eq(all, in_service));
     let wanted = |change: &Change| match change {
         Change::BackendAdvised { state, .. } => Some(state.to_string()),
         _ => None,

@@ -295,9 +295,7 @@ impl Loop {
             self.service_manager.watchdog(turning, &self.summary());
             self.look_for_flows();
         }
-        let draining = self.state.registry().draining().map(|(id, _)| id);
-        let waiting = self.state.registry().waiting(now).chain(draining);
-        let flowless = waiting.filter(|id| self.ledger.backend(*id).flows == 0).collect();
+        let flowless = self.ledger.flowless(self.state.registry(), now);
         self.apply(Event::Tick { flowless });
     }
 
