@@ -138,7 +138,7 @@ impl State {
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),
             Event::Tick { flowless } => {
-                self.registry.release(now, &flowless);
+                self.release(now, &flowless, &mut effects);
                 self.end_drains(now, &flowless, &mut effects);
             }
             Event::Shutdown => self.shutdown(now, &mut effects),
@@ -304,7 +304,10 @@ impl State {
         // Not before workers know the VIP: the kernel would answer in their place.
         let vips = configured.intersection(&self.published.vips).filter(|_| self.may_announce());
         let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
-        let backends = self.config.services.iter().flat_map(|service| &service.backends);
+        let backends = self
+            .registry
+            .services()
+            .flat_map(|service| self.registry.backends_of(service).chain(self.registry.leaving(service)));
         let backends: BTreeSet<IpAddr> = backends.map(|backend| backend.endpoint.address).collect();
         Wanted {
             vips: vips.copied().collect(),

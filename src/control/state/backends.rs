@@ -32,7 +32,7 @@ impl State {
         for id in ids {
             let Some(backend) = self.registry.backend(id) else { continue };
             let Some(service) = self.registry.service(backend.service) else { continue };
-            let spec = probe_spec(backend, &service.config);
+            let spec = probe_spec(backend, service);
             // Only what is new or was probed until now: on others a decision may stand.
             let news = backend.probe.is_some() || backend.health.state() == HealthState::Unknown;
             let unprobed = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
@@ -162,6 +162,16 @@ impl State {
             Order::Enable | Order::Weight(_) => Urgency::CanWait,
         });
         self.log_of(id, effects, |service, backend| Change::BackendOrdered { service, backend, order });
+    }
+
+    /// Frees the ids of removed backends without flows; those that kept sessions until now are not asked any more.
+    pub(super) fn release(&mut self, now: Nanos, flowless: &[BackendId], effects: &mut Vec<Effect>) {
+        for backend in self.registry.release(now, flowless) {
+            if backend.probe.is_some() {
+                effects.push(Effect::StopProbe(backend.id));
+            }
+            self.publication.request(Urgency::CanWait);
+        }
     }
 
     /// Drains that are over: no flow is left, or the time is up.
