@@ -8,6 +8,7 @@ use evenkeel::dataplane::worker::Connections;
 use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::Frame;
+use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
@@ -54,6 +55,8 @@ pub struct Plan {
     pub previous: Option<Positions>,
     /// `None`: Maglev.
     pub choice: Option<Choice>,
+    /// What happens to frames that ports receive, and to those that they send, with a seed.
+    pub faults: (Rates, Rates, u64),
 }
 
 impl Default for Plan {
@@ -71,13 +74,16 @@ impl Default for Plan {
             crossed: false,
             previous: None,
             choice: None,
+            faults: (Rates::default(), Rates::default(), 0),
         }
     }
 }
 
 pub struct Lab {
     pub plan: Plan,
-    pub workers: Vec<Worker<MemPort>>,
+    pub workers: Vec<Worker<FaultPort<MemPort>>>,
+    /// By worker.
+    pub faults: Vec<Faults>,
     pub wires: Vec<Wire>,
     pub pool: Pool,
     pub rings: FrameRings<MemFrame>,
@@ -110,6 +116,7 @@ impl Lab {
         let rings = FrameRings::new(count);
         let commands = CommandRings::new(count);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let mut faults = Vec::new();
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -123,12 +130,11 @@ impl Lab {
                     capacities,
                     key: IndexKey::new([0x11, 0x22, 0x33, 0x44]),
                 };
-                let port = WorkerPort {
-                    queue: MemPort::new(wires[n].clone(), pool.clone()),
-                    egress: EGRESS,
-                    kernel: true,
-                    transmitter: id,
-                };
+                let (inward, outward, seed) = plan.faults;
+                let queue = MemPort::new(wires[n].clone(), pool.clone());
+                let queue = FaultPort::new(queue, inward, outward, seed + n as u64);
+                faults.push(queue.faults());
+                let port = WorkerPort { queue, egress: EGRESS, kernel: true, transmitter: id };
                 let connections = Connections {
                     snapshots,
                     fibs,
@@ -142,6 +148,7 @@ impl Lab {
         let mut lab = Self {
             plan,
             workers,
+            faults,
             wires,
             pool,
             rings,
