@@ -67,18 +67,19 @@ pub enum Command {
 pub enum Ask {
     /// Show the running balancer: its ports, its workers and what they counted
     #[command(after_help = "Example:\n  evenkeel status --json | jq .total.drops\n\n\
-                            LOST: frames that a port's device could not receive or send. MBUFS: its packet buffers in use; \
-                            at 100% nothing is received. --json tells them apart.")]
+                            LOST: frames that a port's device could not receive or send. MBUFS: its packet buffers in\n\
+                            use; at 100% nothing is received. --json tells them apart.")]
     Status(Listing),
     /// List the virtual services
     #[command(after_help = "Example:\n  evenkeel services\n\n\
-                            TIER: the tier of backends that serves, as of a hot standby; \"-\": none; \"panic\": see \
-                            panic_threshold.")]
+                            TIER: the tier of backends that serves, as of a hot standby; \"-\": none;\n\
+                            \"panic\": see panic_threshold.")]
     Services(Listing),
     /// List the backends with their health and load
     #[command(after_help = "Example:\n  evenkeel backends --service web\n\n\
-                            STATE: up; standby (healthy, and another tier or a heavier backend serves); draining; maintenance; \
-                            down; unknown (no probe has a result yet); removed (from the configuration, and flows are left).")]
+                            STATE: up; standby (healthy, and another tier or a heavier backend serves); draining;\n\
+                            maintenance; down; unknown (no probe has a result yet); removed (from the\n\
+                            configuration, and flows are left).")]
     Backends {
         /// Only of this service
         #[arg(long, value_name = "NAME")]
@@ -89,7 +90,7 @@ pub enum Ask {
     },
     /// Drain a backend, take it out of service, bring it back or change its weight, at once and without a reload
     #[command(after_help = "Example:\n  evenkeel backend drain web 10.0.9.1:80 --within 300\n\n\
-                            What is said here lasts until it is taken back or the balancer restarts; a weight, until a \
+                            What is said here lasts until it is taken back or the balancer restarts; a weight, until a\n\
                             reload changes the configured one.")]
     Backend {
         /// What to do with it.
@@ -145,9 +146,9 @@ pub enum Ask {
 pub enum Order {
     /// Give it no new flows; once its last connection is over it is in maintenance
     #[command(after_help = "Example:\n  evenkeel backend drain web 10.0.9.1:80 --within 300\n\n\
-                            `evenkeel backends` shows it as draining, with the flows left. Without flows of its own \
-                            (direct-routing, tunnel) a service waits for its `transition` at least. Of what is left after \
-                            --within, TCP connections are reset with their next packet and UDP goes to other backends.")]
+                            `evenkeel backends` shows it as draining, with the flows left. In a service without flows\n\
+                            (direct-routing, tunnel) it takes the service's `transition` at least. Of what is left after --within,\n\
+                            TCP connections are reset with their next packet and UDP goes to other backends.")]
     Drain {
         /// Which.
         #[command(flatten)]
