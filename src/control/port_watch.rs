@@ -2,6 +2,8 @@
 //!
 //! Read about once a second, as asking a card may take its time; what is shown is the last reading.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -45,29 +47,47 @@ pub type ReadPorts = Box<dyn Fn() -> Vec<PortReading> + Send>;
 /// Reads the ports and tells what has changed.
 pub struct PortWatch {
     read: ReadPorts,
-    names: Vec<String>,
+    ports: Vec<Port>,
     latest: Vec<PortReading>,
+    looks: u32,
 }
+
+struct Port {
+    name: Arc<str>,
+    /// As last told; one that was never told has a link.
+    told_up: bool,
+    /// It had a link once.
+    was_up: bool,
+}
+
+/// Looks, a second apart, that a card may take to find its link after the start: as long as autonegotiation lasts.
+const START_LOOKS: u32 = 5;
 
 impl PortWatch {
     /// Of ports with these names, in the order in which `read` gives them.
     #[must_use]
-    pub const fn new(read: ReadPorts, names: Vec<String>) -> Self {
-        Self { read, names, latest: Vec::new() }
+    pub fn new(read: ReadPorts, names: impl Iterator<Item = String>) -> Self {
+        let port = |name: String| Port { name: name.into(), told_up: true, was_up: false };
+        Self { read, ports: names.map(port).collect(), latest: Vec::new(), looks: 0 }
     }
 
-    /// Reads every port. Returns links that came and went since the last time; at the first, those that are not there.
+    /// Reads every port. Returns links that came and went since the last time, and some time after the start those that
+    /// were never there.
     pub fn look(&mut self) -> Vec<Change> {
-        let before = std::mem::replace(&mut self.latest, (self.read)());
-        let was_up = before.iter().map(|reading| reading.link_up).chain(std::iter::repeat(true));
-        let links = self.names.iter().zip(&self.latest).zip(was_up);
-        links
-            .filter(|((_, now), was_up)| now.link_up != *was_up)
-            .map(|((port, now), _)| match now.link_up {
-                true => Change::PortUp { port: port.as_str().into() },
-                false => Change::PortDown { port: port.as_str().into() },
-            })
-            .collect()
+        self.latest = (self.read)();
+        self.looks = self.looks.saturating_add(1);
+        let mut changes = Vec::new();
+        for (port, reading) in self.ports.iter_mut().zip(&self.latest) {
+            let up = reading.link_up;
+            port.was_up |= up;
+            if up == port.told_up || !port.was_up && self.looks <= START_LOOKS {
+                continue;
+            }
+            port.told_up = up;
+            let name = Arc::clone(&port.name);
+            changes.push(if up { Change::PortUp { port: name } } else { Change::PortDown { port: name } });
+        }
+        changes
     }
 
     /// The last readings, in the order of the configuration; none before the first [`look`](Self::look).
@@ -80,12 +100,11 @@ impl PortWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn a_link_is_told_when_it_goes_and_comes_and_at_the_start_if_it_is_missing() {
+    fn a_link_is_told_when_it_goes_and_comes_and_if_it_does_not_come_after_the_start() {
         let links = Arc::new([true, false].map(AtomicBool::new));
         let read = Arc::clone(&links);
         let reading = move |link: &AtomicBool| PortReading {
@@ -93,8 +112,11 @@ mod tests {
             ..PortReading::default()
         };
         let read: ReadPorts = Box::new(move || read.iter().map(reading).collect());
-        let mut watch = PortWatch::new(read, vec!["front".to_owned(), "back".to_owned()]);
+        let mut watch = PortWatch::new(read, ["front", "back"].map(str::to_owned).into_iter());
         assert_eq!(watch.latest(), []);
+        for _ in 0..START_LOOKS {
+            assert_eq!(watch.look(), [], "it may be coming up");
+        }
         assert_eq!(watch.look(), [Change::PortDown { port: "back".into() }]);
         assert_eq!(watch.look(), []);
         links.iter().for_each(|link| {

@@ -225,7 +225,7 @@ impl Loop {
             ledger: Ledger::new(counters),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
-            ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone()).collect()),
+            ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),
             next_port_look: started,
             probes: Probes::new(reports),
             hooks: Hooks::start(),
