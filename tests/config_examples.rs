@@ -56,6 +56,20 @@ fn the_example_of_the_manual_passes() {
     assert_eq!(config.next_hops[0].port, config.port("front").unwrap());
 }
 
+/// What hooks are told is listed where they are configured.
+#[test]
+fn the_reference_names_every_event() {
+    let change = include_str!("../src/control/change.rs");
+    let last_text = |line: &str| line.rsplit('"').nth(1).map(str::to_owned);
+    let events: BTreeSet<String> =
+        change.lines().filter(|line| line.contains("tracing::")).filter_map(last_text).collect();
+    assert!(events.len() > 15, "{events:?}");
+    let named =
+        |event: &str| REFERENCE.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == event);
+    let missing: Vec<_> = events.iter().filter(|event| !named(event)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Line by line: a value marked as the default can be left out.
 #[test]
 fn every_default_in_the_reference_is_the_codes() {

@@ -160,6 +160,10 @@ fn http_serves_metrics_the_same_json_and_a_health_check() {
     assert!(samples.keys().all(|name| name.starts_with("evenkeel_")), "{text}");
     for (sample, expected) in [
         ("evenkeel_ready", "1"),
+        ("evenkeel_port_up{port=\"front\"}", "1"),
+        ("evenkeel_port_rx_missed_total{port=\"front\"}", "3"),
+        ("evenkeel_port_mbufs_in_use{port=\"front\"}", "1024"),
+        ("evenkeel_kernel_port_tap_errors_total{port=\"front\"}", "2"),
         ("evenkeel_worker_rx_packets_total{worker=\"1\"}", "10"),
         ("evenkeel_worker_drops_total{worker=\"0\",reason=\"no_backend\"}", "3"),
         ("evenkeel_worker_drops_total{worker=\"0\",reason=\"martian\"}", "0"),

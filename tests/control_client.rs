@@ -39,6 +39,8 @@ fn listings_are_tables_for_people() {
     let status = squeezed(&text(&rig, "status"));
     assert!(status[0].starts_with("lb1: evenkeel 1.2.3, ready, up "), "{status:?}");
     assert!(status.iter().any(|line| line.starts_with("front net_af_packet0,iface=")), "{status:?}");
+    let front = status.iter().find(|line| line.starts_with("front ")).unwrap();
+    assert!(front.ends_with(" up 3 25%"), "the link, what the card lost, packet buffers in use: {front}");
     assert!(status.contains(&"no_backend 6".to_owned()), "{status:?}");
 
     let services = squeezed(&text(&rig, "services"));

@@ -127,6 +127,7 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
     let socket = first.appliance.control_socket.clone();
     let control = thread::spawn(move || {
         let plane = ControlPlane {
+            ports: Box::new(Vec::new),
             config: first,
             load: Box::new(move || Ok(second.clone())),
             snapshots,

@@ -2,9 +2,11 @@
 
 mod control_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use control_support::config;
+use control_support::endpoint;
 use control_support::service;
 use control_support::state_rig::FAILED;
 use control_support::state_rig::Rig;
@@ -18,6 +20,7 @@ use evenkeel::control::health::Asked;
 use evenkeel::control::health::ProbeFailure;
 use evenkeel::control::health::ProbeOutcome;
 use evenkeel::control::health::ProbeReport;
+use evenkeel::control::ledger::Ledger;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Order;
 use evenkeel::model::BackendId;
@@ -26,7 +29,9 @@ use evenkeel::model::Nanos;
 use evenkeel::model::OnDeadBackend;
 use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceId;
+use evenkeel::shared::Capacities;
 use evenkeel::shared::Choice;
+use evenkeel::shared::WorkerCounters;
 use proptest::prelude::*;
 
 const PRIMARY: BackendId = BackendId(0);
@@ -199,6 +204,109 @@ fn a_drained_backend_keeps_its_flows_until_the_last_has_ended_and_is_in_maintena
 }
 
 #[test]
+fn a_drain_waits_for_connections_that_are_open_and_not_for_ports_that_rest() {
+    let capacities = Capacities { services: 16, backends: 64 };
+    let counters = Arc::new(WorkerCounters::new(capacities));
+    let ledger = Ledger::new(vec![Arc::clone(&counters)]);
+    let backend = counters.backend(PRIMARY).unwrap();
+    (0..2).for_each(|_| backend.count_connection());
+    let mut rig = Rig::ready(web(&[1, 1], |_| {}));
+    rig.apply(Event::Administer(PRIMARY, Order::Drain(None)));
+    backend.count_end(false);
+    let mut tick = || {
+        let flowless = ledger.flowless(rig.state.registry(), rig.now);
+        rig.apply(Event::Tick { flowless });
+        rig.pass(200);
+        rig.state_of(PRIMARY)
+    };
+    assert_eq!(tick(), BackendState::Resting);
+    backend.count_over();
+    assert_eq!(tick(), BackendState::Dead);
+
+    rig.load(web(&[1], |web| web.backends[0].endpoint = endpoint("10.0.9.2:80")));
+    rig.pass(60_000);
+    assert_eq!(ledger.flowless(rig.state.registry(), rig.now), [], "its id is a flow's while there is one");
+    backend.count_end(true);
+    assert_eq!(ledger.flowless(rig.state.registry(), rig.now), [PRIMARY]);
+}
+
+/// What operators were told of the service, oldest first.
+fn told(rig: &Rig) -> Vec<&'static str> {
+    let word = |change: &Change| match change {
+        Change::ServiceUp { .. } => Some("up"),
+        Change::ServiceDown { .. } => Some("down"),
+        _ => None,
+    };
+    rig.log.iter().filter_map(word).collect()
+}
+
+#[test]
+fn whatever_takes_the_last_backend_of_a_service_is_told_once_and_so_is_the_end_of_it() {
+    let second = Duration::from_secs(1);
+    let agent = |web: &mut ServiceConfig| {
+        web.health.agent = Some(AgentConfig { port: 9000, interval: second, timeout: second });
+    };
+    type Step = fn(&mut Rig);
+    let cases: [(&str, Step, Step); 5] = [
+        ("probes", |rig| fail(rig, PRIMARY), |rig| recover(rig, PRIMARY)),
+        (
+            "an operator",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Disable)),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Enable)),
+        ),
+        (
+            "a drain",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Drain(None))),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Enable)),
+        ),
+        (
+            "a weight",
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Weight(0))),
+            |rig| rig.apply(Event::Administer(PRIMARY, Order::Weight(1))),
+        ),
+        ("an agent", |rig| advise(rig, "drain"), |rig| advise(rig, "ready")),
+    ];
+    for (by, goes, comes) in cases {
+        let mut rig = Rig::ready(web(&[1], agent));
+        assert_eq!(told(&rig), ["up"], "{by}: with its first probe");
+        goes(&mut rig);
+        rig.pass(400);
+        assert_eq!(told(&rig), ["up", "down"], "{by}");
+        rig.apply(Event::Administer(PRIMARY, Order::Weight(0)));
+        rig.pass(400);
+        fail(&mut rig, PRIMARY);
+        recover(&mut rig, PRIMARY);
+        rig.apply(Event::Administer(PRIMARY, Order::Weight(1)));
+        comes(&mut rig);
+        rig.pass(400);
+        assert_eq!(told(&rig), ["up", "down", "up"], "{by}");
+    }
+}
+
+#[test]
+fn a_service_is_not_down_while_a_tier_serves_or_health_is_disregarded_or_nothing_is_known() {
+    let mut rig = Rig::ready(pair(|_| {}));
+    rig.apply(Event::Administer(PRIMARY, Order::Disable));
+    rig.pass(400);
+    assert_eq!(told(&rig), ["up"], "the standby serves");
+
+    let mut rig = Rig::ready(web(&[1, 1], |web| web.panic_threshold = 50));
+    fail(&mut rig, PRIMARY);
+    fail(&mut rig, STANDBY);
+    assert_eq!(told(&rig), ["up"], "clients are still served, as nobody else could");
+
+    let mut rig = Rig::new(web(&[1, 1], |_| {}));
+    rig.hold();
+    rig.pass(200);
+    (0..3).for_each(|_| rig.probe(PRIMARY, FAILED));
+    rig.pass(400);
+    assert_eq!(told(&rig), [""; 0], "the other one may be found up");
+    rig.probe(STANDBY, FAILED);
+    rig.pass(400);
+    assert_eq!(told(&rig), ["down"]);
+}
+
+#[test]
 fn a_drain_ends_at_its_deadline_with_flows_left() {
     let mut rig = Rig::ready(web(&[1, 1], |_| {}));
     rig.apply(Event::Administer(BackendId(0), Order::Drain(Some(Duration::from_secs(60)))));
@@ -261,7 +369,7 @@ fn an_agent_sets_state_and_weight_and_what_it_wants_is_logged() {
     }
     let table = rig.snapshot().service(ServiceId(0)).unwrap();
     let Choice::Hash { all, in_service, .. } = &table.choice else { panic!("{:?}", table.choice) };
-    assert!(std::sync::Arc::ptr_eq(all, in_service));
+    assert!(Arc::ptr_eq(all, in_service));
     let wanted = |change: &Change| match change {
         Change::BackendAdvised { state, .. } => Some(state.to_string()),
         _ => None,

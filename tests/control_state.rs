@@ -173,6 +173,7 @@ fn the_loss_of_the_last_backend_is_told() {
     (0..3).for_each(|_| rig.probe(BackendId(0), FAILED));
     assert_eq!(rig.log.last(), Some(&Change::ServiceDown { service: "web".into() }));
     (0..2).for_each(|_| rig.probe(BackendId(0), Ok(())));
+    rig.pass(200);
     assert_eq!(rig.log.last(), Some(&Change::ServiceUp { service: "web".into() }));
 }
 

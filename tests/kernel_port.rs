@@ -146,6 +146,45 @@ fn an_empty_pool_and_what_the_kernel_refuses_are_counted_and_stop_nothing() {
 }
 
 #[test]
+fn an_interface_that_takes_nothing_for_a_while_costs_its_punts_and_holds_nobody_up() {
+    in_namespace_async(|| async {
+        let side = side(&["192.0.2.10/24"]);
+        let running = Running::start(&side);
+        let _announcer = Announcer::open(std::slice::from_ref(&side), running.outbox.clone()).await.unwrap();
+        let request = arp_request([192, 0, 2, 1], [192, 0, 2, 10]);
+        let answered = || running.next_injection(|frame| is_arp(frame, 2, [192, 0, 2, 1]));
+        running.punt(&request);
+        eventually_async("an answer", answered).await;
+        while running.next_injection(|_| false).is_some() {}
+
+        let base =
+            eventually_async("rest", || running.rings.punts.is_empty().then(|| running.pool.available()))
+                .await;
+        let before = totals(&running).tap_error;
+        shell("ip link set ek0 down");
+        let more = 5 * FRAME_RING;
+        for _ in 0..more {
+            // A worker drops what finds no room; here all of it is to get to the interface.
+            eventually("room in the ring", || (running.rings.punts.len() < FRAME_RING / 2).then_some(()));
+            running.punt(&request);
+        }
+        eventually_async("all are counted", || {
+            (totals(&running).tap_error == before + more as u64).then_some(())
+        })
+        .await;
+        eventually_async("all buffers are back", || (running.pool.available() == base).then_some(())).await;
+        assert!(!totals(&running).lost, "it is only down");
+
+        shell("ip link set ek0 up");
+        eventually_async("an answer again", || {
+            running.punt(&request);
+            answered()
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_deleted_interface_is_reported_and_the_thread_goes_on() {
     in_namespace(|| {
         let running = Running::start(&side(&[]));

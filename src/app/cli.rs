@@ -66,13 +66,20 @@ pub enum Command {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ask {
     /// Show the running balancer: its ports, its workers and what they counted
-    #[command(after_help = "Example:\n  evenkeel status --json | jq .total.drops")]
+    #[command(after_help = "Example:\n  evenkeel status --json | jq .total.drops\n\n\
+                            LOST: frames that a port's device could not receive or send. MBUFS: its packet buffers in\n\
+                            use; at 100% nothing is received. --json tells them apart.")]
     Status(Listing),
     /// List the virtual services
-    #[command(after_help = "Example:\n  evenkeel services")]
+    #[command(after_help = "Example:\n  evenkeel services\n\n\
+                            TIER: the tier of backends that serves, as of a hot standby; \"-\": none;\n\
+                            \"panic\": see panic_threshold.")]
     Services(Listing),
     /// List the backends with their health and load
-    #[command(after_help = "Example:\n  evenkeel backends --service web")]
+    #[command(after_help = "Example:\n  evenkeel backends --service web\n\n\
+                            STATE: up; standby (healthy, and another tier or a heavier backend serves); draining;\n\
+                            maintenance; down; unknown (no probe has a result yet); removed (from the\n\
+                            configuration, and flows are left).")]
     Backends {
         /// Only of this service
         #[arg(long, value_name = "NAME")]
@@ -83,7 +90,7 @@ pub enum Ask {
     },
     /// Drain a backend, take it out of service, bring it back or change its weight, at once and without a reload
     #[command(after_help = "Example:\n  evenkeel backend drain web 10.0.9.1:80 --within 300\n\n\
-                            What is said here lasts until it is taken back or the balancer restarts; a weight, until a \
+                            What is said here lasts until it is taken back or the balancer restarts; a weight, until a\n\
                             reload changes the configured one.")]
     Backend {
         /// What to do with it.
@@ -137,28 +144,37 @@ pub enum Ask {
 /// What can be done with a backend.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Order {
-    /// Give it no new flows; once its last flow has ended it is in maintenance
+    /// Give it no new flows; once its last connection is over it is in maintenance
+    #[command(after_help = "Example:\n  evenkeel backend drain web 10.0.9.1:80 --within 300\n\n\
+                            `evenkeel backends` shows it as draining, with the flows left. In a service without flows\n\
+                            (direct-routing, tunnel) it takes the service's `transition` at least. Of what is left after --within,\n\
+                            TCP connections are reset with their next packet and UDP goes to other backends.")]
     Drain {
         /// Which.
         #[command(flatten)]
         backend: Named,
-        /// In maintenance after this many seconds even if flows are left
+        /// In maintenance after this many seconds even if connections are left; without it: never
         #[arg(long, value_name = "SECONDS")]
         within: Option<u32>,
     },
-    /// Put it in maintenance now: no new flows, and those it has are not waited for
+    /// Put it in maintenance now: no new flows, and those it has end or move with their next packet
+    #[command(after_help = "Example:\n  evenkeel backend disable web 10.0.9.1:80\n\n\
+                            TCP connections are reset, on both sides; UDP goes to other backends. To spare them: drain.")]
     Disable {
         /// Which.
         #[command(flatten)]
         backend: Named,
     },
-    /// Bring it back into service, if it is healthy
+    /// Bring it back into service, if it is healthy; ends a drain too
+    #[command(after_help = "Example:\n  evenkeel backend enable web 10.0.9.1:80")]
     Enable {
         /// Which.
         #[command(flatten)]
         backend: Named,
     },
     /// Change its share of new flows; 0: none
+    #[command(after_help = "Example:\n  evenkeel backend weight web 10.0.9.1:80 50\n\n\
+                            Lasts until a reload changes the configured weight, or the balancer restarts.")]
     Weight {
         /// Which.
         #[command(flatten)]
@@ -253,9 +269,12 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+        let mut commands: Vec<_> =
+            cli.get_subcommands().filter(|command| command.get_name() != "help").collect();
+        while let Some(command) = commands.pop() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Example:\n  evenkeel "), "{}: {help}", command.get_name());
+            commands.extend(command.get_subcommands().filter(|command| command.get_name() != "help"));
         }
     }
 

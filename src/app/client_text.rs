@@ -6,10 +6,13 @@ use super::table::Table;
 use crate::control::admin::protocol::Backends;
 use crate::control::admin::protocol::Counters;
 use crate::control::admin::protocol::Flows;
+use crate::control::admin::protocol::PortInfo;
+use crate::control::admin::protocol::PortStatus;
 use crate::control::admin::protocol::Reload;
 use crate::control::admin::protocol::Services;
 use crate::control::admin::protocol::Status;
 use crate::control::admin::protocol::Totals;
+use crate::control::port_watch::PortReading;
 
 /// `evenkeel status`.
 #[must_use]
@@ -31,21 +34,26 @@ pub fn status(status: &Status) -> String {
     let mut ports = Table::new(&[
         Left("PORT"),
         Left("DEVICE"),
-        Left("DRIVER"),
         Left("MAC"),
         Right("MTU"),
         Right("QUEUES"),
         Left("KERNEL"),
+        Left("LINK"),
+        Right("LOST"),
+        Right("MBUFS"),
     ]);
-    for port in &status.ports {
+    for PortStatus { info: port, reading } in &status.ports {
+        let of = |field: fn(&PortReading) -> String| reading.as_ref().map_or_else(|| "-".to_owned(), field);
         ports.row([
             port.name.clone(),
-            shortened(&port.device, 30),
-            port.driver.clone(),
+            shortened(&device(port), 30),
             port.mac.clone(),
             port.mtu.to_string(),
             format!("{}/{}", port.rx_queues, port.tx_queues),
             port.kernel_interface.clone().unwrap_or_else(|| "none".to_owned()),
+            of(link),
+            of(|reading| reading.lost().to_string()),
+            of(|reading| format!("{}%", reading.mbufs_in_use * 100 / reading.mbufs.max(1))),
         ]);
     }
     out.push_str(&format!("{ports}\n"));
@@ -90,6 +98,23 @@ pub fn status(status: &Status) -> String {
         out.push_str(&format!("\n{drops}"));
     }
     out
+}
+
+/// A port's device, with the driver where its name does not say it.
+fn device(port: &PortInfo) -> String {
+    if port.device.starts_with(&port.driver) {
+        return port.device.clone();
+    }
+    format!("{} ({})", port.device, port.driver)
+}
+
+fn link(reading: &PortReading) -> String {
+    match (reading.link_up, reading.speed_mbps) {
+        (false, _) => "DOWN".to_owned(),
+        (true, None) => "up".to_owned(),
+        (true, Some(speed)) if speed % 1000 == 0 => format!("{}G", speed / 1000),
+        (true, Some(speed)) => format!("{speed}M"),
+    }
 }
 
 /// `evenkeel services`.

@@ -1,6 +1,7 @@
 //! Starts the balancer: reads the configuration, takes what it needs of the machine, in an order in which a failure
 //! leaves nothing behind, and hands over to control until that ends.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,9 @@ use super::worker_thread;
 use crate::config::{Config, Idle, PortConfig};
 use crate::control::admin::protocol::PortInfo;
 use crate::control::admin::{Listeners, StartInfo};
-use crate::control::kernel_port::{Exit, KernelPort, KernelSide};
+use crate::control::kernel_port::{Exit, KernelCounters, KernelPort, KernelSide, SideTotals};
 use crate::control::neighbours::Neighbours;
+use crate::control::port_watch::{PortReading, ReadPorts};
 use crate::control::run::ControlPlane;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
@@ -80,6 +82,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     // Until control has ended these live on the stack: whatever ends it, the threads are stopped and waited for.
     let threads = Threads::default();
     let outbox = kernel_port.outbox();
+    let readings = readings(&ports, kernel_port.counters());
     let kernel_thread =
         kernel_port.spawn(frames.clone(), exits, config.appliance.control_core, threads.stop_flag())?;
     let threads = threads.and(kernel_thread);
@@ -103,6 +106,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
             Ok(())
         })],
         listeners,
+        ports: readings,
         start_info,
     };
     let ended = plane.run();
@@ -112,10 +116,34 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What control reads of the ports, now and then.
+fn readings(ports: &[OpenPort<'_>], kernel: Arc<KernelCounters>) -> ReadPorts {
+    let devices: Vec<_> =
+        ports.iter().zip(port_ids()).map(|(port, id)| (id, Arc::clone(&port.device))).collect();
+    Box::new(move || {
+        let sides: HashMap<PortId, SideTotals> = kernel.totals().collect();
+        let read = |(id, device): &(PortId, Arc<Device>)| {
+            let (link, stats, pool) = (device.link(), device.stats(), device.pool());
+            PortReading {
+                link_up: link.up,
+                speed_mbps: link.speed_mbps,
+                rx_missed: stats.rx_missed,
+                rx_errors: stats.rx_errors,
+                rx_no_buffer: stats.rx_no_buffer,
+                tx_errors: stats.tx_errors,
+                mbufs: pool.capacity().into(),
+                mbufs_in_use: pool.in_use().into(),
+                kernel: sides.get(id).copied(),
+            }
+        };
+        devices.iter().map(read).collect()
+    })
+}
+
 /// A port and everything that is made of it.
 struct OpenPort<'a> {
     config: &'a PortConfig,
-    device: Device,
+    device: Arc<Device>,
     /// One per worker.
     queues: Vec<DpdkPort>,
 }
@@ -133,7 +161,7 @@ impl<'a> OpenPort<'a> {
             tx_queues = device.tx_queues(),
             "port_open"
         );
-        Ok(Self { config, device, queues })
+        Ok(Self { config, device: Arc::new(device), queues })
     }
 
     /// What frames that leave by it are made of, `id` being its place among the ports.

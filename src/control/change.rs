@@ -45,12 +45,12 @@ pub enum Change {
         /// What it wants.
         state: AdvisedState,
     },
-    /// The first backend of a service came into service.
+    /// A service has a backend in service again, or for the first time.
     ServiceUp {
         /// Which.
         service: Arc<str>,
     },
-    /// The last backend of a service went out of service: clients are refused.
+    /// No backend of a service is in service, whoever took the last one out: clients are refused.
     ServiceDown {
         /// Which.
         service: Arc<str>,
@@ -101,6 +101,16 @@ pub enum Change {
     },
     /// Everything is in place.
     Ready,
+    /// A port has no link: nothing comes or leaves by it.
+    PortDown {
+        /// Which.
+        port: Arc<str>,
+    },
+    /// It has a link again.
+    PortUp {
+        /// Which.
+        port: Arc<str>,
+    },
     /// A worker does not turn: it forwards nothing.
     WorkerStalled {
         /// Which.
@@ -152,6 +162,8 @@ impl Change {
             }
             Self::VipsAnnounced { vips } => tracing::info!(vips, "vips_announced"),
             Self::Ready => tracing::info!("ready"),
+            Self::PortDown { port } => tracing::error!(%port, "port_down"),
+            Self::PortUp { port } => tracing::info!(%port, "port_up"),
             Self::WorkerStalled { worker } => tracing::error!(%worker, "worker_stalled"),
             Self::WorkerResumed { worker } => tracing::info!(%worker, "worker_resumed"),
             Self::Draining { timeout } => tracing::info!(timeout_s = timeout.as_secs_f64(), "draining"),
@@ -205,6 +217,8 @@ impl Change {
             }
             Self::VipsAnnounced { vips } => json!({"event": "vips_announced", "vips": vips}),
             Self::Ready => json!({"event": "ready"}),
+            Self::PortDown { port } => json!({"event": "port_down", "port": &**port}),
+            Self::PortUp { port } => json!({"event": "port_up", "port": &**port}),
             Self::WorkerStalled { worker } => json!({"event": "worker_stalled", "worker": worker.0}),
             Self::WorkerResumed { worker } => json!({"event": "worker_resumed", "worker": worker.0}),
             Self::Draining { timeout } => json!({"event": "draining", "timeout_s": timeout.as_secs_f64()}),

@@ -33,8 +33,8 @@ pub enum Event {
     Held(Wanted),
     /// An operator decided about a backend.
     Administer(BackendId, Order),
-    /// Time has passed; of the backends in [`super::registry::Registry::waiting`] and
-    /// [`super::registry::Registry::draining`], these have no flows.
+    /// Time has passed; of the backends that wait for their flows, these have none left
+    /// ([`super::ledger::Ledger::flowless`]).
     Tick {
         /// See above.
         flowless: Vec<BackendId>,

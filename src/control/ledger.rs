@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::registry::Assigned;
+use super::registry::Registry;
 use super::workers::Beat;
 use crate::model::BackendId;
+use crate::model::Nanos;
 use crate::model::ServiceId;
 use crate::shared::BackendTotals;
 use crate::shared::ServiceTotals;
@@ -65,9 +67,22 @@ impl Ledger {
             out_octets: sum.out_octets.saturating_sub(before.out_octets),
             connections: sum.connections.saturating_sub(before.connections),
             flows: sum.flows,
+            open_flows: sum.open_flows,
             unanswered: sum.unanswered.saturating_sub(before.unanswered),
             reset: sum.reset.saturating_sub(before.reset),
         }
+    }
+
+    /// Of the backends that wait for their flows, those that have none left: drained ones none that anything may still
+    /// come of, removed ones none at all, as a flow that is there holds the id. What [`Event::Tick`] wants to know.
+    ///
+    /// [`Event::Tick`]: super::event::Event::Tick
+    #[must_use]
+    pub fn flowless(&self, registry: &Registry, now: Nanos) -> Vec<BackendId> {
+        let removed = registry.waiting(now).filter(|id| self.backend_sum(*id).flows == 0);
+        let drained =
+            registry.draining().map(|(id, _)| id).filter(|id| self.backend_sum(*id).open_flows == 0);
+        removed.chain(drained).collect()
     }
 
     fn service_sum(&self, id: ServiceId) -> ServiceTotals {
@@ -127,7 +142,7 @@ mod tests {
             }
         };
         count();
-        workers[0].backend(BackendId(0)).unwrap().count_end();
+        workers[0].backend(BackendId(0)).unwrap().count_end(false);
         assert_eq!(ledger.backend(BackendId(0)).connections, 2);
         ledger.assign(Assigned::Backend(BackendId(0)));
         ledger.assign(Assigned::Service(ServiceId(0)));

@@ -19,6 +19,7 @@ pub mod kernel_port;
 pub mod ledger;
 pub mod neighbours;
 pub mod network;
+pub mod port_watch;
 pub mod publication;
 pub mod registry;
 pub mod run;

@@ -2,7 +2,8 @@
 //!
 //! What is configured keeps its id, its health and its counters, whatever else changes. What was removed keeps its id
 //! while a worker may still have a flow on it: for [`GRACE`], and then until no worker counts one. Put back into the
-//! configuration in that time it gets its id back.
+//! configuration in that time it gets its id back. A backend that leaves a service without flows keeps its sessions
+//! ([`Registry::leaving`]), so that the grace begins after the service's transition only.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -52,6 +53,8 @@ pub struct Service {
     pub config: Arc<ServiceConfig>,
     /// Its configured backends, in the order of the file.
     pub backends: Vec<BackendId>,
+    /// See [`Registry::leaving`].
+    leaving: Vec<BackendId>,
     /// When it was removed from the configuration.
     pub removed: Option<Nanos>,
 }
@@ -200,6 +203,7 @@ impl Registry {
     ) -> Result<(), RegistryFull> {
         let known: HashMap<Endpoint, BackendId> =
             self.backends.values().filter(|b| b.service == service).map(|b| (b.endpoint, b.id)).collect();
+        let leaving = self.services.get(&service).map_or_else(Vec::new, |service| service.leaving.clone());
         let thresholds = thresholds(&config.health);
         let mut backends = Vec::with_capacity(config.backends.len());
         for BackendConfig { endpoint, weight, tier } in &config.backends {
@@ -233,13 +237,16 @@ impl Registry {
             backend.tier = *tier;
             backend.health.set_thresholds(thresholds);
             if backend.removed.take().is_some() {
-                backend.health = Health::unknown(now, thresholds);
+                // What is still probed is known, and its sessions are on it.
+                if !leaving.contains(&id) {
+                    backend.health = Health::unknown(now, thresholds);
+                }
                 backend.administration = Administration::Enabled;
                 backend.weight_override = None;
             }
         }
         let config = Arc::new(config.clone());
-        self.services.insert(service, Service { id: service, config, backends, removed: None });
+        self.services.insert(service, Service { id: service, config, backends, leaving, removed: None });
         Ok(())
     }
 
@@ -248,13 +255,14 @@ impl Registry {
             service.removed.get_or_insert(now);
             service.backends.clear();
         }
+        self.services.values_mut().for_each(|service| service.leaving.clear());
         for backend in self.backends.values_mut() {
-            let configured = self
-                .services
-                .get(&backend.service)
-                .is_some_and(|service| service.backends.contains(&backend.id));
-            if !configured {
+            let Some(service) = self.services.get_mut(&backend.service) else { continue };
+            if !service.backends.contains(&backend.id) {
                 backend.removed.get_or_insert(now);
+                if service.removed.is_none() && keeps_sessions(&service.config) {
+                    service.leaving.push(backend.id);
+                }
             }
         }
     }
@@ -270,21 +278,31 @@ impl Registry {
 
     /// Backends whose id is free as soon as they have no flows.
     pub fn waiting(&self, now: Nanos) -> impl Iterator<Item = BackendId> + '_ {
-        let over = move |backend: &&Backend| backend.removed.is_some_and(|at| now.since(at) >= GRACE);
+        let over = move |backend: &&Backend| {
+            let stays =
+                self.services.get(&backend.service).filter(|service| service.leaving.contains(&backend.id));
+            let span = stays.map_or(GRACE, |service| GRACE + Nanos::from(service.config.transition));
+            backend.removed.is_some_and(|at| now.since(at) >= span)
+        };
         self.backends.values().filter(over).map(|backend| backend.id)
     }
 
     /// Frees the ids of those waiting backends that are in `flowless`, and of removed services that have none left.
-    pub fn release(&mut self, now: Nanos, flowless: &[BackendId]) {
+    /// Returns the backends.
+    pub fn release(&mut self, now: Nanos, flowless: &[BackendId]) -> Vec<Backend> {
         let free: Vec<BackendId> = self.waiting(now).filter(|id| flowless.contains(id)).collect();
-        for id in free {
-            self.backends.remove(&id);
+        let freed: Vec<Backend> = free.iter().filter_map(|id| self.backends.remove(id)).collect();
+        for backend in &freed {
+            if let Some(service) = self.services.get_mut(&backend.service) {
+                service.leaving.retain(|id| *id != backend.id);
+            }
         }
         let backends = &self.backends;
         self.services.retain(|id, service| {
             let over = service.removed.is_some_and(|at| now.since(at) >= GRACE);
             !over || backends.values().any(|backend| backend.service == *id)
         });
+        freed
     }
 
     /// A backend, to change its health or its probe.
@@ -318,6 +336,17 @@ impl Registry {
     pub fn backends_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Backend> {
         service.backends.iter().filter_map(|id| self.backends.get(id))
     }
+
+    /// The backends that were removed from a configured service and keep its sessions: of a service without flows, for
+    /// its transition and until no record is left. They are probed as before, so that sessions of one that fails move.
+    pub fn leaving<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Backend> {
+        service.leaving.iter().filter_map(|id| self.backends.get(id))
+    }
+}
+
+/// Whether sessions stay on a backend that leaves the configuration, though no flow says so.
+fn keeps_sessions(service: &ServiceConfig) -> bool {
+    service.mode.is_stateless() && !service.transition.is_zero()
 }
 
 fn thresholds(health: &HealthConfig) -> Thresholds {
@@ -325,7 +354,9 @@ fn thresholds(health: &HealthConfig) -> Thresholds {
 }
 
 /// How `backend` is to be probed, as generation 0; `None` if not at all.
-pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<ProbeSpec> {
+pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSpec> {
+    let is_asked = backend.removed.is_none() || service.leaving.contains(&backend.id);
+    let service = &*service.config;
     let HealthConfig {
         kind,
         interval,
@@ -338,7 +369,7 @@ pub(super) fn probe_spec(backend: &Backend, service: &ServiceConfig) -> Option<P
         from,
         agent,
     } = &service.health;
-    if backend.removed.is_some() || *kind == ProbeKind::None {
+    if !is_asked || *kind == ProbeKind::None {
         return None;
     }
     // A service on a range of ports is probed on its first.

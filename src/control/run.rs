@@ -37,6 +37,7 @@ use super::admin::protocol::FaultKind;
 use super::admin::protocol::Reload;
 use super::admin::serve_http;
 use super::admin::serve_socket;
+use super::change::Change;
 use super::drain::DrainEnd;
 use super::health::ProbeReport;
 use super::health::Probes;
@@ -45,6 +46,8 @@ use super::ledger::Ledger;
 use super::network::Network;
 use super::network::Wanted;
 use super::network::keep_held;
+use super::port_watch::PortWatch;
+use super::port_watch::ReadPorts;
 use super::service_manager::ServiceManager;
 use super::state::Effect;
 use super::state::Event;
@@ -79,6 +82,8 @@ pub struct ControlPlane {
     pub tasks: Vec<BoxFuture<'static, Result<(), String>>>,
     /// Where requests arrive.
     pub listeners: Listeners,
+    /// What the ports say of themselves.
+    pub ports: ReadPorts,
     /// What launch found out about the machine.
     pub start_info: StartInfo,
 }
@@ -124,6 +129,9 @@ fn raise_file_limit() {
 const LOOK_STARTING: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Time from one look at the ports to the next.
+const PORT_LOOK: Duration = Duration::from_secs(1);
+
 /// Messages under way from tasks to the loop.
 const BACKLOG: usize = 256;
 
@@ -135,6 +143,8 @@ struct Loop {
     ledger: Ledger,
     watch: WorkerWatch,
     next_look: Instant,
+    ports: PortWatch,
+    next_port_look: Instant,
     probes: Probes,
     hooks: Hooks,
     lister: Arc<FlowLister>,
@@ -163,8 +173,18 @@ struct Inputs {
 
 impl Loop {
     fn start(plane: ControlPlane) -> Result<Self, ControlError> {
-        let ControlPlane { config, load, snapshots, counters, rings, network, tasks, listeners, start_info } =
-            plane;
+        let ControlPlane {
+            config,
+            load,
+            snapshots,
+            counters,
+            rings,
+            network,
+            tasks,
+            listeners,
+            ports,
+            start_info,
+        } = plane;
         let started = Instant::now();
         let (reports, probe_reports) = mpsc::channel(BACKLOG);
         let (wanted, wishes) = watch::channel(Wanted::default());
@@ -205,6 +225,8 @@ impl Loop {
             ledger: Ledger::new(counters),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
+            ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),
+            next_port_look: started,
             probes: Probes::new(reports),
             hooks: Hooks::start(),
             lister,
@@ -268,16 +290,19 @@ impl Loop {
                 Effect::Hold(wanted) => {
                     self.wanted.send_replace(wanted);
                 }
-                Effect::Log(change) => {
-                    change.log();
-                    let config = self.state.config();
-                    self.hooks.tell(&config.appliance.name, &config.hooks, &change);
-                }
+                Effect::Log(change) => self.tell(&change),
                 Effect::Ready => self.service_manager.ready(&self.summary()),
                 Effect::Stopping(within) => self.service_manager.stopping(within),
                 Effect::Leave(end) => self.end = Some(end),
             }
         }
+    }
+
+    /// Writes a change to the log and tells the hooks.
+    fn tell(&self, change: &Change) {
+        change.log();
+        let config = self.state.config();
+        self.hooks.tell(&config.appliance.name, &config.hooks, change);
     }
 
     /// What is due by time: a look at the workers, and whatever the state is waiting for.
@@ -295,9 +320,11 @@ impl Loop {
             self.service_manager.watchdog(turning, &self.summary());
             self.look_for_flows();
         }
-        let draining = self.state.registry().draining().map(|(id, _)| id);
-        let waiting = self.state.registry().waiting(now).chain(draining);
-        let flowless = waiting.filter(|id| self.ledger.backend(*id).flows == 0).collect();
+        if Instant::now() >= self.next_port_look {
+            self.next_port_look = Instant::now() + PORT_LOOK;
+            self.ports.look().iter().for_each(|change| self.tell(change));
+        }
+        let flowless = self.ledger.flowless(self.state.registry(), now);
         self.apply(Event::Tick { flowless });
     }
 
@@ -394,6 +421,7 @@ impl Loop {
             state: &self.state,
             ledger: &self.ledger,
             watch: &self.watch,
+            ports: self.ports.latest(),
             start: &self.start_info,
         }
     }

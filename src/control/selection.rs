@@ -13,13 +13,16 @@ use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::Nanos;
 use crate::model::OnDeadBackend;
+use crate::model::Protocol;
 
 /// What follows for the backends of a service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// The tier that serves; `None`: no backend is in service.
     pub tier: Option<u8>,
-    /// The configured backends, in the order of their endpoints.
+    /// Whether a backend is in service, as operators are told it; `None`: too few first probes have a result to say.
+    pub serves: Option<bool>,
+    /// The configured backends and those that leave, in the order of their endpoints.
     pub standings: Vec<Standing>,
     /// So few are healthy that health is disregarded.
     pub panics: bool,
@@ -47,9 +50,15 @@ pub struct Standing {
 const SLOW_START_STEPS: u64 = 10;
 
 impl Selection {
-    /// What follows at `now` for `backends`, those configured for `service`; `before` is what followed last.
+    /// What follows at `now` for `backends`, those configured for `service`, and those `leaving` it; `before` is what
+    /// followed last.
     #[must_use]
-    pub fn next(before: &Self, service: &ServiceConfig, backends: &[&Backend], now: Nanos) -> Self {
+    pub fn next(
+        before: &Self,
+        service: &ServiceConfig,
+        (backends, leaving): (&[&Backend], &[&Backend]),
+        now: Nanos,
+    ) -> Self {
         let panics = panics(service, backends);
         let serves = |backend: &Backend| {
             let healthy = panics || backend.health.state() == HealthState::Up;
@@ -58,6 +67,11 @@ impl Selection {
         };
         let mut due = None;
         let tier = serving_tier(before.tier, service, backends, serves, now, &mut due);
+        let known = |backend: &&Backend| {
+            let asked = backend.administration == Administration::Enabled;
+            !asked || backend.health.state() != HealthState::Unknown
+        };
+        let serves_none = before.serves.is_some() || backends.iter().all(known);
         let lowest = backends.iter().map(|backend| backend.tier).min();
         let mut standings: Vec<Standing> = backends
             .iter()
@@ -74,8 +88,21 @@ impl Selection {
                 }
             })
             .collect();
+        standings.extend(leaving.iter().map(|backend| Standing {
+            id: backend.id,
+            endpoint: backend.endpoint,
+            state: leaving_state(service, backend, now, &mut due),
+            weight: 0,
+            settled_weight: 0,
+        }));
         standings.sort_unstable_by_key(|standing| standing.endpoint);
-        Self { tier, standings, panics, due }
+        Self {
+            tier,
+            serves: if tier.is_some() { Some(true) } else { serves_none.then_some(false) },
+            standings,
+            panics,
+            due,
+        }
     }
 }
 
@@ -108,6 +135,24 @@ fn state(
         }
         (_, HealthState::Unknown) => BackendState::Down,
     }
+}
+
+/// Of a backend that was removed from a service without flows: its sessions stay as in a drain. Those that a record
+/// names stay also after the transition, if they would break elsewhere.
+fn leaving_state(
+    service: &ServiceConfig,
+    backend: &Backend,
+    now: Nanos,
+    due: &mut Option<Nanos>,
+) -> BackendState {
+    let end = backend.removed.unwrap_or(now) + Nanos::from(service.transition);
+    if service.protocol == Protocol::Udp {
+        if end <= now {
+            return BackendState::Removed;
+        }
+        soonest(due, Some(end));
+    }
+    state(service, backend, false, now, due)
 }
 
 /// Fewer backends than `panic_threshold` of the configured ones are healthy: the probes are more likely wrong than

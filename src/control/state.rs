@@ -138,7 +138,7 @@ impl State {
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),
             Event::Tick { flowless } => {
-                self.registry.release(now, &flowless);
+                self.release(now, &flowless, &mut effects);
                 self.end_drains(now, &flowless, &mut effects);
             }
             Event::Shutdown => self.shutdown(now, &mut effects),
@@ -194,19 +194,30 @@ impl State {
         self.follow_with_probes(now, effects);
     }
 
-    /// Builds the tables anew and says which tiers serve now that did not.
+    /// Builds the tables anew and says which services are served now, and by which tiers, that were not.
     fn publish(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        let standing = |tables: &Tables, id| tables.selection(id).map(|now| (now.tier, now.panics));
+        let standing = |tables: &Tables, id| {
+            let now = tables.selection(id)?;
+            Some((now.tier, now.serves, now.panics))
+        };
         let ids: Vec<_> = self.registry.services().map(|service| service.id).collect();
         let before: Vec<_> = ids.iter().map(|id| standing(&self.tables, *id)).collect();
         let snapshot = self.tables.snapshot(&self.registry, &self.config, self.published.version, now);
         effects.push(Effect::Publish(Box::new(snapshot)));
         for (id, before) in ids.into_iter().zip(before) {
-            let Some((Some(tier), panics)) = standing(&self.tables, id) else { continue };
+            let Some((tier, serves, panics)) = standing(&self.tables, id) else { continue };
             let Some(service) = self.registry.service(id) else { continue };
             let service: Arc<str> = service.config.name.as_str().into();
             // The lowest tier serves unless something else is said.
-            let (old_tier, panicked) = before.map_or((None, false), |(tier, panics)| (tier, panics));
+            let (old_tier, served, panicked) = before.unwrap_or((None, None, false));
+            match serves.filter(|_| serves != served) {
+                Some(true) => effects.push(Effect::Log(Change::ServiceUp { service: Arc::clone(&service) })),
+                Some(false) => {
+                    effects.push(Effect::Log(Change::ServiceDown { service: Arc::clone(&service) }))
+                }
+                None => {}
+            }
+            let Some(tier) = tier else { continue };
             if old_tier.map_or(tier > 0, |old| old != tier) {
                 effects.push(Effect::Log(Change::TierServes { service: Arc::clone(&service), tier }));
             }
@@ -293,7 +304,10 @@ impl State {
         // Not before workers know the VIP: the kernel would answer in their place.
         let vips = configured.intersection(&self.published.vips).filter(|_| self.may_announce());
         let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
-        let backends = self.config.services.iter().flat_map(|service| &service.backends);
+        let backends = self
+            .registry
+            .services()
+            .flat_map(|service| self.registry.backends_of(service).chain(self.registry.leaving(service)));
         let backends: BTreeSet<IpAddr> = backends.map(|backend| backend.endpoint.address).collect();
         Wanted {
             vips: vips.copied().collect(),

@@ -68,8 +68,9 @@ impl Tables {
         for service in registry.services() {
             let old = before.remove(&service.id);
             let backends: Vec<_> = registry.backends_of(service).collect();
+            let leaving: Vec<_> = registry.leaving(service).collect();
             let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
-            let selection = Selection::next(&last, &service.config, &backends, now);
+            let selection = Selection::next(&last, &service.config, (&backends, &leaving), now);
             self.built.insert(service.id, build(service, selection, (seed, now), old));
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];

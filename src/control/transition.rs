@@ -3,7 +3,8 @@
 //! A session without a record is where its slot says. When configuration or operator give a slot to another backend, its
 //! sessions are still on the former one, and no worker knows them. So the former first targets stay for a time, in which
 //! workers leave to them what is no beginning of a session, and take a record of it. What is silent for the whole
-//! time moves; so does what was silent between two changes that both concern its slot.
+//! time moves. A change meanwhile prolongs the time, and what was before the first one stays. A removed backend stands
+//! among the others, without weight, so that its slots have somebody to name.
 
 use super::selection::Standing;
 use crate::model::Endpoint;
@@ -37,21 +38,33 @@ impl Transition {
         (now, span): (Nanos, Nanos),
     ) -> Option<Self> {
         let shares = |targets: &FirstTargets<'_>| -> Vec<(Endpoint, u32)> {
-            targets.standings.iter().map(|standing| (standing.endpoint, standing.settled_weight)).collect()
+            let shares =
+                targets.standings.iter().map(|standing| (standing.endpoint, standing.settled_weight));
+            shares.filter(|(_, weight)| *weight > 0).collect()
         };
-        if shares(before) == shares(after) {
-            return running.filter(|running| now < running.end && span > Nanos(0)).cloned();
-        }
-        if span == Nanos(0) || before.all.is_empty() || after.all.is_empty() {
-            return None;
-        }
+        let running = running.filter(|running| now < running.end && span > Nanos(0));
         let position = |standing: &Standing| {
             let found = after.standings.binary_search_by_key(&standing.endpoint, |other| other.endpoint);
             found.ok().and_then(|position| u16::try_from(position).ok()).unwrap_or(GONE)
         };
         let positions: Vec<u16> = before.standings.iter().map(position).collect();
         let today = |old: &u16| positions.get(usize::from(*old)).copied().unwrap_or(GONE);
-        Some(Self { end: now + span, previous: before.all.iter().map(today).collect() })
+        if shares(before) == shares(after) {
+            let moved = positions.iter().zip(0..).any(|(today, before)| *today != before);
+            return running.map(|running| match moved {
+                true => Self { end: running.end, previous: running.previous.iter().map(today).collect() },
+                false => running.clone(),
+            });
+        }
+        if span == Nanos(0) || before.all.is_empty() || after.all.is_empty() {
+            return None;
+        }
+        // Whatever began in a slot since it changed has a record; what has none was there before the first change.
+        let earlier = running.map(|running| &running.previous[..]).unwrap_or_default();
+        let earlier = earlier.iter().map(today).chain(std::iter::repeat(GONE));
+        let former = before.all.iter().zip(earlier);
+        let previous = former.map(|(last, first)| if first == GONE { today(last) } else { first });
+        Some(Self { end: now + span, previous: previous.collect() })
     }
 
     /// When it is over.
@@ -111,13 +124,32 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_change_counts_and_a_first_backend_follows_none() {
+    fn a_backend_without_a_share_comes_and_goes_without_a_change_of_targets() {
+        let before: Targets<'_> = (&[(1, 1), (2, 1), (3, 1)], &[0, 1, 2]);
+        let leaving: Targets<'_> = (&[(1, 1), (2, 0), (3, 1)], &[0, 0, 2]);
+        let gone: Targets<'_> = (&[(1, 1), (3, 1)], &[0, 0, 1]);
+        let begun = next(None, before, leaving, 100).unwrap();
+        assert_eq!(*begun.previous(), [0, 1, 2]);
+        let goes_on = next(Some(&begun), leaving, gone, 105).unwrap();
+        assert_eq!((&*goes_on.previous(), goes_on.end()), (&[0, GONE, 1][..], Nanos::from_secs(110)));
+        assert!(next(None, leaving, gone, 105).is_none());
+    }
+
+    #[test]
+    fn what_was_before_the_first_of_several_changes_stays_and_a_first_backend_follows_none() {
         let one: Targets<'_> = (&[(1, 1)], &[0, 0]);
         let two: Targets<'_> = (&[(1, 1), (2, 1)], &[0, 1]);
         let drained: Targets<'_> = (&[(1, 0), (2, 1)], &[1, 1]);
         let begun = next(None, one, two, 100).unwrap();
         let again = next(Some(&begun), two, drained, 105).unwrap();
-        assert_eq!((&*again.previous(), again.end()), (&[0, 1][..], Nanos::from_secs(115)));
+        assert_eq!((&*again.previous(), again.end()), (&[0, 0][..], Nanos::from_secs(115)));
+        let enabled = next(Some(&again), drained, two, 108).unwrap();
+        assert_eq!(*enabled.previous(), [0, 0], "slot 0 has its own again");
+        let late = next(Some(&begun), two, drained, 110).unwrap();
+        assert_eq!(*late.previous(), [0, 1], "the first one is over");
+        let gone = Transition { end: Nanos::from_secs(110), previous: [GONE, 1].into() };
+        let third = next(Some(&gone), two, drained, 109).unwrap();
+        assert_eq!(*third.previous(), [0, 1], "of one that is gone the next to have had the slot");
         assert!(next(None, (&[], &[]), one, 100).is_none());
         assert!(next(None, one, one, 100).is_none());
     }

@@ -221,6 +221,8 @@ impl Pipeline {
         let forward = direction == Direction::Forward;
         let begins = forward && packet.is_bare_syn();
         let is_over = match (entry.protocol(), backend) {
+            // What ended in peace has nobody left to tell; only its last packets may be repeated.
+            (Protocol::Tcp, BackendState::Dead) if !begins && entry.state() == FlowState::TimeWait => false,
             (Protocol::Tcp, BackendState::Dead) if !begins => return Fate::Killed,
             (Protocol::Tcp, BackendState::Dead) => true,
             (Protocol::Tcp, BackendState::Up | BackendState::Resting) => {
@@ -253,12 +255,12 @@ impl Pipeline {
     /// Ends a flow.
     pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
         let entry = F::table(&self.flows).entry(id);
-        let (backend, displaced) = (entry.backend, entry.is_displaced());
+        let (backend, displaced, was_over) = (entry.backend, entry.is_displaced(), entry.state().is_over());
         F::table_mut(&mut self.flows).remove(id);
         self.tally.flows_ended += 1;
         self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
-            counters.count_end();
+            counters.count_end(was_over);
         }
     }
 
@@ -333,6 +335,7 @@ impl Pipeline {
         if let Some(counters) = counters.backend(entry.backend) {
             counters.count(direction, frame.octets() as u64);
         }
+        let (egress, mtu) = (hop.port, hop.mtu);
         // The flow's state follows, and its time starts again.
         let next = match packet.transport {
             Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
@@ -341,9 +344,23 @@ impl Pipeline {
         if next == entry.state() {
             entry.touch(view.tick());
         } else {
-            flows.set_state(id, next, view.tick());
+            self.advance::<F>(id, next, view.tick());
         }
-        if fits { Verdict::Forward(hop.port) } else { Verdict::Split(hop.port, hop.mtu) }
+        if fits { Verdict::Forward(egress) } else { Verdict::Split(egress, mtu) }
+    }
+
+    /// Moves a flow to another state. One that is over stays so until it ends.
+    #[inline(never)]
+    pub(super) fn advance<F: FlowFamily>(&mut self, id: FlowId, next: FlowState, now: Tick) {
+        let flows = F::table_mut(&mut self.flows);
+        let before = flows.entry(id);
+        if next.is_over()
+            && !before.state().is_over()
+            && let Some(counters) = self.counters.backend(before.backend)
+        {
+            counters.count_over();
+        }
+        flows.set_state(id, next, now);
     }
 }
 

@@ -59,12 +59,11 @@ impl Pipeline {
             return Some(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
         }
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
-        let flows = F::table_mut(&mut self.flows);
         let next = tcp::next_one_way(state, arrival.packet.tcp_flags);
         if next == state {
-            flows.entry_mut(id).touch(view.tick());
+            F::table_mut(&mut self.flows).entry_mut(id).touch(view.tick());
         } else {
-            flows.set_state(id, next, view.tick());
+            self.advance::<F>(id, next, view.tick());
         }
         Some(verdict)
     }
@@ -104,7 +103,7 @@ impl Pipeline {
                 if let Some(counters) = self.counters.backend(backend.id) {
                     // It began, and is not there: the difference of the two is what is remembered.
                     counters.count_connection();
-                    counters.count_end();
+                    counters.count_end(false);
                 }
             }
             None => {}

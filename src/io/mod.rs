@@ -2,10 +2,11 @@
 //!
 //! A worker sees each port through its own [`Port`], one queue pair, and owns every [`Frame`] it received until it
 //! gives it to a port, to a ring, or back to its pool by dropping it. Implementations: [`mem`] for tests, replay and
-//! benchmarks, `dpdk` for everything that DPDK drives.
+//! benchmarks, `dpdk` for everything that DPDK drives; [`fault`] makes any of them fail.
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod fault;
 pub mod mem;
 pub mod pcap;
 

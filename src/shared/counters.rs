@@ -241,13 +241,14 @@ impl ServiceCounters {
     }
 }
 
-/// What one worker counted for one backend; a cache line.
+/// What one worker counted for one backend: a cache line that packets touch, and one for what is rare.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct BackendCounters {
     /// By direction.
     ways: [Traffic; 2],
     connections: AtomicU64,
+    over: AtomicU64,
     ended: AtomicU64,
     unanswered: AtomicU64,
     reset: AtomicU64,
@@ -274,6 +275,8 @@ pub struct BackendTotals {
     pub connections: u64,
     /// Flows on it that exist now.
     pub flows: u64,
+    /// Those of them that are not over ([`FlowState::is_over`](super::FlowState::is_over)): something may still come.
+    pub open_flows: u64,
     /// TCP: SYNs sent again, as the backend had not answered.
     pub unanswered: u64,
     /// TCP: SYNs answered with a RST.
@@ -289,6 +292,7 @@ impl BackendTotals {
         self.out_octets += other.out_octets;
         self.connections += other.connections;
         self.flows += other.flows;
+        self.open_flows += other.open_flows;
         self.unanswered += other.unanswered;
         self.reset += other.reset;
     }
@@ -308,8 +312,16 @@ impl BackendCounters {
         add(&self.connections, 1);
     }
 
-    /// Counts the end of a flow. Worker only.
-    pub fn count_end(&self) {
+    /// Counts a flow that is over, and rests. Worker only.
+    pub fn count_over(&self) {
+        add(&self.over, 1);
+    }
+
+    /// Counts the end of a flow, that `was_over` or was not. Worker only.
+    pub fn count_end(&self, was_over: bool) {
+        if !was_over {
+            self.count_over();
+        }
         add(&self.ended, 1);
     }
 
@@ -326,8 +338,9 @@ impl BackendCounters {
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> BackendTotals {
-        // The end count first: read later it could run ahead of the connections.
+        // The end counts first: read later they could run ahead of the connections.
         let ended = self.ended.load(Ordering::Acquire);
+        let over = self.over.load(Ordering::Acquire);
         let connections = self.connections.load(Ordering::Relaxed);
         let [inward, outward] = &self.ways;
         BackendTotals {
@@ -337,6 +350,7 @@ impl BackendCounters {
             out_octets: outward.octets.load(Ordering::Relaxed),
             connections,
             flows: connections.saturating_sub(ended),
+            open_flows: connections.saturating_sub(over),
             unanswered: self.unanswered.load(Ordering::Relaxed),
             reset: self.reset.load(Ordering::Relaxed),
         }

@@ -42,6 +42,12 @@ impl FlowState {
         matches!(self, Self::SynSent | Self::SynReceived)
     }
 
+    /// Nothing of the connection is to come any more; only its ports rest.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::TimeWait | Self::Closed)
+    }
+
     /// The name in listings and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

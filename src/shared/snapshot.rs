@@ -83,8 +83,8 @@ pub struct ServiceTable {
     pub on_no_backend: OnNoBackend,
     /// What a TCP packet without SYN and without flow gets.
     pub on_unknown_flow: OnUnknownFlow,
-    /// The configured backends, of the VIP's family but in a tunnel, in the order of their endpoints: what `choice`
-    /// counts.
+    /// The configured backends and those that leave, of the VIP's family but in a tunnel, in the order of their
+    /// endpoints: what `choice` counts.
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,

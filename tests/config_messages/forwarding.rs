@@ -1,6 +1,11 @@
 //! Modes of forwarding and what they ask of a service.
 
-use super::{Case, change};
+use super::{Case, change, changes};
+
+/// What changes replace, and with what.
+const BACKEND: &str = r#"address = "10.0.9.1""#;
+const DIRECT: &str = "port = 80\nmode = \"direct-routing\"";
+const TUNNEL: &str = "port = 80\nmode = \"tunnel\"";
 
 pub(super) const CASES: &[Case] = &[
     change(
@@ -44,63 +49,26 @@ encapsulation_port = 0"#,
             "lb.toml:18:22: encapsulation_port 0 is out of range; write a number from 1 to 65535",
         ],
     ),
-    change(
+    changes(
         "a backend on another port that packets cannot be given",
-        r#"port = 80
-
-[service.health]
-kind = "tcp"
-
-[[service.backend]]
-address = "10.0.9.1""#,
-        r#"port = 80
-mode = "direct-routing"
-
-[service.health]
-kind = "tcp"
-
-[[service.backend]]
-address = "10.0.9.1"
-port = 8080"#,
+        [("port = 80", DIRECT), (BACKEND, "address = \"10.0.9.1\"\nport = 8080")],
         &[
             r#"lb.toml:23:8: port 8080 is not the service's 80 (line 15), which mode "direct-routing" leaves in the packets; leave it out"#,
         ],
     ),
-    change(
+    changes(
         "a backend of another family than the VIP on the link",
-        r#"port = 80
-
-[service.health]
-kind = "tcp"
-
-[[service.backend]]
-address = "10.0.9.1""#,
-        r#"port = 80
-mode = "direct-routing"
-
-[[service.backend]]
-address = "fd00:9::1""#,
+        [("port = 80", DIRECT), (BACKEND, r#"address = "fd00:9::1""#)],
         &[
-            r#"lb.toml:19:11: backend fd00:9::1 is not of the family of vip 203.0.113.80 (line 14), and NAT64 is not supported; write an IPv4 address"#,
+            r#"lb.toml:22:11: backend fd00:9::1 is not of the family of vip 203.0.113.80 (line 14), and NAT64 is not supported; write an IPv4 address"#,
         ],
     ),
-    change(
+    changes(
         "a tunnel to a family in which there is no local address",
-        r#"port = 80
-
-[service.health]
-kind = "tcp"
-
-[[service.backend]]
-address = "10.0.9.1""#,
-        r#"port = 80
-mode = "tunnel"
-
-[[service.backend]]
-address = "10.0.9.1"
-
-[[service.backend]]
-address = "fd00:9::1""#,
+        [
+            ("port = 80", TUNNEL),
+            (BACKEND, "address = \"10.0.9.1\"\n\n[[service.backend]]\naddress = \"fd00:9::1\""),
+        ],
         &[
             r#"lb.toml:12:1: pool "default" of local addresses has no IPv6 address for backend fd00:9::1; add one, as "fd00:8::10""#,
         ],

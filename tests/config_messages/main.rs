@@ -51,6 +51,8 @@ struct Case {
 enum Text {
     /// The right file with the first text replaced by the second.
     Change(&'static str, &'static str),
+    /// The right file with two texts replaced, each by the one beside it.
+    Changes([(&'static str, &'static str); 2]),
     /// The right file with a text after it.
     Append(&'static str),
     /// Anew.
@@ -66,6 +68,14 @@ const fn change(
     Case { description, text: Text::Change(from, to), errors }
 }
 
+const fn changes(
+    description: &'static str,
+    replaced: [(&'static str, &'static str); 2],
+    errors: &'static [&'static str],
+) -> Case {
+    Case { description, text: Text::Changes(replaced), errors }
+}
+
 const fn append(description: &'static str, text: &'static str, errors: &'static [&'static str]) -> Case {
     Case { description, text: Text::Append(text), errors }
 }
@@ -76,10 +86,14 @@ const fn file(description: &'static str, text: &'static str, errors: &'static [&
 
 impl Case {
     fn text(&self) -> String {
+        let replace = |text: &str, from: &str, to: &str| {
+            assert!(RIGHT.contains(from), "{}: {from:?} is not in the right file", self.description);
+            text.replacen(from, to, 1)
+        };
         match self.text {
-            Text::Change(from, to) => {
-                assert!(RIGHT.contains(from), "{}: {from:?} is not in the right file", self.description);
-                RIGHT.replacen(from, to, 1)
+            Text::Change(from, to) => replace(RIGHT, from, to),
+            Text::Changes(all) => {
+                all.iter().fold(RIGHT.to_owned(), |text, (from, to)| replace(&text, from, to))
             }
             Text::Append(text) => format!("{RIGHT}{text}"),
             Text::File(text) => text.to_owned(),

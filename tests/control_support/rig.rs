@@ -17,7 +17,9 @@ use evenkeel::config::ProbeKind;
 use evenkeel::control::admin::Listeners;
 use evenkeel::control::admin::StartInfo;
 use evenkeel::control::admin::protocol::PortInfo;
+use evenkeel::control::kernel_port::SideTotals;
 use evenkeel::control::network::NoNetwork;
+use evenkeel::control::port_watch::PortReading;
 use evenkeel::control::run::ControlPlane;
 use evenkeel::model::BackendId;
 use evenkeel::model::Protocol;
@@ -71,7 +73,17 @@ impl Rig {
         });
         let file = Arc::new(Mutex::new(Ok(config.clone())));
         let source = Arc::clone(&file);
+        let kernel = Some(SideTotals { tap_error: 2, ..SideTotals::default() });
+        let reading = PortReading {
+            link_up: true,
+            rx_missed: 3,
+            mbufs: 4095,
+            mbufs_in_use: 1024,
+            kernel,
+            ..PortReading::default()
+        };
         let start = move || ControlPlane {
+            ports: Box::new(move || vec![reading.clone()]),
             config,
             load: Box::new(move || source.lock().expect("no test panics with it").clone()),
             snapshots,

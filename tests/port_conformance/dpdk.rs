@@ -257,7 +257,7 @@ fn an_mtu_that_the_device_cannot_carry_is_refused_with_its_limits() {
     });
 }
 
-fn veth_pair() {
+pub(super) fn veth_pair() {
     no_ipv6();
     run("ip link add left type veth peer name right");
     for end in ["left", "right"] {
@@ -266,7 +266,7 @@ fn veth_pair() {
 }
 
 /// In the namespace of the test alone: the kernel sends nothing of its own.
-fn no_ipv6() {
+pub(super) fn no_ipv6() {
     for which in ["all", "default"] {
         // A kernel without IPv6 is as quiet.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "dpdk")]
 mod dpdk;
+#[cfg(feature = "dpdk")]
+mod failures;
 mod suite;
 #[cfg(feature = "dpdk")]
 #[path = "../support/mod.rs"]

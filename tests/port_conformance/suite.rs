@@ -173,7 +173,7 @@ pub(super) fn test_frame(octets: usize, number: usize) -> Vec<u8> {
     bytes
 }
 
-fn is_ours<F: Frame>(frame: &F) -> bool {
+pub(super) fn is_ours<F: Frame>(frame: &F) -> bool {
     frame.head().get(12..14) == Some(&ETHERTYPE)
 }
 

@@ -138,7 +138,7 @@ fn assert_balanced(lab: &mut Lab) {
         .counters
         .iter()
         .flat_map(|counters| (0..64).filter_map(|id| counters.backend(evenkeel::model::BackendId(id))))
-        .map(|counters| counters.totals().flows)
+        .map(|counters| counters.totals().flows + counters.totals().open_flows)
         .sum();
     assert_eq!(on_backends, 0, "the backends' gauges agree");
 }

@@ -73,6 +73,23 @@ fn a_packet_of_the_client_resets_both_sides_with_the_numbers_they_expect() {
 }
 
 #[test]
+fn a_connection_that_had_ended_in_peace_is_not_reset() {
+    for (client, vip) in FAMILIES {
+        let mut lab = Lab::new(Plan::default());
+        let syn = open(&mut lab, client, vip);
+        let fin = Build::new(client, vip).flags(FIN | ACK).tcp();
+        lab.forward(&Build::answer(&syn).flags(FIN | ACK).tcp());
+        lab.forward(&fin);
+        lab.forward(&Build::answer(&syn).flags(ACK).tcp());
+        die(&mut lab);
+        let repeated = lab.forward(&fin);
+        assert_eq!((repeated.to, repeated.flags), (syn.to, FIN | ACK), "the acknowledgement was lost");
+        let acknowledged = lab.forward(&Build::answer(&syn).flags(ACK).tcp());
+        assert_eq!(acknowledged.to, client.parse().unwrap());
+    }
+}
+
+#[test]
 fn a_packet_of_the_backend_resets_both_sides_with_the_numbers_they_expect() {
     for (client, vip) in FAMILIES {
         let mut lab = Lab::new(Plan::default());

@@ -8,6 +8,7 @@ use evenkeel::dataplane::worker::Connections;
 use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::Frame;
+use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
@@ -56,6 +57,8 @@ pub struct Plan {
     pub previous: Option<Positions>,
     /// `None`: Maglev.
     pub choice: Option<Choice>,
+    /// What happens to frames that ports receive, and to those that they send, with a seed.
+    pub faults: (Rates, Rates, u64),
 }
 
 impl Default for Plan {
@@ -74,13 +77,16 @@ impl Default for Plan {
             crossed: false,
             previous: None,
             choice: None,
+            faults: (Rates::default(), Rates::default(), 0),
         }
     }
 }
 
 pub struct Lab {
     pub plan: Plan,
-    pub workers: Vec<Worker<MemPort>>,
+    pub workers: Vec<Worker<FaultPort<MemPort>>>,
+    /// By worker.
+    pub faults: Vec<Faults>,
     pub wires: Vec<Wire>,
     pub pool: Pool,
     pub rings: FrameRings<MemFrame>,
@@ -113,6 +119,7 @@ impl Lab {
         let rings = FrameRings::new(count);
         let commands = CommandRings::new(count);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let mut faults = Vec::new();
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -126,8 +133,12 @@ impl Lab {
                     capacities,
                     key: IndexKey::new([0x11, 0x22, 0x33, 0x44]),
                 };
+                let (inward, outward, seed) = plan.faults;
+                let queue = MemPort::new(wires[n].clone(), pool.clone());
+                let queue = FaultPort::new(queue, inward, outward, seed + n as u64);
+                faults.push(queue.faults());
                 let port = WorkerPort {
-                    queue: MemPort::new(wires[n].clone(), pool.clone()),
+                    queue,
                     egress: Egress { mtu: plan.mtus.0, ..EGRESS },
                     kernel: true,
                     transmitter: id,
@@ -145,6 +156,7 @@ impl Lab {
         let mut lab = Self {
             plan,
             workers,
+            faults,
             wires,
             pool,
             rings,

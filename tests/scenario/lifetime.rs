@@ -25,6 +25,47 @@ fn backend_sends(lab: &mut Lab, syn: &Decoded, flags: u8) -> Decoded {
     lab.forward(&Build::answer(syn).flags(flags).tcp())
 }
 
+/// Flows on the only backend: those that exist, and those of them that something may still come of.
+fn on_backend(lab: &Lab) -> (u64, u64) {
+    let totals = lab.counters[0].backend(backend_id(0, 1)).unwrap().totals();
+    (totals.flows, totals.open_flows)
+}
+
+#[test]
+fn a_connection_that_is_over_holds_its_ports_but_counts_as_open_no_longer() {
+    type Step = fn(&mut Lab, &Decoded);
+    let cases: [(&str, Step); 4] = [
+        ("closed by the backend, which holds TIME_WAIT", |lab, syn| {
+            backend_sends(lab, syn, FIN | ACK);
+            client_sends(lab, FIN | ACK);
+            assert_eq!(on_backend(lab), (1, 1), "the last acknowledgement is due");
+            backend_sends(lab, syn, ACK);
+        }),
+        ("closed by the client", |lab, syn| {
+            client_sends(lab, FIN | ACK);
+            backend_sends(lab, syn, FIN | ACK);
+            client_sends(lab, ACK);
+        }),
+        ("reset by the client", |lab, _| drop(client_sends(lab, RST))),
+        ("reset by the backend", |lab, syn| drop(backend_sends(lab, syn, RST))),
+    ];
+    for (description, ends) in cases {
+        let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
+        let syn = open(&mut lab);
+        assert_eq!(on_backend(&lab), (1, 1), "{description}");
+        ends(&mut lab, &syn);
+        assert_eq!(on_backend(&lab), (1, 0), "{description}");
+        backend_sends(&mut lab, &syn, RST);
+        assert_eq!(on_backend(&lab), (1, 0), "{description}: counted once");
+        lab.wait(Nanos::from_secs(61));
+        assert_eq!(on_backend(&lab), (0, 0), "{description}");
+    }
+    let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
+    open(&mut lab);
+    lab.wait(Nanos::from_secs(901));
+    assert_eq!(on_backend(&lab), (0, 0), "one that never was over");
+}
+
 #[test]
 fn flows_end_at_the_time_out_of_their_state_and_not_before() {
     type Step = fn(&mut Lab);

@@ -8,6 +8,7 @@ mod conservation;
 mod dead;
 mod direct_routing;
 mod fast_path;
+mod faults;
 mod full_nat;
 mod handoff;
 mod icmp;

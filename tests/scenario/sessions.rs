@@ -5,13 +5,14 @@ use std::fmt::Write;
 
 use evenkeel::config::parse;
 use evenkeel::control::health::{Asked, ProbeFailure, ProbeReport};
+use evenkeel::control::ledger::Ledger;
 use evenkeel::control::state::{Effect, Event, Order, State};
 use evenkeel::model::{BackendId, BackendState, Nanos, ServiceId};
 use evenkeel::shared::Snapshot;
 use proptest::prelude::*;
 
 use crate::lab::{Lab, Plan};
-use crate::packet::{ACK, Build, SYN};
+use crate::packet::{ACK, Build, RST, SYN};
 
 /// Control and a worker, with one service in direct routing whose backends are numbered by the last octet of their
 /// addresses.
@@ -69,6 +70,9 @@ impl Cluster {
             match effect {
                 Effect::StartProbe(spec) => {
                     self.probes.insert(spec.backend, spec.generation);
+                }
+                Effect::StopProbe(id) => {
+                    self.probes.remove(&id);
                 }
                 Effect::Publish(snapshot) => {
                     self.snapshot = (*snapshot).clone();
@@ -292,4 +296,112 @@ fn a_drain_leaves_its_sessions_where_they_are_and_takes_no_new_ones() {
     cluster.apply(Event::Tick { flowless: vec![drained] });
     cluster.pass();
     assert_eq!(cluster.snapshot.backend_state(drained), BackendState::Dead);
+}
+
+/// What is left of the flows of a backend that waits for them, as control's loop sees it.
+fn tick(cluster: &mut Cluster) {
+    let ledger = Ledger::new(cluster.lab.counters.clone());
+    let flowless = ledger.flowless(cluster.state.registry(), cluster.lab.now);
+    cluster.apply(Event::Tick { flowless });
+    cluster.pass();
+}
+
+/// Three backends, the second one's clients, and the second one taken out of the configuration.
+fn removed(udp: bool) -> (Cluster, BackendId, Vec<u16>) {
+    let mut cluster = Cluster::new(3, udp);
+    let second = cluster.id(2).unwrap();
+    let clients: Vec<u16> =
+        (10_000..10_300).filter(|client| cluster.send(*client, SYN) == Some(second)).collect();
+    assert!(clients.len() > 50);
+    cluster.configured.remove(&2);
+    cluster.load();
+    (cluster, second, clients)
+}
+
+#[test]
+fn a_removed_backend_keeps_its_sessions_for_the_transition_and_what_is_at_work_until_it_ends() {
+    for udp in [false, true] {
+        let (mut cluster, second, clients) = removed(udp);
+        let (at_work, silent) = clients.split_at(30);
+        for client in at_work {
+            assert_eq!(cluster.send(*client, ACK), Some(second), "udp: {udp}");
+        }
+        if !udp {
+            for client in 20_000..20_200 {
+                assert_ne!(cluster.send(client, SYN), Some(second), "nothing new");
+            }
+        }
+        cluster.lab.now = cluster.lab.now + Nanos::from_secs(800);
+        tick(&mut cluster);
+        // A packet of theirs now and then.
+        for client in at_work {
+            assert_eq!(cluster.send(*client, ACK), Some(second), "udp: {udp}");
+        }
+        cluster.lab.now = cluster.lab.now + Nanos::from_secs(120);
+        tick(&mut cluster);
+        for client in at_work {
+            let target = cluster.send(*client, ACK);
+            assert_eq!(target == Some(second), !udp, "a UDP session loses nothing on another backend");
+        }
+        for client in silent {
+            assert_ne!(cluster.send(*client, ACK), Some(second), "silent for the whole transition");
+        }
+        if !udp {
+            assert!(cluster.probes.contains_key(&second));
+            at_work.iter().for_each(|client| assert_eq!(cluster.send(*client, RST), Some(second)));
+            cluster.lab.now = cluster.lab.now + Nanos::from_secs(10);
+            cluster.pass();
+        }
+        tick(&mut cluster);
+        assert!(cluster.state.registry().backend(second).is_none(), "its id is free");
+        assert!(!cluster.probes.contains_key(&second), "and nobody asks after it");
+        assert!(cluster.id(2).is_none(), "nor does a worker know it");
+    }
+}
+
+#[test]
+fn the_sessions_of_a_removed_backend_that_fails_go_elsewhere() {
+    for udp in [false, true] {
+        let (mut cluster, second, clients) = removed(udp);
+        for client in &clients[..30] {
+            assert_eq!(cluster.send(*client, ACK), Some(second));
+        }
+        cluster.probe(second, false);
+        cluster.pass();
+        for client in &clients {
+            let target = cluster.send(*client, ACK);
+            assert!(target.is_some() && target != Some(second), "{target:?}");
+        }
+    }
+}
+
+#[test]
+fn a_removed_backend_that_is_put_back_has_its_slots_and_sessions_again() {
+    let (mut cluster, second, clients) = removed(false);
+    for client in &clients[..30] {
+        assert_eq!(cluster.send(*client, ACK), Some(second));
+    }
+    cluster.configured.insert(2, 100);
+    let config = config(&cluster.configured, false);
+    cluster.apply(Event::Load(config));
+    cluster.pass();
+    // No probe in between: it was being asked all the time.
+    for client in clients {
+        assert_eq!(cluster.send(client, ACK), Some(second));
+    }
+}
+
+#[test]
+fn without_a_transition_the_sessions_of_a_removed_backend_move_at_once() {
+    let mut cluster = Cluster::new(3, false);
+    let second = cluster.id(2).unwrap();
+    let client = (10_000..10_300).find(|client| cluster.send(*client, SYN) == Some(second)).unwrap();
+    cluster.configured.remove(&2);
+    let mut config = config(&cluster.configured, false);
+    config.services[0].transition = std::time::Duration::ZERO;
+    cluster.apply(Event::Load(config));
+    cluster.pass();
+    let target = cluster.send(client, ACK);
+    assert!(target.is_some() && target != Some(second));
+    assert!(!cluster.probes.contains_key(&second));
 }

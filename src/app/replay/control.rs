@@ -96,10 +96,7 @@ impl Control {
     }
 
     fn tick(&mut self, now: Nanos) {
-        let ledger = &self.tables.ledger;
-        let draining = self.state.registry().draining().map(|(id, _)| id);
-        let waiting = self.state.registry().waiting(now).chain(draining);
-        let flowless = waiting.filter(|id| ledger.backend(*id).flows == 0).collect();
+        let flowless = self.tables.ledger.flowless(self.state.registry(), now);
         self.follow(now, vec![ControlEvent::Tick { flowless }]);
     }
 

@@ -16,6 +16,8 @@ use super::protocol::ServiceStatus;
 use super::protocol::Status;
 use super::protocol::Totals;
 use super::protocol::WorkerStatus;
+use crate::control::kernel_port::SideTotals;
+use crate::control::port_watch::PortReading;
 
 /// Everything in `view` as text.
 #[must_use]
@@ -47,6 +49,7 @@ impl Collector for Gathered {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.process(&mut page)?;
+        self.ports(&mut page)?;
         self.workers(&mut page)?;
         self.services(&mut page)?;
         self.backends(&mut page)
@@ -63,6 +66,40 @@ impl Gathered {
         page.single("draining", "1 while leaving", (*draining).into())?;
         page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
         page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)
+    }
+
+    fn ports(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |field: fn(&PortReading) -> u64| {
+            let read = self.status.ports.iter().filter_map(|port| Some((&port.info, port.reading.as_ref()?)));
+            read.map(move |(info, reading)| (vec![("port", info.name.clone())], field(reading)))
+        };
+        page.gauge("port_up", "1 while there is a link", of(|p| p.link_up.into()))?;
+        page.gauge("port_mbufs", "Packet buffers", of(|p| p.mbufs))?;
+        page.gauge("port_mbufs_in_use", "Packet buffers in use", of(|p| p.mbufs_in_use))?;
+        let help = "Frames that the device dropped because its receive rings were full";
+        page.counter("port_rx_missed", help, of(|p| p.rx_missed))?;
+        page.counter("port_rx_errors", "Frames received damaged", of(|p| p.rx_errors))?;
+        let help = "Times that the device found no packet buffer to receive into";
+        page.counter("port_rx_no_buffer", help, of(|p| p.rx_no_buffer))?;
+        page.counter("port_tx_errors", "Frames that the device failed to send", of(|p| p.tx_errors))?;
+        type Field = fn(&SideTotals) -> u64;
+        let kernel: [(&str, &str, Field); 8] = [
+            ("to_kernel", "Frames that the kernel took", |k| k.to_kernel),
+            ("from_kernel", "Frames of the kernel given to workers", |k| k.from_kernel),
+            ("originated", "Frames made by control given to workers", |k| k.originated),
+            ("tap_full", "Frames lost because the TAP took no more", |k| k.tap_full),
+            ("tap_errors", "Frames that the kernel refused", |k| k.tap_error),
+            ("no_buffer", "Frames for workers lost for want of a packet buffer", |k| k.no_buffer),
+            ("ring_full", "Frames for workers lost because these were behind", |k| k.ring_full),
+            ("oversized", "Frames for workers lost because they exceed a packet buffer", |k| k.oversized),
+        ];
+        for (name, help, field) in kernel {
+            let ports = self.status.ports.iter();
+            let sides = ports.filter_map(|port| Some((&port.info, port.reading.as_ref()?.kernel?)));
+            let samples = sides.map(|(info, side)| (vec![("port", info.name.clone())], field(&side)));
+            page.counter(&format!("kernel_port_{name}"), help, samples)?;
+        }
+        Ok(())
     }
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::difference::Difference;
+use crate::control::port_watch::PortReading;
 
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -154,12 +155,23 @@ pub struct Status {
     pub vips_announced: usize,
     /// Where packet buffers come from.
     pub memory: String,
-    /// As they were found at start.
-    pub ports: Vec<PortInfo>,
+    /// Each port.
+    pub ports: Vec<PortStatus>,
     /// Each worker.
     pub workers: Vec<WorkerStatus>,
     /// The sums over workers.
     pub total: Totals,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// As launch found it.
+    #[serde(flatten)]
+    pub info: PortInfo,
+    /// What it said of itself within the last second; missing in the first moments.
+    #[serde(flatten)]
+    pub reading: Option<PortReading>,
 }
 
 /// A port, as launch found it.

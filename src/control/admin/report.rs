@@ -18,6 +18,7 @@ use super::protocol::FaultKind;
 use super::protocol::FlowQuery;
 use super::protocol::FlowStatus;
 use super::protocol::Flows;
+use super::protocol::PortStatus;
 use super::protocol::ServiceStatus;
 use super::protocol::Services;
 use super::protocol::Status;
@@ -26,6 +27,7 @@ use super::protocol::WorkerStatus;
 use super::state_word::state_word;
 use crate::control::ledger::Ledger;
 use crate::control::ledger::flows as flows_of;
+use crate::control::port_watch::PortReading;
 use crate::control::registry::Backend;
 use crate::control::registry::Service;
 use crate::control::state::Order;
@@ -55,6 +57,8 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// How the workers are.
     pub watch: &'a WorkerWatch,
+    /// What the ports say of themselves, in the order of the configuration.
+    pub ports: &'a [PortReading],
     /// What does not change.
     pub start: &'a StartInfo,
 }
@@ -93,10 +97,16 @@ impl View<'_> {
             snapshot_pending: self.state.snapshot_pending(),
             vips_announced: self.state.announced(),
             memory: self.start.memory.clone(),
-            ports: self.start.ports.clone(),
+            ports: self.ports_status(),
             workers,
             total: totals(sum.0, &sum.1),
         }
+    }
+
+    fn ports_status(&self) -> Vec<PortStatus> {
+        let readings = self.ports.iter().cloned().map(Some).chain(std::iter::repeat(None));
+        let ports = self.start.ports.iter().cloned().zip(readings);
+        ports.map(|(info, reading)| PortStatus { info, reading }).collect()
     }
 
     /// A worker has a table per address family; those of families without a service stay empty.

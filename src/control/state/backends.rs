@@ -32,7 +32,7 @@ impl State {
         for id in ids {
             let Some(backend) = self.registry.backend(id) else { continue };
             let Some(service) = self.registry.service(backend.service) else { continue };
-            let spec = probe_spec(backend, &service.config);
+            let spec = probe_spec(backend, service);
             // Only what is new or was probed until now: on others a decision may stand.
             let news = backend.probe.is_some() || backend.health.state() == HealthState::Unknown;
             let unprobed = backend.removed.is_none() && service.config.health.kind == ProbeKind::None;
@@ -136,23 +136,11 @@ impl State {
         let Some(owner) = self.registry.service(backend.service) else { return };
         let service: Arc<str> = owner.config.name.as_str().into();
         let endpoint = backend.endpoint;
-        let up = self.registry.backends_of(owner).filter(|other| other.in_service()).count();
-        let known =
-            self.registry.backends_of(owner).all(|other| other.health.state() != HealthState::Unknown);
         if let Some(reason) = reason {
-            let change =
-                Change::BackendDown { service: Arc::clone(&service), backend: endpoint, reason, after };
+            let change = Change::BackendDown { service, backend: endpoint, reason, after };
             effects.push(Effect::Log(change));
         } else {
-            let change = Change::BackendUp { service: Arc::clone(&service), backend: endpoint, after };
-            effects.push(Effect::Log(change));
-        }
-        match (to, up) {
-            (HealthState::Up, 1) => effects.push(Effect::Log(Change::ServiceUp { service })),
-            (HealthState::Down, 0) if known => {
-                effects.push(Effect::Log(Change::ServiceDown { service }));
-            }
-            (HealthState::Up | HealthState::Down | HealthState::Unknown, _) => {}
+            effects.push(Effect::Log(Change::BackendUp { service, backend: endpoint, after }));
         }
     }
 
@@ -174,6 +162,16 @@ impl State {
             Order::Enable | Order::Weight(_) => Urgency::CanWait,
         });
         self.log_of(id, effects, |service, backend| Change::BackendOrdered { service, backend, order });
+    }
+
+    /// Frees the ids of removed backends without flows; those that kept sessions until now are not asked any more.
+    pub(super) fn release(&mut self, now: Nanos, flowless: &[BackendId], effects: &mut Vec<Effect>) {
+        for backend in self.registry.release(now, flowless) {
+            if backend.probe.is_some() {
+                effects.push(Effect::StopProbe(backend.id));
+            }
+            self.publication.request(Urgency::CanWait);
+        }
     }
 
     /// Drains that are over: no flow is left, or the time is up.

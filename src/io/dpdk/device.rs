@@ -8,6 +8,7 @@ use super::DpdkPort;
 use super::Eal;
 use super::LinkState;
 use super::PortStats;
+use super::interface::is_running;
 use super::pool::CACHE;
 use super::setup::Setup;
 use super::stats::link_state;
@@ -50,6 +51,8 @@ pub struct Device {
 pub(super) struct Facts {
     pub(super) device: String,
     pub(super) driver: String,
+    /// The index of the kernel interface behind it; 0: none.
+    pub(super) interface: u32,
     pub(super) mac: Mac,
     pub(super) promiscuous: bool,
     pub(super) rx_queues: u16,
@@ -145,10 +148,13 @@ impl Device {
         self.facts.tx_queues
     }
 
-    /// The link, as last reported by the device.
+    /// The link, as last reported by the device; down while the kernel interface behind the device, if there is one,
+    /// is down, without a carrier or gone. Some system calls.
     #[must_use]
     pub fn link(&self) -> LinkState {
-        link_state(self.open.port)
+        let link = link_state(self.open.port);
+        let runs = self.facts.interface == 0 || is_running(self.facts.interface).unwrap_or(true);
+        LinkState { up: link.up && runs, ..link }
     }
 
     /// The device's counters.

@@ -10,6 +10,7 @@ mod device;
 mod eal;
 mod error;
 mod frame;
+mod interface;
 mod pool;
 mod queue;
 mod setup;

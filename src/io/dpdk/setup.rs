@@ -33,6 +33,8 @@ struct Limits {
     smallest_mtu: u16,
     largest_mtu: u16,
     rss_flows: u64,
+    /// The kernel interface behind it; 0: none.
+    interface: u32,
 }
 
 /// What the port is configured with.
@@ -96,8 +98,16 @@ impl<'a> Setup<'a> {
         self.check("start", unsafe { dpdk_sys::rte_eth_dev_start(self.port) }, "")?;
         self.receive_groups(refused)?;
 
-        let (device, driver) = (self.device.to_owned(), limits.driver);
-        Ok((Facts { device, driver, mac, promiscuous: refused, rx_queues: rx, tx_queues: tx }, pool, open))
+        let facts = Facts {
+            device: self.device.to_owned(),
+            driver: limits.driver,
+            interface: limits.interface,
+            mac,
+            promiscuous: refused,
+            rx_queues: rx,
+            tx_queues: tx,
+        };
+        Ok((facts, pool, open))
     }
 
     /// Takes the port for itself, before anything of it is changed. The number is the owner's, unique in the process.
@@ -130,6 +140,7 @@ impl<'a> Setup<'a> {
             smallest_mtu: info.min_mtu,
             largest_mtu: largest_mtu(info.max_mtu, info.max_rx_pktlen),
             rss_flows: info.flow_type_rss_offloads & dpdk_sys::EVENKEEL_RSS_FLOWS,
+            interface: info.if_index,
         })
     }
 
