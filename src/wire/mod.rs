@@ -9,15 +9,17 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+pub mod fragment;
 pub mod lanes;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;
 
 pub use common::Common;
+pub use fragment::Fragment;
 pub use lanes::Lanes;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
-pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
+pub use rewrite::{Change, Rewrite, WireFamily, rewrite, rewrite_addresses};
 pub use segment::Segment;
 
 /// TCP flag bits (RFC 9293, 3.1).
