@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
 use super::last_hop::LastHops;
 use super::link;
@@ -24,7 +25,9 @@ use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
-use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
+use crate::wire::{
+    Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, rewrite_addresses, tcp_flags,
+};
 
 /// What a worker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +84,7 @@ pub struct Pipeline {
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
+    pub(super) fragments: Fragments,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -108,6 +112,7 @@ impl Pipeline {
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
+            fragments: Fragments::new(&settings.key),
             ports,
             counters,
             tally: Tally::default(),
@@ -146,21 +151,30 @@ impl Pipeline {
             seen.guess = guess;
         }
         let packet = match &seen.parsed {
-            Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
+            Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => *packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
         let arrival =
-            Arrival { packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
-        match packet.network {
-            Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
-            Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
+            Arrival { packet: &packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
+        let verdict = match (packet.network, packet.transport) {
+            (Network::V4, Transport::Fragment) => self.balance_fragment::<V4, T>(frame, arrival, view),
+            (Network::V6, Transport::Fragment) => self.balance_fragment::<V6, T>(frame, arrival, view),
+            (Network::V4, _) => self.balance_packet::<V4, T>(frame, arrival, view),
+            (Network::V6, _) => self.balance_packet::<V6, T>(frame, arrival, view),
+        };
+        if packet.transport == Transport::Fragment
+            && matches!(verdict, Verdict::Refuse(..) | Verdict::Kill(..))
+        {
+            fragments::answerable(seen, frame);
         }
+        verdict
     }
 
+    /// The verdict on a whole packet, or on a first fragment, which is one as far as it goes.
     #[inline]
-    fn balance_packet<F: FlowFamily, T: Frame>(
+    pub(super) fn balance_packet<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         arrival: Arrival<'_>,
@@ -287,7 +301,7 @@ impl Pipeline {
 
     /// Sends a packet of a known flow on its way.
     #[inline]
-    fn forward<F: FlowFamily, T: Frame>(
+    pub(super) fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         id: FlowId,
@@ -316,7 +330,14 @@ impl Pipeline {
         if end - l3 > hop.mtu {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
-        rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+        match packet.transport {
+            Transport::Fragment => {
+                rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+            Transport::Tcp | Transport::Udp | Transport::Other => {
+                rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+        }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));

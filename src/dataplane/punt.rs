@@ -22,7 +22,7 @@ impl Pipeline {
         }
     }
 
-    /// A packet that is no whole TCP segment or UDP datagram.
+    /// A packet that is no TCP segment or UDP datagram, nor a piece of one.
     #[cold]
     pub(super) fn without_ports<F: FlowFamily>(
         &self,
@@ -36,9 +36,6 @@ impl Pipeline {
         let destination = addresses.map(|pair| F::addresses(pair).1);
         let role = destination.and_then(|destination| view.tables.roles.of::<F>(destination));
         let Some(role) = role else { return self.punt(&parsed, head, arrival.port) };
-        if packet.transport == Transport::Fragment {
-            return Verdict::Drop(DropReason::Fragment);
-        }
         // The kernel holds our addresses: it answers echo requests and neighbour solicitations for them.
         let icmp = matches!(packet.protocol, ICMP | ICMPV6);
         if icmp || class(&parsed, head) == PuntClass::Routing {
@@ -74,7 +71,9 @@ fn packet_class(packet: &Packet, header: &[u8]) -> PuntClass {
             PuntClass::Neighbour
         }
         // IGMP, EIGRP, OSPF, PIM, VRRP.
-        Transport::Other if matches!(packet.protocol, 2 | 88 | 89 | 103 | 112) => PuntClass::Routing,
+        Transport::Other | Transport::Fragment if matches!(packet.protocol, 2 | 88 | 89 | 103 | 112) => {
+            PuntClass::Routing
+        }
         // BGP.
         Transport::Tcp if destination == Some(179) || source == Some(179) => PuntClass::Routing,
         // RIP, RIPng, BFD (one hop, echo, several hops).

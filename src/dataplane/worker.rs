@@ -5,10 +5,12 @@
 //! kernel port, expiry, and control's commands.
 
 mod answer;
+mod hold;
 mod rates;
 
 use std::sync::Arc;
 
+use self::hold::HeldFrames;
 use self::rates::Rates;
 use super::flow::{Generation, Tick};
 use super::inspect::Inspected;
@@ -103,6 +105,7 @@ struct Core<P: Port> {
     commands: CommandRings,
     counters: Arc<WorkerCounters>,
     rates: Rates,
+    held: HeldFrames<P::Frame>,
     /// Turns since the tally was copied up.
     unpublished: u32,
 }
@@ -131,6 +134,7 @@ impl<P: Port> Worker<P> {
             commands,
             counters,
             rates: Rates::new(),
+            held: HeldFrames::new(),
             unpublished: 0,
         };
         let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
@@ -164,6 +168,7 @@ impl<P: Port> Worker<P> {
         }
         busy |= core.take_handed_in(batch, view);
         busy |= core.take_injected();
+        busy |= core.expire_held(view.tick());
         for port in core.port_ids() {
             core.transmit(port);
         }
@@ -248,7 +253,9 @@ impl<P: Port> Core<P> {
                 let handed = Handoff::Received { port, frame };
                 hand_off(&self.frames, &mut self.pipeline.tally, owner, handed);
             }
+            Verdict::Hold(key) => self.hold(key, (frame, seen), port, handed_in, view),
         }
+        self.release_followers(view);
     }
 
     /// Stages a frame for a port.

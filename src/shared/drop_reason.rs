@@ -24,8 +24,12 @@ pub enum DropReason {
     Martian,
     /// TTL or hop limit used up.
     TtlExpired,
-    /// A fragment.
-    Fragment,
+    /// A fragment that no honest sender makes.
+    FragmentInvalid,
+    /// A fragment that waited and made way.
+    FragmentStoreFull,
+    /// A later fragment without a first one.
+    FragmentWithoutFirst,
     /// TCP without SYN and without flow.
     UnknownFlow,
     /// A packet to a local address without a flow.
@@ -60,7 +64,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -70,7 +74,9 @@ impl DropReason {
         Self::ExtensionHeadersTooDeep,
         Self::Martian,
         Self::TtlExpired,
-        Self::Fragment,
+        Self::FragmentInvalid,
+        Self::FragmentStoreFull,
+        Self::FragmentWithoutFirst,
         Self::UnknownFlow,
         Self::UnknownReturn,
         Self::NoService,
@@ -104,7 +110,9 @@ impl DropReason {
             Self::ExtensionHeadersTooDeep => "extension_headers_too_deep",
             Self::Martian => "martian",
             Self::TtlExpired => "ttl_expired",
-            Self::Fragment => "fragment",
+            Self::FragmentInvalid => "fragment_invalid",
+            Self::FragmentStoreFull => "fragment_store_full",
+            Self::FragmentWithoutFirst => "fragment_without_first",
             Self::UnknownFlow => "unknown_flow",
             Self::UnknownReturn => "unknown_return",
             Self::NoService => "no_service",
@@ -138,7 +146,15 @@ impl DropReason {
                 "the source is multicast, broadcast, loopback, unspecified or an address of ours, or is the destination"
             }
             Self::TtlExpired => "the TTL or hop limit does not allow another hop",
-            Self::Fragment => "the packet is a fragment, and fragments are not balanced",
+            Self::FragmentInvalid => {
+                "the fragment overlaps its first one, has no part of the packet, or is a first one without all headers"
+            }
+            Self::FragmentStoreFull => {
+                "the fragment waited for its first one, and made way for another that has to wait"
+            }
+            Self::FragmentWithoutFirst => {
+                "the first fragment of the packet did not come within a second, or its flow has ended"
+            }
             Self::UnknownFlow => "a TCP packet to a service is no SYN and belongs to no flow",
             Self::UnknownReturn => "a packet to a local address belongs to no flow",
             Self::NoService => "the packet is for a VIP, but no service listens on its protocol and port",

@@ -298,6 +298,13 @@ impl Lab {
         self.sent().iter().map(|frame| decode(frame)).collect()
     }
 
+    /// Delivers one frame to the first worker and returns the frames that were sent because of it.
+    pub fn exchange_raw(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.deliver_to(0, bytes);
+        self.settle();
+        self.sent()
+    }
+
     /// Delivers one frame and returns the only one that was sent because of it.
     #[track_caller]
     pub fn forward(&mut self, bytes: &[u8]) -> Decoded {
