@@ -23,7 +23,6 @@ use crate::packet::{Decoded, decode};
 
 /// The balancer's MAC address on its only port.
 pub const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const EGRESS: Egress = Egress { port: PortId(0), mac: OUR_MAC, mtu: 1500 };
 /// Everything behind the static routes.
 pub const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 /// Where clients' frames come from.
@@ -47,6 +46,8 @@ pub struct Plan {
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
     pub next_hop_vlan: VlanTag,
+    /// The port's, in octets.
+    pub mtu: u16,
     pub mode: ForwardingMode,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
@@ -67,11 +68,18 @@ impl Default for Plan {
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
             next_hop_vlan: VlanTag::Untagged,
+            mtu: 1500,
             mode: ForwardingMode::FullNat,
             crossed: false,
             previous: None,
             choice: None,
         }
+    }
+}
+
+impl Plan {
+    const fn egress(&self) -> Egress {
+        Egress { port: PortId(0), mac: OUR_MAC, mtu: self.mtu }
     }
 }
 
@@ -104,7 +112,7 @@ impl Lab {
         let count = usize::from(plan.workers);
         let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
-        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan), count);
+        let (fibs, fib_readers) = channel(fib(&plan), count);
         let pool = Pool::new(plan.buffers, 2048);
         let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
         let rings = FrameRings::new(count);
@@ -125,7 +133,7 @@ impl Lab {
                 };
                 let port = WorkerPort {
                     queue: MemPort::new(wires[n].clone(), pool.clone()),
-                    egress: EGRESS,
+                    egress: plan.egress(),
                     kernel: true,
                     transmitter: id,
                 };
@@ -252,6 +260,13 @@ impl Lab {
         self.wires[worker].inbound.push(frame).expect("the scenario sends more than a wire holds");
     }
 
+    /// Lets the first worker receive a frame in parts, each in a buffer of its own, without a turn.
+    pub fn deliver_parts(&self, parts: &[&[u8]]) {
+        let frame =
+            self.pool.frame_in_parts(parts).expect("the scenario leaks frames, or a part is too large");
+        self.wires[0].inbound.push(frame).expect("the scenario sends more than a wire holds");
+    }
+
     /// Turns of all workers until nobody has anything to do.
     pub fn settle(&mut self) {
         for _ in 0..100_000 {
@@ -280,7 +295,9 @@ impl Lab {
         let mut frames = Vec::new();
         for wire in &self.wires {
             while let Some(frame) = wire.outbound.pop() {
-                frames.push(frame.head().to_vec());
+                let mut bytes = Vec::new();
+                frame.copy_to(&mut bytes);
+                frames.push(bytes);
             }
         }
         frames
@@ -371,8 +388,8 @@ pub fn backend(vip: &str, number: u8) -> Endpoint {
     Endpoint::new(address, 8080)
 }
 
-fn fib(vlan: VlanTag) -> Fib {
-    let hop = NextHop::new(EGRESS, vlan, Some(BACKEND_MAC));
+fn fib(plan: &Plan) -> Fib {
+    let hop = NextHop::new(plan.egress(), plan.next_hop_vlan, Some(BACKEND_MAC));
     let mut fib = Fib::default();
     fib.next_hops.push(hop);
     fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));

@@ -11,6 +11,7 @@ mod fast_path;
 mod fragments;
 mod full_nat;
 mod handoff;
+mod jumbo;
 mod lab;
 mod lifetime;
 mod listing;
