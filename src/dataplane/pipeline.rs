@@ -15,6 +15,7 @@ use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
+use super::punt::is_ours;
 use super::steer::Steering;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
@@ -154,6 +155,10 @@ impl Pipeline {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => *packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
+            Ok(Parsed::Ip(packet)) if is_ours(packet, frame.head(), view) => {
+                // RFC 1122, 3.3.6. Nor must a daemon of the host answer it.
+                return Verdict::Drop(DropReason::NotOurMac);
+            }
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
         let arrival =

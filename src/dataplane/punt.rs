@@ -3,10 +3,10 @@
 use super::flow::FlowFamily;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::{PuntClass, Verdict};
-use crate::model::PortId;
+use crate::model::{PortId, V4, V6};
 use crate::shared::{AddressRole, DropReason};
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Packet, Parsed, Transport};
+use crate::wire::{Network, Packet, Parsed, Transport};
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
@@ -45,6 +45,19 @@ impl Pipeline {
             AddressRole::Vip(_) => DropReason::NoService,
             AddressRole::Local => DropReason::UnknownReturn,
         })
+    }
+}
+
+/// Whether a packet is for a VIP or a local address.
+#[cold]
+pub(super) fn is_ours(packet: &Packet, head: &[u8], view: View<'_>) -> bool {
+    fn has_role<F: FlowFamily>(packet: &Packet, head: &[u8], view: View<'_>) -> bool {
+        let pair = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);
+        pair.is_some_and(|pair| view.tables.roles.of::<F>(F::addresses(pair).1).is_some())
+    }
+    match packet.network {
+        Network::V4 => has_role::<V4>(packet, head, view),
+        Network::V6 => has_role::<V6>(packet, head, view),
     }
 }
 

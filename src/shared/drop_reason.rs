@@ -8,7 +8,7 @@ use std::fmt;
 pub enum DropReason {
     /// See [`DropReason::sentence`], as for all of these.
     FrameTruncated,
-    /// Destination MAC address of somebody else.
+    /// Destination MAC address of somebody else, or of a group where that cannot be meant.
     NotOurMac,
     /// IP header that contradicts itself.
     IpHeaderInvalid,
@@ -136,7 +136,9 @@ impl DropReason {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::FrameTruncated => "the frame ends before its headers do, or a capture cut it short",
-            Self::NotOurMac => "the frame is addressed to another station's MAC address",
+            Self::NotOurMac => {
+                "the frame is addressed to another station's MAC address, or to a group and its packet to a VIP"
+            }
             Self::IpHeaderInvalid => "the IP version, header length or total length is impossible",
             Self::IpChecksumWrong => "the IPv4 header checksum is wrong",
             Self::IpTruncated => "the IP length field promises more than the frame holds",

@@ -7,10 +7,13 @@
 mod bench;
 mod captures;
 mod files;
+mod fragments;
 mod health;
 mod mistakes;
 #[path = "../scenario/packet.rs"]
 mod packet;
+#[path = "../scenario/pieces.rs"]
+mod pieces;
 mod scale;
 mod stateless;
 mod time;
