@@ -22,7 +22,7 @@ struct Buffer {
     start: usize,
     end: usize,
     /// The following part, of a frame larger than a buffer, and the octets of all that follow.
-    next: Option<Box<Buffer>>,
+    next: Option<Box<Self>>,
     behind: usize,
 }
 

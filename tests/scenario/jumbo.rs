@@ -110,7 +110,7 @@ fn without_flows_a_frame_in_parts_goes_to_its_backend_as_it_came() {
         for (client, vip) in WEB {
             let mut lab = Lab::new(Plan { mode, ..jumbo() });
             let frame = Build::new(client, vip).flags(ACK).payload(&[1; 8000]).tcp();
-            let sent = exchange(&mut lab, &[frame.clone()], 100);
+            let sent = exchange(&mut lab, std::slice::from_ref(&frame), 100);
             let outer = sent[0].len() - frame.len();
             // All but the Ethernet header and, in a tunnel, TTL and header checksum.
             let content = if vip == WEB[0].1 { 34 } else { 22 };

@@ -91,7 +91,9 @@ impl<P: Port> Core<P> {
     #[cold]
     fn release(&mut self, key: FragmentKey, view: View<'_>) {
         let mut from = 0;
-        while let Some(step) = self.held.frames.iter().skip(from).position(|held| held.key == key) {
+        for _ in 0..HELD_FRAGMENTS {
+            let next = self.held.frames.iter().skip(from).position(|held| held.key == key);
+            let Some(step) = next else { return };
             from += step;
             let Some(held) = self.held.remove(from) else { return };
             self.count_held();
