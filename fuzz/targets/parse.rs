@@ -8,7 +8,7 @@ use etherparse::SlicedPacket;
 use evenkeel::model::{Mac, V4, V6};
 use evenkeel::wire::craft::{Refusal, Reply, Say, refuse};
 use evenkeel::wire::ethernet::Link;
-use evenkeel::wire::{Common, Network, Packet, Parsed, Transport, parse};
+use evenkeel::wire::{Common, Fragment, Network, Packet, Parsed, Transport, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -45,6 +45,7 @@ fn judge(head: &[u8], octets: usize) {
     if balanced && usize::from(at.end) <= head.len() {
         agree_with_etherparse(&packet, head);
     }
+    judge_fragment(&packet, head);
     let reply = |say| Refusal::Reply(Reply { sequence: 1, acknowledgement: 2, say });
     let replies = [Say::Accept { mss: 1460 }, Say::Acknowledge, Say::Close, Say::Page, Say::Head].map(reply);
     for refusal in [Refusal::Unreachable, Refusal::TimeExceeded].into_iter().chain(replies) {
@@ -54,6 +55,23 @@ fn judge(head: &[u8], octets: usize) {
             assert!(matches!(back, Parsed::Ip(_)));
         }
     }
+}
+
+/// A fragment is within its packet, and only a first one has ports, which are all there.
+fn judge_fragment(packet: &Packet, head: &[u8]) {
+    let fragment = Fragment::read(packet, head);
+    assert_eq!(fragment.is_some(), packet.transport == Transport::Fragment);
+    let Some(fragment) = fragment else { return };
+    assert_eq!(fragment.offset % 8, 0);
+    assert!(fragment.last().is_none_or(|last| last > fragment.offset), "{fragment:?}");
+    let Some(first) = fragment.first(packet, head) else { return };
+    assert_eq!((fragment.offset, first.layout.end), (0, packet.layout.end));
+    assert!(packet.layout.l3 < first.layout.l4 && first.layout.l4 <= first.layout.end, "{first:?}");
+    let has_tuple = match first.network {
+        Network::V4 => first.tuple::<V4>(head).is_some(),
+        Network::V6 => first.tuple::<V6>(head).is_some(),
+    };
+    assert_eq!(has_tuple, matches!(first.transport, Transport::Tcp | Transport::Udp), "{first:?}");
 }
 
 /// A second reader must find the same ports, where it finds any.

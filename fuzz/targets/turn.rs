@@ -1,6 +1,6 @@
-//! Any history of one worker over a memory port, in virtual time: packets of clients, answers, routers' complaints,
-//! mutants of them, noise, backends that come and go. Frames, buffers and flows are conserved; what a sound packet
-//! becomes is sound.
+//! Any history of one worker over a memory port, in virtual time: packets of clients and pieces of them, answers, routers'
+//! complaints, mutants of them, noise, backends that come and go. Frames, buffers and flows are conserved; what a sound
+//! packet becomes is sound.
 #![no_main]
 #![allow(dead_code, reason = "the laboratory of the scenarios has more than this needs")]
 
@@ -10,18 +10,22 @@ mod icmp_message;
 mod lab;
 #[path = "../../tests/scenario/packet.rs"]
 mod packet;
+#[path = "../../tests/scenario/pieces.rs"]
+mod pieces;
 
 use evenkeel::model::Nanos;
 use lab::{Lab, Plan};
 use libfuzzer_sys::fuzz_target;
 use packet::{ACK, Build, FIN, RST, SYN, decode};
+use pieces::{is_piece, split};
 
 const FLAGS: [u8; 8] = [SYN, ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN, 0];
 
 /// More steps find nothing that fewer do not.
 const STEPS: usize = 64;
 
-const BUFFERS: usize = 32;
+/// Every step may leave a fragment that waits.
+const BUFFERS: usize = 32 + STEPS;
 
 fuzz_target!(|data: &[u8]| {
     let mut lab = Lab::new(Plan { flows: 8, buffers: BUFFERS, ..Plan::default() });
@@ -34,11 +38,17 @@ fuzz_target!(|data: &[u8]| {
         lab.punted();
         lab.assert_conserved();
     }
-    assert_eq!(lab.pool.available(), BUFFERS, "every buffer came back");
+    let held = usize::try_from(lab.tally().held).expect("a number of buffers");
+    assert_eq!(lab.pool.available(), BUFFERS - held, "every buffer came back that no fragment waits in");
     // Longer than the longest time-out.
     lab.now = lab.now + Nanos::from_secs(1_200);
     lab.settle();
-    assert_eq!(lab.tally().flows(), 0, "every flow ends");
+    assert_eq!(
+        (lab.tally().flows(), lab.tally().held),
+        (0, 0),
+        "every flow ends, and no fragment waits for ever"
+    );
+    assert_eq!(lab.pool.available(), BUFFERS);
 });
 
 struct Input<'a>(&'a [u8]);
@@ -62,6 +72,11 @@ fn step(lab: &mut Lab, input: &mut Input<'_>, seen: &mut Vec<Vec<u8>>) -> Option
     let kind = input.octet()?;
     let mut sound = true;
     let frame = match kind % 8 {
+        2 if kind & 8 != 0 => {
+            let whole = client(input.octet()?, input.octet()?, 0xf9);
+            let pieces = split(&whole, u32::from(kind >> 6), &[24, 96]);
+            pieces[usize::from(input.octet()?) % pieces.len()].clone()
+        }
         0..=2 => client(input.octet()?, input.octet()?, input.octet()?),
         4 if kind & 8 != 0 => {
             let about = &seen[usize::from(input.octet()?) % seen.len()];
@@ -109,7 +124,7 @@ fn step(lab: &mut Lab, input: &mut Input<'_>, seen: &mut Vec<Vec<u8>>) -> Option
     lab.deliver_to(0, &frame);
     lab.settle();
     for sent in lab.sent() {
-        if sound {
+        if sound && !is_piece(&sent) {
             let decoded = decode(&sent);
             if matches!(decoded.kind, packet::Kind::Tcp | packet::Kind::Udp) {
                 seen.push(sent);

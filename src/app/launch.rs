@@ -21,6 +21,7 @@ use crate::control::kernel_port::{Exit, KernelCounters, KernelPort, KernelSide, 
 use crate::control::neighbours::Neighbours;
 use crate::control::port_watch::{PortReading, ReadPorts};
 use crate::control::run::ControlPlane;
+use crate::dataplane::fragments::HELD_FRAGMENTS;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
 use crate::hash::IndexKey;
@@ -346,8 +347,8 @@ fn device_options(config: &Config) -> Vec<DeviceOptions> {
         mac: port.mac,
         mbufs: config.appliance.mbufs,
         ports: config.ports.len(),
-        // An inbox and an injection ring per worker, and the ring to the kernel port.
-        waiting_frames: FRAME_RING * (2 * workers + 1),
+        // An inbox and an injection ring per worker, and the ring to the kernel port; fragments that wait.
+        waiting_frames: FRAME_RING * (2 * workers + 1) + HELD_FRAGMENTS * workers,
         descriptors: DEFAULT_DESCRIPTORS,
     };
     config.ports.iter().map(option).collect()

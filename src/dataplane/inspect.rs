@@ -209,7 +209,7 @@ impl Pipeline {
         mac: Mac,
         place: usize,
         ahead: &'a mut Lookahead,
-    ) -> &'a Inspected {
+    ) -> &'a mut Inspected {
         let seen = &mut ahead.inspected[place];
         if ahead.common[place].is_some() {
             self.inspect_uncommon(frame.head(), frame.octets(), mac, seen);

@@ -1,13 +1,14 @@
 //! The data plane: what happens to packets.
 //!
 //! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow), `pick` (its
-//! backend), `stateless` (a packet of a service that keeps no flows) and [`steer`] (whose flow is it), over the tables
-//! in [`flow`]. Nothing here opens a socket, reads a clock, takes a lock,
+//! backend), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a piece of a packet) and [`steer`]
+//! (whose flow is it), over the tables in [`flow`]. Nothing here opens a socket, reads a clock, takes a lock,
 //! allocates after start or logs; time and tables are arguments, errors are drop reasons.
 
 pub mod admit;
 pub mod fast_path;
 pub mod flow;
+pub mod fragments;
 mod huge_pages;
 mod icmp;
 pub mod inspect;

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
 use super::lanes::Lanes;
 use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
+use super::punt::is_ours;
 use super::steer::Steering;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
@@ -25,7 +27,9 @@ use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V
 use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
-use crate::wire::{Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
+use crate::wire::{
+    Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, rewrite_addresses, tcp_flags,
+};
 use crate::wire::{ethernet, mss};
 
 /// What a worker is made with.
@@ -83,6 +87,7 @@ pub struct Pipeline {
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
+    pub(super) fragments: Fragments,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -110,6 +115,7 @@ impl Pipeline {
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
+            fragments: Fragments::new(&settings.key),
             ports,
             counters,
             tally: Tally::default(),
@@ -137,27 +143,40 @@ impl Pipeline {
     pub fn balance<T: Frame>(
         &mut self,
         frame: &mut T,
-        seen: &Inspected,
+        seen: &mut Inspected,
         port: PortId,
         handed_in: bool,
         view: View<'_>,
     ) -> Verdict {
         let packet = match &seen.parsed {
-            Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => packet,
+            Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => *packet,
             Err(malformed) => return Verdict::Drop(reason(*malformed)),
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
+            Ok(Parsed::Ip(packet)) if is_ours(packet, frame.head(), view) => {
+                // RFC 1122, 3.3.6. Nor must a daemon of the host answer it.
+                return Verdict::Drop(DropReason::NotOurMac);
+            }
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
         let arrival =
-            Arrival { packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
-        match packet.network {
-            Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
-            Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
+            Arrival { packet: &packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
+        let verdict = match (packet.network, packet.transport) {
+            (Network::V4, Transport::Fragment) => self.balance_fragment::<V4, T>(frame, arrival, view),
+            (Network::V6, Transport::Fragment) => self.balance_fragment::<V6, T>(frame, arrival, view),
+            (Network::V4, _) => self.balance_packet::<V4, T>(frame, arrival, view),
+            (Network::V6, _) => self.balance_packet::<V6, T>(frame, arrival, view),
+        };
+        if packet.transport == Transport::Fragment
+            && matches!(verdict, Verdict::Refuse(..) | Verdict::Kill(..))
+        {
+            fragments::answerable(seen, frame);
         }
+        verdict
     }
 
+    /// The verdict on a whole packet, or on a first fragment, which is one as far as it goes.
     #[inline]
-    fn balance_packet<F: FlowFamily, T: Frame>(
+    pub(super) fn balance_packet<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         arrival: Arrival<'_>,
@@ -286,7 +305,7 @@ impl Pipeline {
 
     /// Sends a packet of a known flow on its way.
     #[inline]
-    fn forward<F: FlowFamily, T: Frame>(
+    pub(super) fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         id: FlowId,
@@ -316,7 +335,14 @@ impl Pipeline {
         if !fits && !may_split(packet, frame.head()) {
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
-        rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+        match packet.transport {
+            Transport::Fragment => {
+                rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+            Transport::Tcp | Transport::Udp | Transport::Other => {
+                rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+        }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
             let back = entry.hop(direction.opposite());

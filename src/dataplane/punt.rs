@@ -4,10 +4,10 @@ use super::flow::FlowFamily;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::Frame;
-use crate::model::PortId;
+use crate::model::{PortId, V4, V6};
 use crate::shared::{AddressRole, DropReason};
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Packet, Parsed, Transport};
+use crate::wire::{Network, Packet, Parsed, Transport};
 
 const ICMPV6: u8 = 58;
 
@@ -22,7 +22,7 @@ impl Pipeline {
         }
     }
 
-    /// A packet that is no whole TCP segment or UDP datagram.
+    /// A packet that is no TCP segment or UDP datagram, nor a piece of one.
     #[cold]
     pub(super) fn without_ports<F: FlowFamily, T: Frame>(
         &mut self,
@@ -37,19 +37,30 @@ impl Pipeline {
         let destination = addresses.map(|pair| F::addresses(pair).1);
         let role = destination.and_then(|destination| view.tables.roles.of::<F>(destination));
         let Some(role) = role else { return self.punt(&parsed, head, arrival.port) };
-        if packet.transport == Transport::Fragment {
-            return Verdict::Drop(DropReason::Fragment);
-        }
-        if packet.protocol == F::ICMP {
+        if packet.protocol == F::ICMP && packet.transport != Transport::Fragment {
             return self.icmp::<F, T>(frame, role, arrival, view);
         }
-        if class(&parsed, head) == PuntClass::Routing {
+        // The kernel puts pieces together before it answers.
+        if packet.protocol == F::ICMP || class(&parsed, head) == PuntClass::Routing {
             return self.punt(&parsed, head, arrival.port);
         }
         Verdict::Drop(match role {
             AddressRole::Vip(_) => DropReason::NoService,
             AddressRole::Local => DropReason::UnknownReturn,
         })
+    }
+}
+
+/// Whether a packet is for a VIP or a local address.
+#[cold]
+pub(super) fn is_ours(packet: &Packet, head: &[u8], view: View<'_>) -> bool {
+    fn has_role<F: FlowFamily>(packet: &Packet, head: &[u8], view: View<'_>) -> bool {
+        let pair = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);
+        pair.is_some_and(|pair| view.tables.roles.of::<F>(F::addresses(pair).1).is_some())
+    }
+    match packet.network {
+        Network::V4 => has_role::<V4>(packet, head, view),
+        Network::V6 => has_role::<V6>(packet, head, view),
     }
 }
 
@@ -76,7 +87,9 @@ fn packet_class(packet: &Packet, header: &[u8]) -> PuntClass {
             PuntClass::Neighbour
         }
         // IGMP, EIGRP, OSPF, PIM, VRRP.
-        Transport::Other if matches!(packet.protocol, 2 | 88 | 89 | 103 | 112) => PuntClass::Routing,
+        Transport::Other | Transport::Fragment if matches!(packet.protocol, 2 | 88 | 89 | 103 | 112) => {
+            PuntClass::Routing
+        }
         // BGP.
         Transport::Tcp if destination == Some(179) || source == Some(179) => PuntClass::Routing,
         // RIP, RIPng, BFD (one hop, echo, several hops).

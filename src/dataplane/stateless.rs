@@ -16,9 +16,10 @@ use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::io::Frame;
 use crate::model::{
-    BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, VlanTag,
+    BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, ServiceId,
+    VlanTag,
 };
-use crate::shared::{Choice, DropReason, FlowState, NextHop, ServiceBackend, ServiceTable};
+use crate::shared::{AddressRole, Choice, DropReason, FlowState, NextHop, ServiceBackend, ServiceTable};
 use crate::wire::checksum::Delta;
 use crate::wire::craft::Refusal;
 use crate::wire::encapsulate::Outer;
@@ -134,6 +135,36 @@ impl Pipeline {
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
         self.tally.icmp_errors += u64::from(matches!(verdict, Verdict::Forward(_)));
         verdict
+    }
+
+    /// Where a packet that belongs to a service without flows goes, and has no record; `None` if it belongs to none.
+    pub(super) fn stateless_target<F: FlowFamily>(
+        &self,
+        tuple: &FiveTuple<F>,
+        packet: &Packet,
+        view: View<'_>,
+    ) -> Option<(ServiceId, BackendId)> {
+        let AddressRole::Vip(services) = view.tables.roles.of::<F>(tuple.destination())? else { return None };
+        let service = services.service(tuple.protocol(), tuple.destination_port())?;
+        let service = view.tables.service(service).filter(|service| service.mode.is_stateless())?;
+        Some((service.id, target(service, tuple, packet, view)?.backend.id))
+    }
+
+    /// Sends a later fragment after its first one, to this backend.
+    pub(super) fn follow_stateless<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        service: ServiceId,
+        backend: BackendId,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        let service = view.tables.service(service).filter(|service| service.mode.is_stateless());
+        let Some(service) = service else { return Verdict::Drop(DropReason::NoService) };
+        if is_spent(service, arrival.packet) {
+            return Verdict::Drop(DropReason::TtlExpired);
+        }
+        self.send_on::<F, T>(frame, service, backend, arrival, view)
     }
 
     /// Remembers where a session is.

@@ -2,7 +2,8 @@
 //!
 //! Where a port spreads frames as it likes, a frame may reach any worker. Each five-tuple has one owner: for packets
 //! from backends, the worker that leased the local port; for packets from clients, the one that the index hash names.
-//! The index key is common to all workers of a process, so all agree.
+//! The index key is common to all workers of a process, so all agree. Of fragments the first alone says whose flow it is
+//! of: all of a packet go to one worker first, see [`fragments`](super::fragments).
 
 use super::local_ports::PortClass;
 use crate::hash::scale;
@@ -44,6 +45,13 @@ impl Steering {
         (owner != self.me).then_some(owner)
     }
 
+    /// The worker, if it is another one, where the fragments of a packet meet, with the hash `key` of what they share.
+    #[must_use]
+    pub fn home_elsewhere(&self, key: u64) -> Option<WorkerId> {
+        let home = self.owner_of_client(key);
+        (home != self.me).then_some(home)
+    }
+
     /// The low half chooses the worker: the high one chooses the bucket, and a worker whose flows agreed in that would
     /// use a part of its table only.
     fn owner_of_client(&self, hash: u64) -> WorkerId {
@@ -65,6 +73,8 @@ mod tests {
                 let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let port = PortClass::FIRST + u16::try_from(n * 61 % 60_000).unwrap();
                 let vip = AddressRole::Vip(crate::shared::VipServices::default());
+                let homes = views.iter().filter(|view| view.home_elsewhere(hash).is_none());
+                assert_eq!(homes.count(), 1, "fragments meet at one worker");
                 for role in [vip, AddressRole::Local] {
                     let owners: Vec<_> = views
                         .iter()

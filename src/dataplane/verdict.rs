@@ -1,6 +1,7 @@
 //! What becomes of a frame. Each ends in exactly one verdict.
 
 use super::flow::FlowId;
+use super::fragments::FragmentKey;
 use crate::model::{Direction, PortId, WorkerId};
 use crate::shared::DropReason;
 use crate::wire::craft::Refusal;
@@ -18,6 +19,8 @@ pub enum Verdict {
     Punt(PuntClass),
     /// Another worker's flow.
     Handoff(WorkerId),
+    /// Waits for the first fragment of its packet.
+    Hold(FragmentKey),
     /// Goes no further.
     Drop(DropReason),
     /// Goes no further, and its sender is told.

@@ -5,15 +5,17 @@
 //! kernel port, expiry, and control's commands.
 
 mod answer;
+mod hold;
 mod rates;
 mod split;
 
 use std::sync::Arc;
 
+use self::hold::HeldFrames;
 use self::rates::Rates;
 use self::split::Identifications;
 use super::flow::{Generation, Tick};
-use super::inspect::Lookahead;
+use super::inspect::{Inspected, Lookahead};
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
@@ -105,6 +107,7 @@ struct Core<P: Port> {
     counters: Arc<WorkerCounters>,
     rates: Rates,
     identifications: Identifications,
+    held: HeldFrames<P::Frame>,
     /// Turns since the tally was copied up.
     unpublished: u32,
 }
@@ -134,6 +137,7 @@ impl<P: Port> Worker<P> {
             counters,
             rates: Rates::new(),
             identifications: Identifications::new(settings.worker, settings.workers),
+            held: HeldFrames::new(),
             unpublished: 0,
         };
         let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
@@ -167,6 +171,7 @@ impl<P: Port> Worker<P> {
         }
         busy |= core.take_handed_in(batch, view);
         busy |= core.take_injected();
+        busy |= core.expire_held(view.tick());
         for port in core.port_ids() {
             core.transmit(port);
         }
@@ -240,6 +245,18 @@ impl<P: Port> Core<P> {
         }
         let mac = self.sides[port.index()].port.egress.mac;
         let seen = self.pipeline.inspected(&frame, mac, place, ahead);
+        self.process_general(frame, seen, port, handed_in, view);
+    }
+
+    /// The third pass for a frame that goes the general way.
+    fn process_general(
+        &mut self,
+        mut frame: P::Frame,
+        seen: &mut Inspected,
+        port: PortId,
+        handed_in: bool,
+        view: View<'_>,
+    ) {
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
@@ -256,7 +273,9 @@ impl<P: Port> Core<P> {
                 let handed = Handoff::Received { port, frame };
                 hand_off(&self.frames, &mut self.pipeline.tally, owner, handed);
             }
+            Verdict::Hold(key) => self.hold(key, (frame, seen), port, handed_in, view),
         }
+        self.release_followers(view);
     }
 
     /// Stages a frame for a port.

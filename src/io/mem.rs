@@ -21,6 +21,15 @@ struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// The following part, of a frame larger than a buffer, and the octets of all that follow.
+    next: Option<Box<Self>>,
+    behind: usize,
+}
+
+impl Buffer {
+    const fn octets(&self) -> usize {
+        self.end - self.start
+    }
 }
 
 impl Pool {
@@ -30,7 +39,7 @@ impl Pool {
         let free = ArrayQueue::new(buffers.max(1));
         for _ in 0..buffers {
             let bytes = vec![0; HEADROOM + octets].into_boxed_slice();
-            let buffer = Box::new(Buffer { bytes, start: HEADROOM, end: HEADROOM });
+            let buffer = Box::new(Buffer { bytes, start: HEADROOM, end: HEADROOM, next: None, behind: 0 });
             free.push(buffer).expect("the queue has room for every buffer of the pool");
         }
         Self { free: Arc::new(free) }
@@ -41,6 +50,23 @@ impl Pool {
     pub fn frame(&self, bytes: &[u8]) -> Option<MemFrame> {
         let mut frame = self.allocate()?;
         frame.append(bytes).then_some(frame)
+    }
+
+    /// A frame of these parts (one at least), each in a buffer of its own, as a card fills several of them with a frame
+    /// that is larger than one; `None` when the pool is empty or a part does not fit a buffer.
+    #[must_use]
+    pub fn frame_in_parts(&self, parts: &[&[u8]]) -> Option<MemFrame> {
+        let mut behind: Option<MemFrame> = None;
+        for part in parts.iter().rev() {
+            let mut frame = self.frame(part)?;
+            if let Some(mut behind) = behind {
+                let buffer = frame.buffer_mut();
+                buffer.behind = behind.octets();
+                buffer.next = behind.buffer.take();
+            }
+            behind = Some(frame);
+        }
+        behind
     }
 
     /// Buffers not in use.
@@ -77,6 +103,33 @@ impl MemFrame {
     fn buffer_mut(&mut self) -> &mut Buffer {
         self.buffer.as_mut().expect("a frame has its buffer until it is dropped")
     }
+
+    /// [`truncate`](Frame::truncate) for a frame of several parts: `octets` is less than all of them hold.
+    #[cold]
+    fn truncate_parts(&mut self, octets: usize) {
+        let mut left = octets;
+        let mut part: &mut Buffer = self.buffer_mut();
+        while left > part.octets() {
+            left -= part.octets();
+            part.behind = left;
+            part = part.next.as_mut().expect("the parts hold more than the frame keeps");
+            part.behind = 0;
+        }
+        part.end = part.start + left;
+        part.behind = 0;
+        let rest = part.next.take();
+        free(rest, &self.home);
+    }
+}
+
+/// Gives buffers back to the pool they came from.
+fn free(mut chain: Option<Box<Buffer>>, home: &ArrayQueue<Box<Buffer>>) {
+    while let Some(mut buffer) = chain {
+        chain = buffer.next.take();
+        buffer.behind = 0;
+        // The queue holds as many as the pool made, so there is room for every buffer that left it.
+        let _ = home.push(buffer);
+    }
 }
 
 impl Frame for MemFrame {
@@ -92,12 +145,18 @@ impl Frame for MemFrame {
 
     fn octets(&self) -> usize {
         let buffer = self.buffer();
-        buffer.end - buffer.start
+        buffer.octets() + buffer.behind
     }
 
     fn truncate(&mut self, octets: usize) {
+        if octets >= self.octets() {
+            return;
+        }
         let buffer = self.buffer_mut();
-        buffer.end = buffer.end.min(buffer.start + octets);
+        if buffer.next.is_some() {
+            return self.truncate_parts(octets);
+        }
+        buffer.end = buffer.start + octets;
     }
 
     fn prepend(&mut self, octets: usize) -> bool {
@@ -113,28 +172,34 @@ impl Frame for MemFrame {
     }
 
     fn append(&mut self, bytes: &[u8]) -> bool {
-        let buffer = self.buffer_mut();
-        let end = buffer.end + bytes.len();
-        let Some(room) = buffer.bytes.get_mut(buffer.end..end) else { return false };
-        room.copy_from_slice(bytes);
-        buffer.end = end;
-        true
+        fn append(buffer: &mut Buffer, bytes: &[u8]) -> bool {
+            if let Some(next) = &mut buffer.next {
+                let fits = append(next, bytes);
+                buffer.behind += if fits { bytes.len() } else { 0 };
+                return fits;
+            }
+            let end = buffer.end + bytes.len();
+            let Some(room) = buffer.bytes.get_mut(buffer.end..end) else { return false };
+            room.copy_from_slice(bytes);
+            buffer.end = end;
+            true
+        }
+        append(self.buffer_mut(), bytes)
     }
 
     fn prefetch(&self) {}
 
     fn copy_to(&self, out: &mut Vec<u8>) {
         out.clear();
-        out.extend_from_slice(self.head());
+        for part in std::iter::successors(Some(self.buffer()), |part| part.next.as_deref()) {
+            out.extend_from_slice(&part.bytes[part.start..part.end]);
+        }
     }
 }
 
 impl Drop for MemFrame {
     fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            // The queue holds as many as the pool made, so there is room for every buffer that left it.
-            let _ = self.home.push(buffer);
-        }
+        free(self.buffer.take(), &self.home);
     }
 }
 

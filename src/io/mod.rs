@@ -25,7 +25,8 @@ pub const HEADROOM: usize = 128;
 /// One Ethernet frame, from its destination address to its last payload byte (no FCS). Dropping it gives its memory
 /// back to the pool it came from; that never blocks and never calls the allocator.
 pub trait Frame: Send + 'static {
-    /// The first contiguous part: at least every header, and the whole frame unless it is larger than a buffer.
+    /// The first contiguous part: at least every header, and the whole frame unless it is larger than a buffer. Workers
+    /// drop a frame whose headers are not all in it (`frame_truncated`).
     fn head(&self) -> &[u8];
 
     /// [`head`](Self::head), to write to.

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytemuck::Zeroable;
 use crossbeam::utils::CachePadded;
 
 use super::DropReason;
@@ -24,7 +25,7 @@ pub struct Capacities {
 ///
 /// `rx_packets + handed_in + injected + originated
 ///   == tx_packets + punted + handed_off + sum(drops) + held`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable)]
 pub struct Tally {
     /// Frames received from ports.
     pub rx_packets: u64,
@@ -62,6 +63,12 @@ pub struct Tally {
     pub busy_turns: u64,
     /// Frames dropped, by [`DropReason`].
     pub drops: [u64; DropReason::COUNT],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::zeroed()
+    }
 }
 
 impl Tally {

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum DropReason {
     /// See [`DropReason::sentence`], as for all of these.
     FrameTruncated,
-    /// Destination MAC address of somebody else.
+    /// Destination MAC address of somebody else, or of a group where that cannot be meant.
     NotOurMac,
     /// IP header that contradicts itself.
     IpHeaderInvalid,
@@ -24,8 +24,12 @@ pub enum DropReason {
     Martian,
     /// TTL or hop limit used up.
     TtlExpired,
-    /// A fragment.
-    Fragment,
+    /// A fragment that no honest sender makes.
+    FragmentInvalid,
+    /// A fragment that waited and made way.
+    FragmentStoreFull,
+    /// A later fragment without a first one.
+    FragmentWithoutFirst,
     /// TCP without SYN and without flow.
     UnknownFlow,
     /// A packet to a local address without a flow.
@@ -72,7 +76,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -82,7 +86,9 @@ impl DropReason {
         Self::ExtensionHeadersTooDeep,
         Self::Martian,
         Self::TtlExpired,
-        Self::Fragment,
+        Self::FragmentInvalid,
+        Self::FragmentStoreFull,
+        Self::FragmentWithoutFirst,
         Self::UnknownFlow,
         Self::UnknownReturn,
         Self::NoService,
@@ -122,7 +128,9 @@ impl DropReason {
             Self::ExtensionHeadersTooDeep => "extension_headers_too_deep",
             Self::Martian => "martian",
             Self::TtlExpired => "ttl_expired",
-            Self::Fragment => "fragment",
+            Self::FragmentInvalid => "fragment_invalid",
+            Self::FragmentStoreFull => "fragment_store_full",
+            Self::FragmentWithoutFirst => "fragment_without_first",
             Self::UnknownFlow => "unknown_flow",
             Self::UnknownReturn => "unknown_return",
             Self::NoService => "no_service",
@@ -152,7 +160,9 @@ impl DropReason {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::FrameTruncated => "the frame ends before its headers do, or a capture cut it short",
-            Self::NotOurMac => "the frame is addressed to another station's MAC address",
+            Self::NotOurMac => {
+                "the frame is addressed to another station's MAC address, or to a group and its packet to a VIP"
+            }
             Self::IpHeaderInvalid => "the IP version, header length or total length is impossible",
             Self::IpChecksumWrong => "the IPv4 header checksum is wrong",
             Self::IpTruncated => "the IP length field promises more than the frame holds",
@@ -162,7 +172,15 @@ impl DropReason {
                 "the source is multicast, broadcast, loopback, unspecified or an address of ours, or is the destination"
             }
             Self::TtlExpired => "the TTL or hop limit does not allow another hop",
-            Self::Fragment => "the packet is a fragment, and fragments are not balanced",
+            Self::FragmentInvalid => {
+                "the fragment overlaps its first one, has no part of the packet, or is a first one without all headers"
+            }
+            Self::FragmentStoreFull => {
+                "the fragment waited for its first one, and made way for another that has to wait"
+            }
+            Self::FragmentWithoutFirst => {
+                "the first fragment of the packet did not come within a second, or its flow has ended"
+            }
             Self::UnknownFlow => "a TCP packet to a service is no SYN and belongs to no flow",
             Self::UnknownReturn => "a packet to a local address belongs to no flow",
             Self::NoService => "the packet is for a VIP, but no service listens on its protocol and port",

@@ -187,7 +187,13 @@ fn sum_of_inner(packet: &Packet, inner: &[u8]) -> Option<u16> {
     let Layout { l3, l4, end } = packet.layout;
     let (transport, end) = (usize::from(l4 - l3), usize::from(end - l3));
     let word = |at: usize| Some(u16::from_be_bytes(*inner.get(at..)?.first_chunk()?));
+    // The checksum of a piece is that of the packet it is of.
+    let may_be_piece = match packet.network {
+        Network::V4 => word(6)? & 0x3fff != 0,
+        Network::V6 => transport > 40,
+    };
     let is_summed = match packet.transport {
+        _ if may_be_piece => false,
         Transport::Tcp => true,
         Transport::Udp => word(transport + 6)? != 0 && usize::from(word(transport + 4)?) == end - transport,
         Transport::Fragment | Transport::Other => false,

@@ -9,6 +9,7 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+pub mod fragment;
 pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
@@ -19,9 +20,10 @@ pub mod segment;
 pub mod split;
 
 pub use common::Common;
+pub use fragment::Fragment;
 pub use icmp::IcmpFamily;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
-pub use rewrite::{Change, Rewrite, WireFamily, rewrite};
+pub use rewrite::{Change, Rewrite, WireFamily, rewrite, rewrite_addresses};
 pub use segment::Segment;
 
 /// TCP flag bits (RFC 9293, 3.1).

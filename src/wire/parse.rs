@@ -66,7 +66,8 @@ pub enum Transport {
     Tcp,
     /// A whole UDP datagram.
     Udp,
-    /// A piece of a packet; its ports, if it has any, say nothing of the other pieces.
+    /// A piece of a packet, see [`Fragment`](super::Fragment). Over IPv6 the protocol is that of the fragment header,
+    /// and the transport header is that header.
     Fragment,
     /// Another protocol, or a header that hides what follows (authentication, a routing header not yet at its end).
     Other,
@@ -163,7 +164,7 @@ fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
     // More fragments, or an offset: everything in the field but the reserved and the don't-fragment bit.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
     let (transport, tcp_flags) =
-        if fragment { (Transport::Fragment, 0) } else { transport(head, layout, header[9])? };
+        if fragment { (Transport::Fragment, 0) } else { transport(head, layout, header[9], true)? };
     Ok(Packet {
         network: Network::V4,
         transport,
@@ -195,14 +196,27 @@ fn ipv6(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
         hop_limit: header[7],
         layout: Layout { l3, l4: l3 + 40, end },
     };
-    walk(&mut packet, head)?;
+    walk(&mut packet, head, true)?;
     Ok(packet)
 }
 
+/// Reads what the first piece of a packet carries: `packet.layout.l4` and `packet.protocol` say where its content begins
+/// and with what. Accepts and finds what [`parse`] does in a whole packet; all headers must be in the piece (RFC 7112;
+/// RFC 1858, section 3), but the data may go on behind it.
+pub(super) fn first_piece(packet: &mut Packet, head: &[u8]) -> Result<(), Malformed> {
+    match packet.network {
+        Network::V4 => {
+            (packet.transport, packet.tcp_flags) = transport(head, packet.layout, packet.protocol, false)?;
+            Ok(())
+        }
+        Network::V6 => walk(packet, head, false),
+    }
+}
+
 /// Walks from the fixed header to the transport header (RFC 8200, section 4); `packet.protocol` is the first header's
-/// number.
+/// number. `is_whole` is as for [`transport`].
 #[inline(always)]
-fn walk(packet: &mut Packet, head: &[u8]) -> Result<(), Malformed> {
+fn walk(packet: &mut Packet, head: &[u8], is_whole: bool) -> Result<(), Malformed> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
@@ -211,7 +225,7 @@ fn walk(packet: &mut Packet, head: &[u8]) -> Result<(), Malformed> {
     for _ in 0..=MAX_EXTENSION_HEADERS {
         let at = &mut packet.layout;
         if !matches!(packet.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
-            (packet.transport, packet.tcp_flags) = transport(head, *at, packet.protocol)?;
+            (packet.transport, packet.tcp_flags) = transport(head, *at, packet.protocol, is_whole)?;
             return Ok(());
         }
         if at.end - at.l4 < 8 {
@@ -241,9 +255,10 @@ fn walk(packet: &mut Packet, head: &[u8]) -> Result<(), Malformed> {
     Err(Malformed::ExtensionHeaders)
 }
 
-/// What a protocol number stands for, with the TCP flags.
+/// What a protocol number stands for, with the TCP flags. A packet that is not `is_whole` may promise more data than it
+/// has.
 #[inline(always)]
-fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<(Transport, u8), Malformed> {
+fn transport(head: &[u8], at: Layout, protocol: u8, is_whole: bool) -> Result<(Transport, u8), Malformed> {
     let octets = at.end - at.l4;
     let bytes = head.get(usize::from(at.l4)..).ok_or(Malformed::FrameTruncated)?;
     match protocol {
@@ -264,7 +279,7 @@ fn transport(head: &[u8], at: Layout, protocol: u8) -> Result<(Transport, u8), M
             }
             let header: &[u8; 8] = bytes.first_chunk().ok_or(Malformed::FrameTruncated)?;
             let length = u16::from_be_bytes([header[4], header[5]]);
-            if length < 8 || length > octets {
+            if length < 8 || is_whole && length > octets {
                 return Err(Malformed::TransportHeader);
             }
             Ok((Transport::Udp, 0))

@@ -108,6 +108,14 @@ pub fn rewrite<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite
     rewrite_at(head, layout, rewrite);
 }
 
+/// [`rewrite`] for a piece of a packet that is not the first one: it has addresses and a TTL or hop limit alone. The
+/// packet's transport checksum is in its first piece, and covers all.
+pub fn rewrite_addresses<F: WireFamily>(head: &mut [u8], layout: Layout, rewrite: &Rewrite<F>) {
+    if let Some(header) = head.get_mut(usize::from(layout.l3)..) {
+        F::rewrite_header(header, rewrite.to.addresses(), rewrite.change.header);
+    }
+}
+
 /// [`rewrite`] for a packet that [`Common::read`](super::Common::read) accepted in these bytes: with `layout` a
 /// constant, every place in it is one.
 #[inline(always)]

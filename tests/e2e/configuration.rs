@@ -23,11 +23,21 @@ pub(crate) const HTTP_PROBE: &str =
 /// The hosts with servers.
 pub(crate) const SERVERS: [&str; 3] = ["b1", "b2", "b3"];
 
+/// A driver of DPDK's for the interfaces of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    PacketSocket,
+    Pcap,
+}
+
 /// A configuration file to be: services web and echo, over IPv4 and IPv6, on the lab's servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     pub(crate) arms: Arms,
     pub(crate) memory: &'static str,
+    /// How the ports reach their interfaces. DPDK 22.11 has the kernel put together IPv4 fragments in front of its
+    /// packet sockets (`PACKET_FANOUT_FLAG_DEFRAG`); those of libpcap see what is on the cable.
+    pub(crate) driver: Driver,
     pub(crate) drain_timeout: &'static str,
     pub(crate) on_no_backend: &'static str,
     /// Weight of each of the lab's servers; `None`: not configured.
@@ -54,6 +64,7 @@ impl Configuration {
         Self {
             arms,
             memory: "no-hugepages",
+            driver: Driver::PacketSocket,
             drain_timeout: "20s",
             on_no_backend: "reject",
             weights: [Some(100); 3],
@@ -75,9 +86,17 @@ impl Configuration {
              drain_timeout = \"{}\"\n\n",
             self.extra, self.memory, self.drain_timeout,
         );
-        text.push_str(match self.arms {
+        let ports = match self.arms {
             Arms::One => ONE_ARM,
             Arms::Two => TWO_ARMS,
+        };
+        text.push_str(&match self.driver {
+            Driver::PacketSocket => ports.to_owned(),
+            Driver::Pcap => {
+                let ports = ports.replace("iface=front", "rx_iface_in=front,tx_iface=front");
+                let ports = ports.replace("iface=back", "rx_iface_in=back,tx_iface=back");
+                ports.replace("net_af_packet", "net_pcap")
+            }
         });
         for (name, mtu) in ["front", "back"].into_iter().zip(self.mtus) {
             let name = format!("name = \"{name}\"\n");

@@ -12,6 +12,7 @@ mod configuration;
 mod connection;
 mod direct_routing;
 mod drain;
+mod fragments;
 mod guest;
 mod health;
 mod lab;

@@ -132,6 +132,33 @@ fn an_empty_pool_fills_again<P: Port>(link: &mut Link<P>) {
     assert!(port.allocate().is_some());
 }
 
+/// What three frames that hold `sent`, 9000 octets in several parts, have to do; `in_use` as in [`Link`].
+pub(super) fn a_frame_in_parts_is_one_frame<F: Frame>(
+    [mut first, mut second, mut third]: [F; 3],
+    sent: &[u8],
+    in_use: &dyn Fn() -> usize,
+) {
+    let part = first.head().len();
+    assert!(part < 9000 && first.octets() == 9000, "9000 octets in buffers of {part}");
+    assert_same(&[contents(&first)], &[sent.to_vec()]);
+    assert!(first.append(&[1, 2, 3]), "the last part has room");
+    assert_eq!(contents(&first), [sent, &[1, 2, 3]].concat());
+
+    second.trim_front(14);
+    assert!(second.prepend(18));
+    assert_eq!(contents(&second)[18..], sent[14..]);
+
+    for (octets, parts) in [(8999, 5), (part + 1, 2), (part, 1), (10, 1), (0, 1)] {
+        let before = in_use();
+        let parts_before = third.octets().div_ceil(part).max(1);
+        third.truncate(octets);
+        assert_eq!(contents(&third), &sent[..octets]);
+        assert_eq!(before - in_use(), parts_before - parts, "cut to {octets}");
+    }
+    assert!(third.append(&sent[..100]));
+    assert_eq!(contents(&third), &sent[..100], "a frame cut short grows in its first part");
+}
+
 /// Sends frames, all of them, in bursts.
 fn send<P: Port>(link: &mut Link<P>, frames: &[Vec<u8>]) {
     let port = &mut link.ports[link.from];

@@ -100,7 +100,7 @@ fn every_malformed_frame_is_a_drop_of_its_kind() {
         ("a UDP length of 7", short_udp, "transport_header_invalid"),
         ("an IPv6 payload beyond the frame", long_six, "ip_truncated"),
         ("nine extension headers", six.raw(60, &chain), "extension_headers_too_deep"),
-        ("a piece of a packet", change(20, 0x20), "fragment"),
+        ("a piece of a packet over its TCP header", change(21, 2), "fragment_invalid"),
         ("from a multicast address", change(26, 224), "martian"),
     ] {
         let outcome = Bench::new().replay(&in_turn([frame]));

@@ -7,6 +7,7 @@
 mod bench;
 mod captures;
 mod files;
+mod fragments;
 mod health;
 mod icmp;
 #[path = "../scenario/icmp_message.rs"]
@@ -14,6 +15,8 @@ mod icmp_message;
 mod mistakes;
 #[path = "../scenario/packet.rs"]
 mod packet;
+#[path = "../scenario/pieces.rs"]
+mod pieces;
 mod scale;
 mod stateless;
 mod time;

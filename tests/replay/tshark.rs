@@ -33,3 +33,27 @@ pub fn assert_checksums(path: &Path, unchecked: usize) {
     }
     assert_eq!(missing, unchecked, "datagrams without a checksum:\n{text}");
 }
+
+/// The data octets of every UDP datagram in a capture, in rising order, those in pieces put together. To be called
+/// where tshark [`is_installed`].
+#[track_caller]
+pub fn datagrams(path: &Path) -> Vec<usize> {
+    let mut command = Command::new("tshark");
+    command.args(["-o", "ip.defragment:TRUE", "-o", "ipv6.defragment:TRUE"]);
+    command.args(["-r", path.to_str().unwrap(), "-Y", "udp", "-T", "fields", "-e", "udp.length"]);
+    let output = command.output().expect("callers have seen that tshark is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut octets: Vec<usize> = text.lines().map(|line| line.parse::<usize>().unwrap() - 8).collect();
+    octets.sort_unstable();
+    octets
+}
+
+/// Whether it is installed.
+pub fn is_installed() -> bool {
+    let installed = Command::new("tshark").arg("--version").output().is_ok();
+    if !installed {
+        eprintln!("tshark is not installed: etherparse alone judges");
+    }
+    installed
+}

@@ -1,9 +1,9 @@
 //! Which packets begin a flow, and which are turned away.
 
-use evenkeel::model::{Mac, OnUnknownFlow};
+use evenkeel::model::{ForwardingMode, Mac, OnUnknownFlow};
 use evenkeel::shared::DropReason;
 
-use crate::lab::{LOCAL4, Lab, Plan};
+use crate::lab::{LOCAL4, LOCAL6, Lab, Plan};
 use crate::packet::{ACK, Build, FIN, Kind, RST, SYN};
 
 const CLIENT: &str = "198.51.100.7:40000";
@@ -51,13 +51,39 @@ fn a_port_without_a_service_is_refused_and_never_reaches_the_kernel() {
 
 #[test]
 fn packets_that_no_one_may_send_are_dropped() {
+    for mode in [ForwardingMode::FullNat, ForwardingMode::DirectRouting] {
+        let mut lab = Lab::new(Plan { mode, ..Plan::default() });
+        for source in [
+            "127.0.0.1",
+            "127.255.255.255",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            LOCAL4,
+        ] {
+            for to in [WEB, "203.0.113.80:53"] {
+                lab.lose(&Build::new(&format!("{source}:40000"), to).tcp(), DropReason::Martian);
+                lab.lose(&Build::new(&format!("{source}:40000"), to).udp(), DropReason::Martian);
+            }
+        }
+        for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.1", LOCAL6] {
+            let frame = Build::new(&format!("[{source}]:40000"), "[2001:db8::80]:80").tcp();
+            lab.lose(&frame, DropReason::Martian);
+        }
+        assert_eq!(lab.tally().flows(), 0);
+    }
+}
+
+#[test]
+fn a_packet_from_the_address_it_goes_to_is_dropped() {
     let mut lab = Lab::new(Plan::default());
-    for source in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "203.0.113.80", LOCAL4] {
-        lab.lose(&Build::new(&format!("{source}:40000"), WEB).tcp(), DropReason::Martian);
+    for address in ["203.0.113.80:80", "[2001:db8::80]:80", "10.0.8.10:5000", "[fd00:8::10]:5000"] {
+        lab.lose(&Build::new(address, address).tcp(), DropReason::Martian);
     }
-    for source in ["::", "::1", "ff02::1", "2001:db8::80"] {
-        lab.lose(&Build::new(&format!("[{source}]:40000"), "[2001:db8::80]:80").tcp(), DropReason::Martian);
-    }
+    assert_eq!((lab.tally().flows(), lab.punted()), (0, 0));
 }
 
 #[test]
@@ -66,6 +92,24 @@ fn a_frame_for_another_station_is_dropped() {
     let mut build = Build::new(CLIENT, WEB);
     build.destination_mac = Mac([2, 0, 0, 0, 0, 0x77]);
     lab.lose(&build.tcp(), DropReason::NotOurMac);
+}
+
+#[test]
+fn a_packet_to_a_vip_in_a_frame_for_everybody_is_nobodys() {
+    let mut lab = Lab::new(Plan::default());
+    for mac in [Mac([0xff; 6]), Mac([1, 0, 0x5e, 0, 0, 1])] {
+        for to in [WEB, "203.0.113.80:9999", "10.0.8.10:22"] {
+            let mut build = Build::new(CLIENT, to);
+            build.destination_mac = mac;
+            lab.lose(&build.tcp(), DropReason::NotOurMac);
+            lab.lose(&build.udp(), DropReason::NotOurMac);
+        }
+    }
+    // To a group both ways, as routing protocols are: the kernel's.
+    let mut hello = Build::new("198.51.100.7:0", "224.0.0.5:0");
+    hello.destination_mac = Mac([1, 0, 0x5e, 0, 0, 5]);
+    assert_eq!(lab.exchange(&hello.raw(89, &[2; 24])), []);
+    assert_eq!(lab.punted(), 1);
 }
 
 #[test]
@@ -144,20 +188,12 @@ fn malformed_packets_are_dropped_by_the_reason_that_fits() {
         ),
         ("TCP header of 16 octets", spoil(&|f| f[14 + 20 + 12] = 0x40), DropReason::TransportHeaderInvalid),
         (
-            "a fragment",
+            "a later fragment over the TCP header",
             spoil(&|f| {
-                f[20] = 0x20;
+                f[21] = 2;
                 mend(f)
             }),
-            DropReason::Fragment,
-        ),
-        (
-            "a later fragment",
-            spoil(&|f| {
-                f[21] = 5;
-                mend(f)
-            }),
-            DropReason::Fragment,
+            DropReason::FragmentInvalid,
         ),
     ] {
         let before = lab.dropped(reason);

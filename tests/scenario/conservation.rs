@@ -8,6 +8,7 @@ use crate::allocations;
 use crate::icmp_message;
 use crate::lab::{Lab, Plan};
 use crate::packet::{ACK, Build, FIN, RST, SYN, decode};
+use crate::pieces::{is_piece, split};
 
 /// Something that happens to a balancer.
 #[derive(Clone, Debug)]
@@ -18,6 +19,14 @@ enum Step {
         service: u8,
         flags: u8,
         payload: u8,
+    },
+    /// Some pieces of a datagram of one of a few clients, in some order; bits say which, and which come first.
+    Pieces {
+        client: u8,
+        service: u8,
+        octets: u16,
+        which: u8,
+        early: u8,
     },
     /// An answer to one of the packets that were sent so far.
     Backend {
@@ -48,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..6_u8, 0..6_u8, 0..8_u8, any::<u8>())
             .prop_map(|(client, service, flags, payload)| Step::Client { client, service, flags, payload }),
+        4 => (0..6_u8, 0..6_u8, 0..900_u16, any::<u8>(), any::<u8>())
+            .prop_map(|(client, service, octets, which, early)| Step::Pieces { client, service, octets, which, early }),
         4 => (any::<prop::sample::Index>(), 0..8_u8).prop_map(|(which, flags)| Step::Backend { which, flags }),
         3 => (any::<prop::sample::Index>(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<prop::sample::Index>())
             .prop_map(|(which, changes, length)| Step::Mutant { which, changes, length }),
@@ -66,9 +77,12 @@ const STATES: [BackendState; 4] =
 const FLAGS: [u8; 8] = [SYN, ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, SYN, ACK];
 
 fn frame(client: u8, service: u8, flags: u8, payload: u8) -> Vec<u8> {
+    sized_frame(client, service, flags, vec![payload; usize::from(payload)])
+}
+
+fn sized_frame(client: u8, service: u8, flags: u8, payload: Vec<u8>) -> Vec<u8> {
     let v4 = format!("198.51.100.{}:4000{client}", client + 1);
     let v6 = format!("[2001:db8:7::{}]:4000{client}", client + 1);
-    let payload = vec![payload; usize::from(payload)];
     let build = |from: &str, to| Build::new(from, to).flags(FLAGS[usize::from(flags)]).payload(&payload);
     match service {
         0 => build(&v4, "203.0.113.80:80").tcp(),
@@ -84,8 +98,21 @@ fn frame(client: u8, service: u8, flags: u8, payload: u8) -> Vec<u8> {
 fn run(lab: &mut Lab, steps: &[Step]) {
     let mut seen: Vec<Vec<u8>> = vec![frame(0, 0, 0, 0)];
     for (n, step) in steps.iter().enumerate() {
+        let mut before = Vec::new();
         let bytes = match step {
             Step::Client { client, service, flags, payload } => frame(*client, *service, *flags, *payload),
+            Step::Pieces { client, service, octets, which, early } => {
+                let whole = sized_frame(*client, *service, 0, vec![*client; usize::from(*octets)]);
+                // Few identifications, so that packets of one client share some.
+                let pieces = split(&whole, u32::from(*which) % 4, &[96, 200, 400, 600]);
+                let chosen = |bits: u8, n: usize| bits >> n & 1 == 1;
+                let (first, then): (Vec<_>, Vec<_>) =
+                    pieces.into_iter().enumerate().partition(|(n, _)| chosen(*early, *n));
+                before.extend(
+                    first.into_iter().chain(then).filter(|(n, _)| chosen(*which, *n)).map(|(_, piece)| piece),
+                );
+                before.pop().unwrap_or_default()
+            }
             Step::Backend { which, flags } => {
                 let sent = which.get(&seen);
                 let answer = Build::answer(&decode(sent)).flags(FLAGS[usize::from(*flags)]);
@@ -114,13 +141,16 @@ fn run(lab: &mut Lab, steps: &[Step]) {
                 Vec::new()
             }
         };
+        for (m, bytes) in before.iter().enumerate() {
+            lab.deliver_to(m % lab.workers.len(), bytes);
+        }
         lab.deliver_to(n % lab.workers.len(), &bytes);
         let (_, calls) = allocations::count(|| lab.settle());
         assert_eq!(calls, 0, "a turn called the allocator at step {n}: {step:?}");
         // What was sent is well-formed unless a mutant went through, whose checksums are not ours to mend.
         for sent in lab.sent() {
             let inside_others = matches!(lab.plan.mode, ForwardingMode::Tunnel(_));
-            if !inside_others && !matches!(step, Step::Mutant { .. } | Step::Noise(_)) {
+            if !inside_others && !is_piece(&sent) && !matches!(step, Step::Mutant { .. } | Step::Noise(_)) {
                 decode(&sent);
                 seen.push(sent);
             }
@@ -131,7 +161,11 @@ fn run(lab: &mut Lab, steps: &[Step]) {
 fn assert_balanced(lab: &mut Lab) {
     lab.assert_conserved();
     lab.punted();
-    assert_eq!(lab.pool.available(), 4096, "every buffer came back");
+    let held = usize::try_from(lab.tally().held).unwrap();
+    assert_eq!(lab.pool.available(), 4096 - held, "every buffer came back that no fragment waits in");
+    lab.wait(Nanos::from_secs(2));
+    lab.assert_conserved();
+    assert_eq!((lab.pool.available(), lab.tally().held), (4096, 0), "no fragment waits for ever");
     lab.wait(Nanos::from_secs(1200));
     assert_eq!((lab.tally().flows(), lab.tally().displaced), (0, 0), "every flow ends");
     let on_backends: u64 = lab

@@ -24,7 +24,6 @@ use crate::packet::{Decoded, decode};
 
 /// The balancer's MAC address on its only port.
 pub const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const EGRESS: Egress = Egress { port: PortId(0), mac: OUR_MAC, mtu: 1500 };
 /// Everything behind the static routes.
 pub const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 /// Where clients' frames come from.
@@ -137,12 +136,7 @@ impl Lab {
                 let queue = MemPort::new(wires[n].clone(), pool.clone());
                 let queue = FaultPort::new(queue, inward, outward, seed + n as u64);
                 faults.push(queue.faults());
-                let port = WorkerPort {
-                    queue,
-                    egress: Egress { mtu: plan.mtus.0, ..EGRESS },
-                    kernel: true,
-                    transmitter: id,
-                };
+                let port = WorkerPort { queue, egress: egress(plan.mtus.0), kernel: true, transmitter: id };
                 let connections = Connections {
                     snapshots,
                     fibs,
@@ -267,6 +261,13 @@ impl Lab {
         self.wires[worker].inbound.push(frame).expect("the scenario sends more than a wire holds");
     }
 
+    /// Lets the first worker receive a frame in parts, each in a buffer of its own, without a turn.
+    pub fn deliver_parts(&self, parts: &[&[u8]]) {
+        let frame =
+            self.pool.frame_in_parts(parts).expect("the scenario leaks frames, or a part is too large");
+        self.wires[0].inbound.push(frame).expect("the scenario sends more than a wire holds");
+    }
+
     /// Turns of all workers until nobody has anything to do.
     pub fn settle(&mut self) {
         for _ in 0..100_000 {
@@ -295,7 +296,9 @@ impl Lab {
         let mut frames = Vec::new();
         for wire in &self.wires {
             while let Some(frame) = wire.outbound.pop() {
-                frames.push(frame.head().to_vec());
+                let mut bytes = Vec::new();
+                frame.copy_to(&mut bytes);
+                frames.push(bytes);
             }
         }
         frames
@@ -311,6 +314,13 @@ impl Lab {
         self.deliver_to(worker, bytes);
         self.settle();
         self.sent().iter().map(|frame| decode(frame)).collect()
+    }
+
+    /// Delivers one frame to the first worker and returns the frames that were sent because of it.
+    pub fn exchange_raw(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.deliver_to(0, bytes);
+        self.settle();
+        self.sent()
     }
 
     /// Delivers one frame and returns the only one that was sent because of it.
@@ -379,8 +389,12 @@ pub fn backend(vip: &str, number: u8) -> Endpoint {
     Endpoint::new(address, 8080)
 }
 
+const fn egress(mtu: u16) -> Egress {
+    Egress { port: PortId(0), mac: OUR_MAC, mtu }
+}
+
 fn fib(vlan: VlanTag, mtu: u16) -> Fib {
-    let hop = NextHop::new(Egress { mtu, ..EGRESS }, vlan, Some(BACKEND_MAC));
+    let hop = NextHop::new(egress(mtu), vlan, Some(BACKEND_MAC));
     let mut fib = Fib::default();
     fib.next_hops.push(hop);
     fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));

@@ -10,6 +10,7 @@ use super::network::{ResolvedNetwork, egresses};
 use super::report::Report;
 use crate::config::{Config, PortConfig};
 use crate::dataplane::flow::Tick;
+use crate::dataplane::fragments::HELD_FRAGMENTS;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
 use crate::hash::IndexKey;
@@ -36,8 +37,8 @@ pub(super) struct Replay {
 /// The largest frame that is replayed whole: the largest IP packet behind an Ethernet header with two tags.
 const LARGEST_FRAME: usize = 22 + 65_535;
 
-/// Frames on their way: one in, its answer, and room to spare.
-const BUFFERS: usize = 16;
+/// Frames on their way: one in, its answer, fragments that wait, and room to spare.
+const BUFFERS: usize = HELD_FRAGMENTS + 16;
 
 impl Replay {
     /// With every backend of `config` up. `events` are in the order of time; the first frame comes at `first`.
@@ -129,7 +130,7 @@ impl Replay {
             return self.settle(now);
         };
         let mut due = Tick::next(last);
-        while due < now && self.worker.tally().flows() > 0 {
+        while due < now && self.worker.tally().flows() + self.worker.tally().held > 0 {
             self.settle(due);
             due = Tick::next(due);
         }
@@ -143,8 +144,14 @@ impl Replay {
         while self.rings.punts.pop().is_some() {}
     }
 
-    /// What became of the frames, and, if there were `events`, of those.
-    pub(super) fn report(&self, events: bool) -> Report {
+    /// What became of the frames, and, if there were `events`, of those. Fragments that still wait do so in vain: nothing
+    /// comes behind the last frame.
+    pub(super) fn report(&mut self, events: bool) -> Report {
+        while let Some(now) = self.now
+            && self.worker.tally().held > 0
+        {
+            self.settle(Tick::next(now));
+        }
         Report::new(self.worker.tally(), events.then(|| self.control.report()))
     }
 }
