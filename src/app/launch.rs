@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use core_affinity::CoreId;
@@ -12,8 +13,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
 use super::kernel_network::KernelNetwork;
-use super::worker_thread;
-use crate::config::{Config, Idle, PortConfig};
+use super::worker_thread::{self, Pace};
+use crate::config::{Config, PortConfig};
 use crate::control::admin::protocol::PortInfo;
 use crate::control::admin::{Listeners, StartInfo};
 use crate::control::kernel_port::{Exit, KernelPort, KernelSide};
@@ -27,7 +28,7 @@ use crate::io::dpdk::{
 };
 use crate::model::{PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
-use crate::shared::{Capacities, Egress, Fib, Reader, Snapshot, WorkerCounters, channel};
+use crate::shared::{Capacities, Egress, Fib, Limits, Reader, Snapshot, WorkerCounters, channel};
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
 const NEIGHBOUR_COMMANDS: usize = 16;
@@ -84,8 +85,17 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         kernel_port.spawn(frames.clone(), exits, config.appliance.control_core, threads.stop_flag())?;
     let threads = threads.and(kernel_thread);
 
-    let factory =
-        WorkerFactory { config: &config, capacities, key: random_key()?, frames, rings: rings.clone() };
+    let key = random_key()?;
+    let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
+    let factory = WorkerFactory {
+        config: &config,
+        started: Instant::now(),
+        capacities,
+        key,
+        limits: Arc::clone(&limits),
+        frames,
+        rings: rings.clone(),
+    };
     let threads = factory.start(ports, snapshot_readers, fib_readers, &counters, threads)?;
 
     let (commands, command_queue) = mpsc::channel(NEIGHBOUR_COMMANDS);
@@ -96,6 +106,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         load: Box::new(move || crate::config::load(&file).map_err(|errors| errors.to_string())),
         snapshots,
         counters,
+        limits,
         rings,
         network: Box::new(KernelNetwork::new(sides, outbox, commands)),
         tasks: vec![Box::pin(async move {
@@ -168,8 +179,11 @@ impl<'a> OpenPort<'a> {
 /// What all workers have in common.
 struct WorkerFactory<'a> {
     config: &'a Config,
+    /// When their clocks began: what they share is in one time.
+    started: Instant,
     capacities: Capacities,
     key: IndexKey,
+    limits: Arc<Limits>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
     rings: CommandRings,
 }
@@ -199,6 +213,7 @@ impl WorkerFactory<'_> {
                 flows: self.config.appliance.flows_per_worker,
                 capacities: self.capacities,
                 key: self.key,
+                limits: Arc::clone(&self.limits),
             };
             let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {
@@ -217,8 +232,8 @@ impl WorkerFactory<'_> {
                 commands: self.rings.clone(),
                 counters: Arc::clone(counters),
             };
-            let thread =
-                start_worker(settings, *core, queues, connections, self.config.appliance.idle, &threads);
+            let pace = Pace { started: self.started, idle: self.config.appliance.idle };
+            let thread = start_worker(settings, *core, queues, connections, pace, &threads);
             threads = threads.and(thread.with_context(|| format!("worker {worker} on core {core}"))?);
         }
         Ok(threads)
@@ -231,7 +246,7 @@ fn start_worker(
     core: usize,
     ports: Vec<WorkerPort<DpdkPort>>,
     connections: Connections<<DpdkPort as crate::io::Port>::Frame>,
-    idle: Idle,
+    pace: Pace,
     threads: &Threads,
 ) -> anyhow::Result<JoinHandle<()>> {
     let stop = threads.stop_flag();
@@ -251,7 +266,7 @@ fn start_worker(
         };
         let worker = Worker::new(&settings, ports, connections);
         let _gone = report.send(Ok(()));
-        worker_thread::turn_until(worker, idle, &stop);
+        worker_thread::turn_until(worker, pace, &stop);
         drop(registered);
     })?;
     match started.recv().context("the worker's thread ended")? {

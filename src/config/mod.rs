@@ -41,6 +41,7 @@ use crate::model::PortId;
 use crate::model::PortRange;
 use crate::model::Protocol;
 use crate::model::Scheduler;
+use crate::model::ServiceLimits;
 use crate::model::Timeouts;
 
 pub use error::{ConfigError, ConfigErrors, Position};
@@ -150,6 +151,8 @@ pub struct Appliance {
     pub max_services: usize,
     /// Room for this many backends, over all services.
     pub max_backends: usize,
+    /// Room for this many client prefixes that services limit, at a time.
+    pub max_clients: usize,
 }
 
 /// `idle`.
@@ -228,6 +231,8 @@ pub struct ServiceConfig {
     /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct
     /// routing none.
     pub local_addresses: Vec<IpAddr>,
+    /// How much it lets in.
+    pub limits: ServiceLimits,
     /// How its backends are probed.
     pub health: HealthConfig,
     /// Endpoints unique within the service, all of the VIP's family but in a tunnel.
@@ -243,4 +248,6 @@ pub struct BackendConfig {
     pub weight: u32,
     /// Lower serves first.
     pub tier: u8,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
 }

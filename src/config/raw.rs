@@ -1,6 +1,7 @@
 //! The file as typed: every value read on its own, absent and wrong ones still told apart.
 
 mod health;
+mod limits;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use super::value::{List, Value};
 use super::{Idle, Memory};
 
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
+pub(super) use limits::Limits;
 
 /// Cores are numbered below this (`CPU_SETSIZE` of the C library).
 const CORES: usize = 1024;
@@ -68,6 +70,7 @@ pub(super) struct Appliance {
     pub(super) drain_timeout: Entry<Duration>,
     pub(super) max_services: Entry<usize>,
     pub(super) max_backends: Entry<usize>,
+    pub(super) max_clients: Entry<usize>,
 }
 
 /// `[[port]]`.
@@ -126,6 +129,7 @@ pub(super) struct Service {
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
+    pub(super) limits: Entry<Limits>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
 }
@@ -152,6 +156,7 @@ pub(super) struct Backend {
     pub(super) port: Entry<u16>,
     pub(super) weight: Entry<u32>,
     pub(super) tier: Entry<u8>,
+    pub(super) max_connections: Entry<u32>,
 }
 
 impl<'a> File<'a> {
@@ -199,6 +204,7 @@ impl Appliance {
             drain_timeout: table.optional("drain_timeout", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             max_services: table.optional("max_services", |v| v.integer(1..=65_535)),
             max_backends: table.optional("max_backends", |v| v.integer(1..=1_048_576)),
+            max_clients: table.optional("max_clients", |v| v.integer(1024..=4_194_304)),
         };
         table.finish();
         appliance
@@ -340,6 +346,7 @@ impl Service {
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
+            limits: table.table("limits", "[service.limits]").map(Limits::read),
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
         };
@@ -358,6 +365,7 @@ impl Backend {
             port: table.optional("port", |v| v.integer(1..=u16::MAX)),
             weight: table.optional("weight", |v| v.integer(0..=65_535)),
             tier: table.optional("tier", |v| v.integer(0..=255)),
+            max_connections: limits::max_connections(&mut table),
         };
         table.finish();
         backend

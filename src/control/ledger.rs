@@ -11,6 +11,7 @@ use super::workers::Beat;
 use crate::model::BackendId;
 use crate::model::ServiceId;
 use crate::shared::BackendTotals;
+use crate::shared::Limits;
 use crate::shared::ServiceTotals;
 use crate::shared::Tally;
 use crate::shared::WorkerCounters;
@@ -19,15 +20,22 @@ use crate::shared::WorkerCounters;
 #[derive(Debug)]
 pub struct Ledger {
     workers: Vec<Arc<WorkerCounters>>,
+    limits: Arc<Limits>,
     services: HashMap<ServiceId, ServiceTotals>,
     backends: HashMap<BackendId, BackendTotals>,
 }
 
 impl Ledger {
-    /// Of these workers, in order.
+    /// Of these workers, in order, and what they share.
     #[must_use]
-    pub fn new(workers: Vec<Arc<WorkerCounters>>) -> Self {
-        Self { workers, services: HashMap::new(), backends: HashMap::new() }
+    pub fn new(workers: Vec<Arc<WorkerCounters>>, limits: Arc<Limits>) -> Self {
+        Self { workers, limits, services: HashMap::new(), backends: HashMap::new() }
+    }
+
+    /// What limits have let in.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// An id has a new owner, whose counters start at zero.
@@ -50,6 +58,7 @@ impl Ledger {
         ServiceTotals {
             connections: sum.connections.saturating_sub(before.connections),
             refused: sum.refused.saturating_sub(before.refused),
+            limited: sum.limited.saturating_sub(before.limited),
         }
     }
 
@@ -75,6 +84,7 @@ impl Ledger {
         for totals in self.workers.iter().filter_map(|worker| worker.service(id)).map(|c| c.totals()) {
             sum.connections += totals.connections;
             sum.refused += totals.refused;
+            sum.limited += totals.limited;
         }
         sum
     }
@@ -113,13 +123,15 @@ pub const fn flows(tally: &Tally) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::IndexKey;
     use crate::shared::Capacities;
 
     #[test]
     fn a_new_owner_of_an_id_starts_at_zero_and_sums_all_workers() {
-        let workers: Vec<_> =
-            (0..2).map(|_| Arc::new(WorkerCounters::new(Capacities { services: 1, backends: 1 }))).collect();
-        let mut ledger = Ledger::new(workers.clone());
+        let capacities = Capacities { services: 1, backends: 1 };
+        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let limits = Limits::new(capacities, 1, &IndexKey::new([1, 2, 3, 4]));
+        let mut ledger = Ledger::new(workers.clone(), Arc::new(limits));
         let count = || {
             for worker in &workers {
                 worker.backend(BackendId(0)).unwrap().count_connection();

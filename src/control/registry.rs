@@ -67,6 +67,8 @@ pub struct Backend {
     pub endpoint: Endpoint,
     /// Lower serves first.
     pub tier: u8,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// Its share of new flows, as configured.
     pub configured_weight: u32,
     /// The operator's, in place of the configured one: until that changes.
@@ -202,7 +204,7 @@ impl Registry {
             self.backends.values().filter(|b| b.service == service).map(|b| (b.endpoint, b.id)).collect();
         let thresholds = thresholds(&config.health);
         let mut backends = Vec::with_capacity(config.backends.len());
-        for BackendConfig { endpoint, weight, tier } in &config.backends {
+        for BackendConfig { endpoint, weight, tier, max_connections } in &config.backends {
             let id = match known.get(endpoint) {
                 Some(id) => *id,
                 None => {
@@ -217,6 +219,7 @@ impl Registry {
                 service,
                 endpoint: *endpoint,
                 tier: *tier,
+                max_connections: *max_connections,
                 configured_weight: *weight,
                 weight_override: None,
                 administration: Administration::Enabled,
@@ -231,6 +234,7 @@ impl Registry {
                 backend.weight_override = None;
             }
             backend.tier = *tier;
+            backend.max_connections = *max_connections;
             backend.health.set_thresholds(thresholds);
             if backend.removed.take().is_some() {
                 backend.health = Health::unknown(now, thresholds);

@@ -55,6 +55,7 @@ use super::workers::WorkerWatch;
 use crate::config::Config;
 use crate::model::BackendId;
 use crate::model::Nanos;
+use crate::shared::Limits;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
 use crate::shared::WorkerCounters;
@@ -70,6 +71,8 @@ pub struct ControlPlane {
     pub snapshots: Publisher<Snapshot>,
     /// The way up, per worker.
     pub counters: Vec<Arc<WorkerCounters>>,
+    /// What workers share.
+    pub limits: Arc<Limits>,
     /// Questions to workers; control is the only reader of the event ends.
     pub rings: CommandRings,
     /// The kernel's side of the ports.
@@ -163,8 +166,18 @@ struct Inputs {
 
 impl Loop {
     fn start(plane: ControlPlane) -> Result<Self, ControlError> {
-        let ControlPlane { config, load, snapshots, counters, rings, network, tasks, listeners, start_info } =
-            plane;
+        let ControlPlane {
+            config,
+            load,
+            snapshots,
+            counters,
+            limits,
+            rings,
+            network,
+            tasks,
+            listeners,
+            start_info,
+        } = plane;
         let started = Instant::now();
         let (reports, probe_reports) = mpsc::channel(BACKLOG);
         let (wanted, wishes) = watch::channel(Wanted::default());
@@ -202,7 +215,7 @@ impl Loop {
             state,
             load,
             snapshots,
-            ledger: Ledger::new(counters),
+            ledger: Ledger::new(counters, limits),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
             probes: Probes::new(reports),

@@ -34,6 +34,8 @@ pub struct Standing {
     pub id: BackendId,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// What workers do with its flows.
     pub state: BackendState,
     /// Its share of new flows now.
@@ -68,6 +70,7 @@ impl Selection {
                 Standing {
                     id: backend.id,
                     endpoint: backend.endpoint,
+                    max_connections: backend.max_connections,
                     state: state(service, backend, in_tier, now, &mut due),
                     weight: if in_tier { slow_start(service, backend, now, &mut due) } else { 0 },
                     settled_weight: if is_first { backend.weight() } else { 0 },

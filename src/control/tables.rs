@@ -126,9 +126,10 @@ fn build(
     let backends: Vec<_> = selection
         .standings
         .iter()
-        .map(|Standing { id, endpoint, weight, .. }| ServiceBackend {
+        .map(|Standing { id, endpoint, weight, max_connections, .. }| ServiceBackend {
             id: *id,
             weight: *weight,
+            max_connections: *max_connections,
             endpoint: *endpoint,
         })
         .collect();
@@ -157,6 +158,7 @@ fn build(
         on_unknown_flow: config.on_unknown_flow,
         backends,
         choice,
+        limits: config.limits,
         local_addresses: config.local_addresses.as_slice().into(),
     };
     // Workers that see the same table need not be told.

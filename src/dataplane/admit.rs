@@ -2,13 +2,15 @@
 
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
-use super::pick::Picked;
+use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
 };
-use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
+use crate::shared::{
+    AddressRole, Applicant, DropReason, FlowState, Holds, Resolution, ServiceBackend, ServiceTable,
+};
 use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
@@ -75,7 +77,12 @@ impl Pipeline {
         if let Some(counters) = self.counters.service(service.id) {
             match created {
                 Ok(_) => counters.count_connection(),
-                Err(_) => counters.count_refused(),
+                Err(verdict) => {
+                    counters.count_refused();
+                    if verdict.reason().is_some_and(DropReason::is_limit) {
+                        counters.count_limited();
+                    }
+                }
             }
         }
         created.map(Admitted::Flow)
@@ -90,7 +97,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         if service.on_no_backend == OnNoBackend::Http503
-            && service.choice.is_empty()
+            && (service.choice.is_empty() || service.is_limited())
             && let Some(verdict) = self.show_page(head, &tuple, arrival, view)
         {
             return verdict;
@@ -101,27 +108,27 @@ impl Pipeline {
         }
     }
 
-    /// The verdict on a packet to a service without a backend in service.
-    pub(super) fn no_backend<F: FlowFamily>(
+    /// The verdict on a packet that a service cannot serve, as it has no backend in service or no room.
+    pub(super) fn unserved<F: FlowFamily>(
         &self,
+        reason: DropReason,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
         (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Verdict {
         match service.on_no_backend {
-            OnNoBackend::Reject => refuse(DropReason::NoBackend),
-            OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
+            OnNoBackend::Reject => refuse(reason),
+            OnNoBackend::Drop => Verdict::Drop(reason),
             OnNoBackend::Http503 if arrival.packet.is_bare_syn() => {
-                self.accept_for_page(head, tuple, arrival, view)
+                self.accept_for_page(reason, head, tuple, arrival, view)
             }
             // A connection that was a server's until now.
-            OnNoBackend::Http503 => {
-                self.show_page(head, tuple, arrival, view).unwrap_or(refuse(DropReason::NoBackend))
-            }
+            OnNoBackend::Http503 => self.show_page(head, tuple, arrival, view).unwrap_or(refuse(reason)),
         }
     }
 
+    /// Creates a flow, if the limits of service and client have room for it.
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
@@ -129,9 +136,53 @@ impl Pipeline {
         (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        let Some(Picked { backend, displaced }) = self.pick(service, &tuple, view) else {
-            return Err(self.no_backend(service, &tuple, (head, arrival), view));
-        };
+        if !service.limits.any() {
+            return self.create_on_backend(service, tuple, Holds::default(), (head, arrival), view);
+        }
+        let who =
+            Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
+        let holds = self.limits.admit(who, &service.limits, view.now);
+        let holds = holds.map_err(|reason| self.unserved(reason, service, &tuple, (head, arrival), view))?;
+        let created = self.create_on_backend(service, tuple, holds, (head, arrival), view);
+        if created.is_err() {
+            self.limits.withdraw(service.id, None, &service.limits, holds);
+        }
+        created
+    }
+
+    /// Creates a flow that is counted in `holds`, on a backend that has room for it.
+    fn create_on_backend<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        tuple: FiveTuple<F>,
+        mut holds: Holds,
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
+        let Picked { backend, displaced } = self.pick(service, &tuple, view).map_err(|why| {
+            let reason = match why {
+                NotPicked::NoneInService => DropReason::NoBackend,
+                NotPicked::AllFull => DropReason::BackendsFull,
+            };
+            self.unserved(reason, service, &tuple, (head, arrival), view)
+        })?;
+        holds.backend = backend.max_connections > 0;
+        let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
+        if created.is_err() && holds.backend {
+            let holds = Holds { backend: true, ..Holds::default() };
+            self.limits.release(service.id, Some(backend.id), holds);
+        }
+        created
+    }
+
+    fn create_on<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        (backend, displaced): (&ServiceBackend, bool),
+        (tuple, holds): (FiveTuple<F>, Holds),
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
         let address = F::address(backend.endpoint.address);
         // Control builds services of one family only.
@@ -151,6 +202,7 @@ impl Pipeline {
             state: FlowState::first(tuple.protocol()),
             displaced,
             one_way: false,
+            holds,
         };
         self.insert(arrival.hash, &flow, view)
     }

@@ -21,13 +21,15 @@ use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
-use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
+use crate::shared::{
+    Capacities, DropReason, Egress, Fib, FlowState, Limits, Snapshot, Tally, WorkerCounters,
+};
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
 use crate::wire::{Lanes, Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, tcp_flags};
 
 /// What a worker is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Which worker it is.
     pub worker: WorkerId,
@@ -39,6 +41,8 @@ pub struct Settings {
     pub capacities: Capacities,
     /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
     pub key: IndexKey,
+    /// What limits have let in, shared by all workers of a process.
+    pub limits: Arc<Limits>,
 }
 
 /// What the pipeline knows of a port.
@@ -81,6 +85,7 @@ pub struct Pipeline {
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
+    pub(super) limits: Arc<Limits>,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -108,6 +113,7 @@ impl Pipeline {
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
+            limits: Arc::clone(&settings.limits),
             ports,
             counters,
             tally: Tally::default(),
@@ -256,8 +262,10 @@ impl Pipeline {
     /// Ends a flow.
     pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
         let entry = F::table(&self.flows).entry(id);
-        let (backend, displaced) = (entry.backend, entry.is_displaced());
-        F::table_mut(&mut self.flows).remove(id);
+        let (service, backend, displaced) = (entry.service, entry.backend, entry.is_displaced());
+        let flows = F::table_mut(&mut self.flows);
+        self.limits.release(service, Some(backend), flows.take_holds(id));
+        flows.remove(id);
         self.tally.flows_ended += 1;
         self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
@@ -302,7 +310,7 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let Self { flows, last_hops, counters, .. } = self;
+        let Self { flows, last_hops, counters, limits, .. } = self;
         let flows = F::table_mut(flows);
         let entry = flows.entry_mut(id);
         let hop = entry.hop(direction);
@@ -336,6 +344,11 @@ impl Pipeline {
         if next == entry.state() {
             entry.touch(view.tick());
         } else {
+            // A flow that only keeps its lease from being reused is no connection any more.
+            if matches!(next, FlowState::Closed | FlowState::TimeWait) {
+                let (service, backend) = (entry.service, entry.backend);
+                limits.release(service, Some(backend), flows.take_holds(id));
+            }
             flows.set_state(id, next, view.tick());
         }
         Verdict::Forward(hop.port)

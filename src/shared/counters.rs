@@ -200,6 +200,7 @@ impl WorkerCounters {
 pub struct ServiceCounters {
     connections: AtomicU64,
     refused: AtomicU64,
+    limited: AtomicU64,
 }
 
 /// A reading of [`ServiceCounters`], or the sum of several.
@@ -208,8 +209,10 @@ pub struct ServiceTotals {
     /// Flows created. Of a service that keeps none: TCP SYNs sent on, repeated ones too, and UDP sessions that got a
     /// record; how many others there were is not known.
     pub connections: u64,
-    /// Flows refused: no backend, table full or local ports exhausted.
+    /// Flows refused: no backend, a limit, table full or local ports exhausted.
     pub refused: u64,
+    /// Those of them that a limit refused.
+    pub limited: u64,
 }
 
 impl ServiceCounters {
@@ -223,12 +226,18 @@ impl ServiceCounters {
         add(&self.refused, 1);
     }
 
+    /// Counts one that a limit refused. Worker only.
+    pub fn count_limited(&self) {
+        add(&self.limited, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
         ServiceTotals {
             connections: self.connections.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
 use crate::model::ServiceId;
+use crate::model::ServiceLimits;
 use crate::model::Timeouts;
 use crate::model::V4;
 use crate::model::V6;
@@ -88,9 +89,19 @@ pub struct ServiceTable {
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,
+    /// How much it lets in.
+    pub limits: ServiceLimits,
     /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at
     /// least of each backend's; for direct routing there is none.
     pub local_addresses: Arc<[IpAddr]>,
+}
+
+impl ServiceTable {
+    /// Whether a limit may refuse what a backend in service would take.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.limits.any() || self.backends.iter().any(|backend| backend.max_connections > 0)
+    }
 }
 
 /// A backend as new flows see it.
@@ -100,6 +111,8 @@ pub struct ServiceBackend {
     pub id: BackendId,
     /// Its share of new flows now, 0 to 65535.
     pub weight: u32,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// Where it listens. Port 0: the port the client used (a service on a range of ports).
     pub endpoint: Endpoint,
 }

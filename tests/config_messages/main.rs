@@ -2,6 +2,7 @@
 
 mod fields;
 mod forwarding;
+mod limits;
 mod probes;
 mod syntax;
 mod values;
@@ -88,9 +89,17 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [syntax::CASES, values::CASES, fields::CASES, forwarding::CASES, probes::CASES, whole::CASES]
-        .into_iter()
-        .flatten()
+    [
+        syntax::CASES,
+        values::CASES,
+        fields::CASES,
+        forwarding::CASES,
+        limits::CASES,
+        probes::CASES,
+        whole::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[test]

@@ -28,6 +28,7 @@ use evenkeel::model::OnUnknownFlow;
 use evenkeel::model::PortRange;
 use evenkeel::model::Protocol;
 use evenkeel::model::Scheduler;
+use evenkeel::model::ServiceLimits;
 use evenkeel::model::Timeouts;
 
 /// A configuration of one worker with these services.
@@ -48,6 +49,7 @@ pub(crate) fn config(services: Vec<ServiceConfig>) -> Config {
             drain_timeout: Duration::from_secs(30),
             max_services: 16,
             max_backends: 64,
+            max_clients: 1024,
         },
         ports: vec![],
         next_hops: vec![],
@@ -78,6 +80,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         hold_down: Duration::ZERO,
         panic_threshold: 0,
         local_addresses: vec![address("10.0.8.10")],
+        limits: ServiceLimits::default(),
         health: HealthConfig {
             kind: ProbeKind::Tcp,
             interval: Duration::from_secs(2),
@@ -96,7 +99,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
 
 /// A backend.
 pub(crate) fn backend(at: &str, weight: u32) -> BackendConfig {
-    BackendConfig { endpoint: endpoint(at), weight, tier: 0 }
+    BackendConfig { endpoint: endpoint(at), weight, tier: 0, max_connections: 0 }
 }
 
 /// `10.0.0.1:80` as an endpoint.

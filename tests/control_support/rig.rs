@@ -19,6 +19,7 @@ use evenkeel::control::admin::StartInfo;
 use evenkeel::control::admin::protocol::PortInfo;
 use evenkeel::control::network::NoNetwork;
 use evenkeel::control::run::ControlPlane;
+use evenkeel::hash::IndexKey;
 use evenkeel::model::BackendId;
 use evenkeel::model::Protocol;
 use evenkeel::model::ServiceId;
@@ -29,6 +30,7 @@ use evenkeel::shared::Event;
 use evenkeel::shared::FlowPage;
 use evenkeel::shared::FlowRecord;
 use evenkeel::shared::FlowState;
+use evenkeel::shared::Limits;
 use evenkeel::shared::Snapshot;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
@@ -76,6 +78,7 @@ impl Rig {
             load: Box::new(move || source.lock().expect("no test panics with it").clone()),
             snapshots,
             counters,
+            limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(NoNetwork),
             tasks: vec![],

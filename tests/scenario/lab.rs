@@ -11,12 +11,12 @@ use evenkeel::io::Frame;
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, NextHop, Positions, Publisher,
-    ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop, Positions,
+    Publisher, ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -54,6 +54,10 @@ pub struct Plan {
     pub previous: Option<Positions>,
     /// `None`: Maglev.
     pub choice: Option<Choice>,
+    /// Of each service.
+    pub limits: ServiceLimits,
+    /// Of each backend of each service.
+    pub max_connections: u32,
 }
 
 impl Default for Plan {
@@ -71,6 +75,8 @@ impl Default for Plan {
             crossed: false,
             previous: None,
             choice: None,
+            limits: ServiceLimits::default(),
+            max_connections: 0,
         }
     }
 }
@@ -86,6 +92,7 @@ pub struct Lab {
     /// Kept, as readers need their publisher.
     _fibs: Publisher<Fib>,
     pub counters: Vec<Arc<WorkerCounters>>,
+    pub limits: Arc<Limits>,
     pub now: Nanos,
     /// Backends that are not up.
     out: Vec<(BackendId, BackendState)>,
@@ -110,6 +117,8 @@ impl Lab {
         let rings = FrameRings::new(count);
         let commands = CommandRings::new(count);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let key = IndexKey::new([0x11, 0x22, 0x33, 0x44]);
+        let limits = Arc::new(Limits::new(capacities, 1024, &key));
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -121,7 +130,8 @@ impl Lab {
                     workers: plan.workers,
                     flows: plan.flows,
                     capacities,
-                    key: IndexKey::new([0x11, 0x22, 0x33, 0x44]),
+                    key,
+                    limits: Arc::clone(&limits),
                 };
                 let port = WorkerPort {
                     queue: MemPort::new(wires[n].clone(), pool.clone()),
@@ -149,6 +159,7 @@ impl Lab {
             snapshots,
             _fibs: fibs,
             counters,
+            limits,
             now: Nanos::from_secs(1_000),
             out: Vec::new(),
         };
@@ -170,6 +181,11 @@ impl Lab {
                 self.out.push((id, state));
             }
         }
+        self.publish();
+    }
+
+    /// Takes over a changed plan, as a reload does.
+    pub fn reload(&mut self) {
         self.publish();
     }
 
@@ -207,6 +223,7 @@ impl Lab {
             .map(|number| ServiceBackend {
                 id: backend_id(id, number),
                 weight: 100,
+                max_connections: self.plan.max_connections,
                 endpoint: backend(
                     if self.plan.crossed && vip == VIP4 {
                         VIP6
@@ -238,6 +255,7 @@ impl Lab {
                 previous: self.plan.previous.clone(),
             }),
             backends,
+            limits: self.plan.limits,
             local_addresses: match self.plan.mode {
                 ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
                 ForwardingMode::FullNat => [local.parse().unwrap()].into(),

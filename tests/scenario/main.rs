@@ -12,6 +12,7 @@ mod full_nat;
 mod handoff;
 mod lab;
 mod lifetime;
+mod limits;
 mod listing;
 mod packet;
 mod refusal;

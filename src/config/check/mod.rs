@@ -4,6 +4,7 @@ mod addresses;
 mod appliance;
 mod forwarding;
 mod health;
+mod limits;
 mod ports;
 mod services;
 

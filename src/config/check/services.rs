@@ -24,6 +24,7 @@ use super::Unique;
 use super::addresses::Addresses;
 use super::forwarding;
 use super::health;
+use super::limits;
 
 /// How much there is room for.
 pub(super) struct Limits {
@@ -130,6 +131,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         backends: backends.as_deref(),
         answers: probes,
     };
+    let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
     if protocol == Some(Protocol::Udp)
         && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
@@ -156,6 +158,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
+        limits: limits?,
         health: health?,
         backends: backends?,
     })
@@ -193,6 +196,7 @@ fn backends(
             check_backend_address(address, listens, addresses);
         }
         forwarding::check_backend_port(&backend.port, ports, mode, report);
+        limits::check_backend(&backend.max_connections, mode, report);
         let port = match backend.port {
             Entry::Absent => default,
             Entry::Wrong => None,
@@ -206,8 +210,13 @@ fn backends(
             report.wrong(address.at, format!("backend {endpoint} is listed twice (line {line}); remove one"));
         }
         let (weight, tier) = (backend.weight.or(100), backend.tier.or(0));
-        let all = endpoint.zip(weight).zip(tier);
-        backends.push(all.map(|((endpoint, weight), tier)| BackendConfig { endpoint, weight, tier }));
+        let all = endpoint.zip(weight).zip(tier).zip(backend.max_connections.or(0));
+        backends.push(all.map(|(((endpoint, weight), tier), max_connections)| BackendConfig {
+            endpoint,
+            weight,
+            tier,
+            max_connections,
+        }));
     }
     backends.into_iter().collect()
 }

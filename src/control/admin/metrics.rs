@@ -62,7 +62,12 @@ impl Gathered {
         page.single("ready", "1 while VIPs are announced and every worker turns", (*ready).into())?;
         page.single("draining", "1 while leaving", (*draining).into())?;
         page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
-        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)
+        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)?;
+        let help = "Client prefixes with connections that count for their limits";
+        page.single("clients_used", help, self.status.clients as u64)?;
+        page.single("clients_capacity", "Client prefixes there is room for", self.status.max_clients as u64)?;
+        let help = "Connections not held to the limits of their client prefix, for which there was no room";
+        page.counter("clients_unlimited", help, [(vec![], self.status.clients_unlimited)].into_iter())
     }
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -114,6 +119,11 @@ impl Gathered {
         };
         page.counter("service_connections", "Flows created", of(|s| s.connections))?;
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
+        page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
+        let help = "Connections that count for the service's limit";
+        page.gauge("service_limit_used", help, of(|s| s.limited_connections.into()))?;
+        let help = "Connections that the service may have; 0: any number";
+        page.gauge("service_limit", help, of(|s| s.limits.connections.into()))?;
         page.gauge("service_backends", "Backends configured", of(|s| s.backends_total as u64))?;
         page.gauge("service_backends_up", "Backends in service", of(|s| s.backends_up as u64))
     }
@@ -126,6 +136,10 @@ impl Gathered {
         page.gauge("backend_up", "1 while in service", of(|b| (b.state == "up").into()))?;
         page.gauge("backend_weight", "Share of new flows", of(|b| b.weight.into()))?;
         page.gauge("backend_flows", "Flows on the backend", of(|b| b.flows))?;
+        let help = "Connections that count for the backend's limit";
+        page.gauge("backend_limit_used", help, of(|b| b.limited_connections.into()))?;
+        let help = "Connections that the backend takes; 0: any number";
+        page.gauge("backend_limit", help, of(|b| b.max_connections.into()))?;
         page.counter("backend_transitions", "Changes of health", of(|b| b.transitions))?;
         page.counter("backend_connections", "Flows created", of(|b| b.connections))?;
         page.counter("backend_in_packets", "Packets from clients", of(|b| b.packets_in))?;

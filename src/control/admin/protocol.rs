@@ -154,6 +154,15 @@ pub struct Status {
     pub vips_announced: usize,
     /// Where packet buffers come from.
     pub memory: String,
+    /// Client prefixes with connections that count for their limits.
+    #[serde(default)]
+    pub clients: usize,
+    /// How many there is room for.
+    #[serde(default)]
+    pub max_clients: usize,
+    /// Connections that were not held to the limits of their client prefix, as there was no room for it.
+    #[serde(default)]
+    pub clients_unlimited: u64,
     /// As they were found at start.
     pub ports: Vec<PortInfo>,
     /// Each worker.
@@ -274,6 +283,28 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Flows refused.
     pub refused: u64,
+    /// Those of them that a limit refused.
+    #[serde(default)]
+    pub limited: u64,
+    /// Connections that count for its limit: of flows that began while it had one and are not over.
+    #[serde(default)]
+    pub limited_connections: u32,
+    /// Its limits.
+    #[serde(default)]
+    pub limits: LimitStatus,
+}
+
+/// The limits of a service; 0: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// Connections at a time.
+    pub connections: u32,
+    /// New connections a second.
+    pub connections_per_second: u32,
+    /// Connections at a time of a client prefix.
+    pub client_connections: u32,
+    /// New connections a second of a client prefix.
+    pub client_connections_per_second: u32,
 }
 
 /// Backends, by service, in the order of the configuration; removed ones that still have an id last.
@@ -309,6 +340,12 @@ pub struct BackendStatus {
     pub flows: u64,
     /// Flows created.
     pub connections: u64,
+    /// Connections that count for its limit: of flows that began while it had one and are not over.
+    #[serde(default)]
+    pub limited_connections: u32,
+    /// Connections that it takes at a time; 0: any number.
+    #[serde(default)]
+    pub max_connections: u32,
     /// From clients.
     pub packets_in: u64,
     /// From clients.

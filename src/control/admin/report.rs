@@ -18,6 +18,7 @@ use super::protocol::FaultKind;
 use super::protocol::FlowQuery;
 use super::protocol::FlowStatus;
 use super::protocol::Flows;
+use super::protocol::LimitStatus;
 use super::protocol::ServiceStatus;
 use super::protocol::Services;
 use super::protocol::Status;
@@ -93,6 +94,9 @@ impl View<'_> {
             snapshot_pending: self.state.snapshot_pending(),
             vips_announced: self.state.announced(),
             memory: self.start.memory.clone(),
+            clients: self.ledger.limits().clients(),
+            max_clients: appliance.max_clients,
+            clients_unlimited: self.ledger.limits().clients_unlimited(),
             ports: self.start.ports.clone(),
             workers,
             total: totals(sum.0, &sum.1),
@@ -130,6 +134,14 @@ impl View<'_> {
             backends_total: service.backends.len(),
             connections: totals.connections,
             refused: totals.refused,
+            limited: totals.limited,
+            limited_connections: self.ledger.limits().service_connections(service.id),
+            limits: LimitStatus {
+                connections: config.limits.connections,
+                connections_per_second: config.limits.connections_per_second,
+                client_connections: config.limits.client_connections,
+                client_connections_per_second: config.limits.client_connections_per_second,
+            },
         }
     }
 
@@ -205,6 +217,8 @@ impl View<'_> {
             transitions: backend.health.transitions(),
             flows: totals.flows,
             connections: totals.connections,
+            limited_connections: self.ledger.limits().backend_connections(backend.id),
+            max_connections: backend.max_connections,
             packets_in: totals.in_packets,
             bytes_in: totals.in_octets,
             syns_unanswered: totals.unanswered,
