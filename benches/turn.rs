@@ -171,6 +171,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         on_unknown_flow: OnUnknownFlow::Drop,
         choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },
         backends,
+        access: None,
         limits: ServiceLimits::default(),
         local_addresses: (0..32).map(|n| [172, 16, 8, n].into()).collect(),
     };
@@ -185,6 +186,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         roles,
         timeouts: Timeouts::default(),
         choice_seed: ChoiceSeed::new(1),
+        access_version: 0,
     };
     let mut fib = Fib::default();
     let mac = Mac([2, 0, 0, 0, 0, 9]);

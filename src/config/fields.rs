@@ -213,16 +213,20 @@ pub(super) fn interface_address(value: Value<'_>) -> Option<(IpAddr, u8)> {
 
 /// A prefix without host bits; a bare address is the prefix that holds it alone.
 pub(super) fn prefix(value: Value<'_>) -> Option<Cidr> {
-    let (key, text) = (value.key, value.text()?);
+    prefix_of(value.text()?).map_or_else(|error| value.wrong(format!("{} {error}", value.key)), Some)
+}
+
+/// The prefix that `text` is; else what is wrong with it.
+pub(super) fn prefix_of(text: &str) -> Result<Cidr, String> {
     let Ok(prefix) = text.parse::<Cidr>() else {
         let example = "write an address and a length, as \"10.0.9.0/24\" or \"fd00:9::/64\"";
-        return value.wrong(format!("{key} {text:?} is not a prefix; {example}"));
+        return Err(format!("{text:?} is not a prefix; {example}"));
     };
     let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
     if address != Some(prefix.address()) {
-        return value.wrong(format!("{key} {text:?} has host bits set; write \"{prefix}\""));
+        return Err(format!("{text:?} has host bits set; write \"{prefix}\""));
     }
-    Some(prefix)
+    Ok(prefix)
 }
 
 /// Where to listen for HTTP, or `"none"`.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::model::AccessRules;
 use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::ForwardingMode;
@@ -231,6 +232,8 @@ pub struct ServiceConfig {
     /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct
     /// routing none.
     pub local_addresses: Vec<IpAddr>,
+    /// Which clients it lets in; `None`: all.
+    pub access: Option<Arc<AccessRules>>,
     /// How much it lets in.
     pub limits: ServiceLimits,
     /// How its backends are probed.

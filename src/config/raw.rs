@@ -1,5 +1,6 @@
 //! The file as typed: every value read on its own, absent and wrong ones still told apart.
 
+mod access;
 mod health;
 mod limits;
 
@@ -25,6 +26,7 @@ use super::table::{Entry, Table};
 use super::value::{List, Value};
 use super::{Idle, Memory};
 
+pub(super) use access::{Access, AccessList};
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
 pub(super) use limits::Limits;
 
@@ -129,6 +131,7 @@ pub(super) struct Service {
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
+    pub(super) access: Access,
     pub(super) limits: Entry<Limits>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
@@ -346,6 +349,7 @@ impl Service {
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
+            access: Access::read(&mut table),
             limits: table.table("limits", "[service.limits]").map(Limits::read),
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),

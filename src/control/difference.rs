@@ -135,6 +135,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         hold_down,
         panic_threshold,
         local_addresses,
+        access,
         limits,
         health,
         backends: _,
@@ -156,6 +157,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         ("hold_down", *hold_down != new.hold_down),
         ("panic_threshold", *panic_threshold != new.panic_threshold),
         ("local_addresses", *local_addresses != new.local_addresses),
+        ("allow, deny", *access != new.access),
         ("limits", *limits != new.limits),
         ("health", *health != new.health),
     ])

@@ -59,6 +59,7 @@ impl Ledger {
             connections: sum.connections.saturating_sub(before.connections),
             refused: sum.refused.saturating_sub(before.refused),
             limited: sum.limited.saturating_sub(before.limited),
+            denied: sum.denied.saturating_sub(before.denied),
         }
     }
 
@@ -85,6 +86,7 @@ impl Ledger {
             sum.connections += totals.connections;
             sum.refused += totals.refused;
             sum.limited += totals.limited;
+            sum.denied += totals.denied;
         }
         sum
     }

@@ -19,12 +19,14 @@ use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
 use crate::hash::maglev;
 use crate::hash::turns;
+use crate::model::AccessRules;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
 use crate::model::Nanos;
 use crate::model::Scheduler;
 use crate::model::ServiceId;
+use crate::shared::Access;
 use crate::shared::AddressRole;
 use crate::shared::AddressRoles;
 use crate::shared::Choice;
@@ -38,6 +40,7 @@ use crate::shared::VipServices;
 #[derive(Debug, Default)]
 pub struct Tables {
     built: BTreeMap<ServiceId, Built>,
+    access_version: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,8 @@ struct Built {
     seed: ChoiceSeed,
     scheduler: Scheduler,
     selection: Selection,
+    /// What the table's `access` was built of.
+    access: Option<Arc<AccessRules>>,
     /// First targets that were others a while ago.
     transition: Option<Transition>,
     table: Arc<ServiceTable>,
@@ -70,6 +75,10 @@ impl Tables {
             let backends: Vec<_> = registry.backends_of(service).collect();
             let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
             let selection = Selection::next(&last, &service.config, &backends, now);
+            let access_before = old.as_ref().and_then(|old| old.access.clone());
+            if access_before != service.config.access {
+                self.access_version += 1;
+            }
             self.built.insert(service.id, build(service, selection, (seed, now), old));
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
@@ -83,6 +92,7 @@ impl Tables {
             roles: roles(registry, config),
             timeouts: config.timeouts,
             choice_seed: seed,
+            access_version: self.access_version,
         }
     }
 
@@ -148,6 +158,10 @@ fn build(
         transition = Transition::next(old.transition.as_ref(), &before, &after, (now, span));
         *previous = transition.as_ref().map(Transition::previous);
     }
+    let access = match &before {
+        Some(old) if old.access == config.access => old.table.access.clone(),
+        _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
+    };
     let table = ServiceTable {
         id: service.id,
         name: config.name.as_str().into(),
@@ -158,6 +172,7 @@ fn build(
         on_unknown_flow: config.on_unknown_flow,
         backends,
         choice,
+        access,
         limits: config.limits,
         local_addresses: config.local_addresses.as_slice().into(),
     };
@@ -166,7 +181,7 @@ fn build(
         Some(old) if *old.table == table => old.table,
         _ => Arc::new(table),
     };
-    Built { seed, scheduler, selection, transition, table }
+    Built { seed, scheduler, selection, access: config.access.clone(), transition, table }
 }
 
 /// How backends are chosen that stand like this; what was built `before` is used again where it is the same.

@@ -63,6 +63,13 @@ impl Pipeline {
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {
             return Err(refuse(DropReason::NoService));
         };
+        // In silence: an answer would tell whoever is banned that we are here, and carry to whom it pretends to be.
+        if service.access.as_ref().is_some_and(|access| !access.allows::<F>(tuple.source())) {
+            if let Some(counters) = self.counters.service(service.id) {
+                counters.count_denied();
+            }
+            return Err(Verdict::Drop(DropReason::Denied));
+        }
         if service.mode.is_stateless() {
             return Ok(Admitted::Stateless(service));
         }

@@ -22,6 +22,7 @@ mod prefetch;
 mod punt;
 mod stateless;
 pub mod steer;
+mod sweep;
 mod unavailable;
 pub mod verdict;
 mod ways;

@@ -15,6 +15,7 @@ use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
 use super::steer::Steering;
+use super::sweep::Sweep;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -86,6 +87,7 @@ pub struct Pipeline {
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
     pub(super) limits: Arc<Limits>,
+    pub(super) sweep: Sweep,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -114,6 +116,7 @@ impl Pipeline {
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
             limits: Arc::clone(&settings.limits),
+            sweep: Sweep::new(),
             ports,
             counters,
             tally: Tally::default(),
@@ -123,7 +126,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes over what the snapshot says of time-outs; to be called once a turn.
+    /// Takes over what the snapshot says of time-outs and of clients that are not let in; to be called once a turn.
     #[inline]
     pub fn take_over(&mut self, tables: &Snapshot) {
         if tables.timeouts != self.timeouts {
@@ -133,6 +136,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
+        self.sweep(tables);
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
@@ -273,16 +277,17 @@ impl Pipeline {
         }
     }
 
-    /// Ends flows whose time is over, of each family within `budget`. Returns whether the budget was too small.
+    /// Ends flows whose time is over, of each family within `budget`. Returns whether there are more flows to be looked at
+    /// soon.
     #[inline]
     pub(super) fn expire(&mut self, now: Tick, budget: u32) -> bool {
         // Time-outs are in whole ticks.
         if self.expired_until == Some(now) {
-            return false;
+            return self.sweep.is_running();
         }
         let more = self.expire_family::<V4>(now, budget) | self.expire_family::<V6>(now, budget);
         self.expired_until = (!more).then_some(now);
-        more
+        more || self.sweep.is_running()
     }
 
     #[inline(never)]

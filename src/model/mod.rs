@@ -3,6 +3,7 @@
 //! Everything above builds on these types; they depend on nothing but `core` and `std`. Addresses, ports and
 //! identifiers are in host byte order; only `wire`, and [`FiveTuple`] inside, have the order on the wire.
 
+mod access;
 mod endpoint;
 mod family;
 mod five_tuple;
@@ -14,6 +15,7 @@ mod net;
 mod service;
 mod units;
 
+pub use access::AccessRules;
 pub use endpoint::Endpoint;
 pub use family::{Family, V4, V6};
 pub use five_tuple::{Direction, FiveTuple, PortPair};

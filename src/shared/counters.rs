@@ -201,6 +201,7 @@ pub struct ServiceCounters {
     connections: AtomicU64,
     refused: AtomicU64,
     limited: AtomicU64,
+    denied: AtomicU64,
 }
 
 /// A reading of [`ServiceCounters`], or the sum of several.
@@ -213,6 +214,8 @@ pub struct ServiceTotals {
     pub refused: u64,
     /// Those of them that a limit refused.
     pub limited: u64,
+    /// Packets of clients that it does not let in, but for those that came before a flow of theirs was ended.
+    pub denied: u64,
 }
 
 impl ServiceCounters {
@@ -231,6 +234,11 @@ impl ServiceCounters {
         add(&self.limited, 1);
     }
 
+    /// Counts a packet of a client that is not let in. Worker only.
+    pub fn count_denied(&self) {
+        add(&self.denied, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
@@ -238,6 +246,7 @@ impl ServiceCounters {
             connections: self.connections.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             limited: self.limited.load(Ordering::Relaxed),
+            denied: self.denied.load(Ordering::Relaxed),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! cross in the [`rings`] between workers and the kernel port. Beside these, what workers must agree on at once: the
 //! [`Limits`], which control only reads.
 
+mod access;
 mod choice;
 mod counters;
 mod drop_reason;
@@ -17,6 +18,7 @@ mod rate;
 pub mod rings;
 mod snapshot;
 
+pub use access::Access;
 pub use choice::{Choice, Positions};
 pub use counters::{
     BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::access::Access;
 use super::choice::Choice;
 use crate::hash::AddressHash;
 use crate::hash::ChoiceSeed;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The seed of the choice hash.
     pub choice_seed: ChoiceSeed,
+    /// Another number whenever a service lets in others than before: flows must be looked at anew.
+    pub access_version: u64,
 }
 
 impl Snapshot {
@@ -51,6 +54,7 @@ impl Snapshot {
             roles: AddressRoles::default(),
             timeouts: Timeouts::default(),
             choice_seed: ChoiceSeed::default(),
+            access_version: 0,
         }
     }
 
@@ -89,6 +93,8 @@ pub struct ServiceTable {
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,
+    /// Which clients it lets in; `None`: all.
+    pub access: Option<Arc<Access>>,
     /// How much it lets in.
     pub limits: ServiceLimits,
     /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at

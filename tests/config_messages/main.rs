@@ -1,5 +1,6 @@
 //! What an operator reads after a mistake: for each kind of mistake the whole output, to the letter.
 
+mod access;
 mod fields;
 mod forwarding;
 mod limits;
@@ -90,6 +91,7 @@ impl Case {
 
 fn cases() -> impl Iterator<Item = &'static Case> {
     [
+        access::CASES,
         syntax::CASES,
         values::CASES,
         fields::CASES,

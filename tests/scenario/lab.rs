@@ -15,8 +15,9 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop, Positions,
-    Publisher, ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
+    Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
+    Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters,
+    channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -55,6 +56,8 @@ pub struct Plan {
     /// `None`: Maglev.
     pub choice: Option<Choice>,
     /// Of each service.
+    pub access: Option<Arc<Access>>,
+    /// Of each service.
     pub limits: ServiceLimits,
     /// Of each backend of each service.
     pub max_connections: u32,
@@ -75,6 +78,7 @@ impl Default for Plan {
             crossed: false,
             previous: None,
             choice: None,
+            access: None,
             limits: ServiceLimits::default(),
             max_connections: 0,
         }
@@ -94,6 +98,7 @@ pub struct Lab {
     pub counters: Vec<Arc<WorkerCounters>>,
     pub limits: Arc<Limits>,
     pub now: Nanos,
+    reloads: u64,
     /// Backends that are not up.
     out: Vec<(BackendId, BackendState)>,
 }
@@ -161,6 +166,7 @@ impl Lab {
             counters,
             limits,
             now: Nanos::from_secs(1_000),
+            reloads: 0,
             out: Vec::new(),
         };
         lab.publish();
@@ -186,6 +192,7 @@ impl Lab {
 
     /// Takes over a changed plan, as a reload does.
     pub fn reload(&mut self) {
+        self.reloads += 1;
         self.publish();
     }
 
@@ -214,6 +221,7 @@ impl Lab {
             roles,
             timeouts: self.plan.timeouts,
             choice_seed: ChoiceSeed::new(1),
+            access_version: self.reloads,
         });
     }
 
@@ -255,6 +263,7 @@ impl Lab {
                 previous: self.plan.previous.clone(),
             }),
             backends,
+            access: self.plan.access.clone(),
             limits: self.plan.limits,
             local_addresses: match self.plan.mode {
                 ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
+mod access;
 mod admission;
 mod allocations;
 mod conservation;

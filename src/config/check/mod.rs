@@ -1,5 +1,6 @@
 //! What the file means as a whole: defaults, and everything that takes more than one value to see.
 
+mod access;
 mod addresses;
 mod appliance;
 mod forwarding;

@@ -21,6 +21,7 @@ use crate::model::PortRange;
 use crate::model::Protocol;
 
 use super::Unique;
+use super::access;
 use super::addresses::Addresses;
 use super::forwarding;
 use super::health;
@@ -131,6 +132,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         backends: backends.as_deref(),
         answers: probes,
     };
+    let access = access::check(raw.access, addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
     if protocol == Some(Protocol::Udp)
@@ -158,6 +160,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
+        access: access?,
         limits: limits?,
         health: health?,
         backends: backends?,

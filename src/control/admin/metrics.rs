@@ -120,6 +120,7 @@ impl Gathered {
         page.counter("service_connections", "Flows created", of(|s| s.connections))?;
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
         page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
+        page.counter("service_denied", "Packets of clients not let in", of(|s| s.denied))?;
         let help = "Connections that count for the service's limit";
         page.gauge("service_limit_used", help, of(|s| s.limited_connections.into()))?;
         let help = "Connections that the service may have; 0: any number";

@@ -286,6 +286,9 @@ pub struct ServiceStatus {
     /// Those of them that a limit refused.
     #[serde(default)]
     pub limited: u64,
+    /// Packets of clients that it does not let in.
+    #[serde(default)]
+    pub denied: u64,
     /// Connections that count for its limit: of flows that began while it had one and are not over.
     #[serde(default)]
     pub limited_connections: u32,

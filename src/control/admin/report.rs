@@ -135,6 +135,7 @@ impl View<'_> {
             connections: totals.connections,
             refused: totals.refused,
             limited: totals.limited,
+            denied: totals.denied,
             limited_connections: self.ledger.limits().service_connections(service.id),
             limits: LimitStatus {
                 connections: config.limits.connections,

@@ -248,6 +248,14 @@ impl<F: Family> FlowTable<F> {
         None
     }
 
+    /// The flow at a place of the table: `Some(None)` if there is none now, `None` behind all that were ever used.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<Option<FlowId>> {
+        let entry = self.entries.0.get(place)?;
+        let id = u32::try_from(place).ok()?;
+        Some((entry.list != Queue::Free as u16).then_some(FlowId(id)))
+    }
+
     /// The flows from place `cursor` on, up to `places` places of the table, for listings; `None` behind the last.
     pub fn scan(&self, cursor: usize, places: usize) -> Option<impl Iterator<Item = &FlowEntry<F>>> {
         let end = self.entries.0.len().min(cursor.saturating_add(places));
