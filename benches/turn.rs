@@ -13,7 +13,8 @@ use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, Timeouts, VlanTag, WorkerId,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, Timeouts, VlanTag,
+    WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -164,7 +165,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
     let service = ServiceTable {
         id: ServiceId(0),
         name: "dns".into(),
-        protocol: Protocol::Udp,
+        protocol: ServiceProtocol::Udp,
         mode: ForwardingMode::FullNat,
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Drop,

@@ -242,16 +242,19 @@ pub(super) fn listen_or_none(value: Value<'_>) -> Option<Option<SocketAddr>> {
     }
 }
 
-/// A port number, or two with a hyphen as a string.
+/// A port number, or two with a hyphen as a string, or `"*"` for all.
 pub(super) fn port_range(value: Value<'_>) -> Option<PortRange> {
     let DeValue::String(text) = value.inner() else {
         let port = value.integer(1..=u16::MAX)?;
         return Some(PortRange { first: port, last: port });
     };
+    if text == "*" {
+        return Some(PortRange::ALL);
+    }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else {
         return value.wrong(format!(
-            "{} {text:?} is no range of ports; write a number, or as \"8000-8009\"",
+            "{} {text:?} is no range of ports; write a number, or as \"8000-8009\", or \"*\" for all",
             value.key
         ));
     };

@@ -40,9 +40,9 @@ use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortId;
 use crate::model::PortRange;
-use crate::model::Protocol;
 use crate::model::Scheduler;
 use crate::model::ServiceLimits;
+use crate::model::ServiceProtocol;
 use crate::model::Timeouts;
 
 pub use error::{ConfigError, ConfigErrors, Position};
@@ -204,8 +204,8 @@ pub struct ServiceConfig {
     pub vip: IpAddr,
     /// The ports clients use.
     pub ports: PortRange,
-    /// TCP or UDP.
-    pub protocol: Protocol,
+    /// TCP, UDP or both.
+    pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
     /// Without flows: how long sessions on the former first target of a slot are looked after once configuration or

@@ -17,8 +17,8 @@ use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
-use crate::model::Protocol;
 use crate::model::Scheduler;
+use crate::model::ServiceProtocol;
 use crate::model::Tracking;
 
 use super::fields;
@@ -115,7 +115,7 @@ pub(super) struct Service {
     pub(super) name: Entry<String>,
     pub(super) vip: Entry<IpAddr>,
     pub(super) ports: Entry<PortRange>,
-    pub(super) protocol: Entry<Protocol>,
+    pub(super) protocol: Entry<ServiceProtocol>,
     pub(super) mode: Entry<Mode>,
     pub(super) encapsulation: Entry<Encapsulation>,
     pub(super) encapsulation_port: Entry<u16>,
@@ -302,9 +302,7 @@ impl Service {
             name: table.required("name", "\"web\"", fields::name),
             vip: table.required("vip", "\"203.0.113.80\"", fields::address),
             ports: table.required("port", "80", fields::port_range),
-            protocol: table.optional("protocol", |v| {
-                v.one_of(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &["sctp"])
-            }),
+            protocol: table.optional("protocol", |v| v.one_of(&ServiceProtocol::ALL, &["sctp"])),
             mode: table.optional("mode", |v| {
                 let choices = [
                     ("full-nat", Mode::FullNat),

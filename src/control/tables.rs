@@ -242,7 +242,8 @@ fn roles(registry: &Registry, config: &Config) -> AddressRoles {
     let mut vips: BTreeMap<IpAddr, Vec<_>> = BTreeMap::new();
     for service in registry.services() {
         let ServiceConfig { vip, protocol, ports, .. } = &*service.config;
-        vips.entry(*vip).or_default().push((*protocol, *ports, service.id));
+        let listens = protocol.protocols().iter().map(|protocol| (*protocol, *ports, service.id));
+        vips.entry(*vip).or_default().extend(listens);
     }
     for (vip, ranges) in vips {
         roles.insert(vip, AddressRole::Vip(VipServices::new(ranges)));

@@ -25,7 +25,7 @@ pub use limits::{ClientPrefix, ServiceLimits};
 pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
 pub use service::{
-    BackendState, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol, Scheduler,
-    Timeouts,
+    BackendState, Closeness, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol,
+    Scheduler, ServiceProtocol, Timeouts,
 };
 pub use units::Nanos;

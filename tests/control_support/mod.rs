@@ -26,9 +26,9 @@ use evenkeel::model::OnDeadBackend;
 use evenkeel::model::OnNoBackend;
 use evenkeel::model::OnUnknownFlow;
 use evenkeel::model::PortRange;
-use evenkeel::model::Protocol;
 use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceLimits;
+use evenkeel::model::ServiceProtocol;
 use evenkeel::model::Timeouts;
 
 /// A configuration of one worker with these services.
@@ -67,7 +67,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         name: name.to_owned(),
         vip: at.address,
         ports: PortRange { first: at.port, last: at.port },
-        protocol: Protocol::Tcp,
+        protocol: ServiceProtocol::Tcp,
         mode: ForwardingMode::FullNat,
         transition: Duration::from_secs(900),
         scheduler: Scheduler::Maglev,

@@ -11,7 +11,8 @@ use evenkeel::io::Frame;
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, Timeouts, VlanTag, WorkerId,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, Timeouts, VlanTag,
+    WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -252,7 +253,7 @@ impl Lab {
         ServiceTable {
             id: ServiceId(id),
             name: format!("{protocol}-{port}").into(),
-            protocol,
+            protocol: if protocol == Protocol::Tcp { ServiceProtocol::Tcp } else { ServiceProtocol::Udp },
             mode: self.plan.mode,
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,

@@ -19,6 +19,7 @@ use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
+use crate::model::ServiceProtocol;
 
 use super::Unique;
 use super::access;
@@ -77,7 +78,7 @@ fn check_limits(raw: &[raw::Service], limits: &Limits, report: &Report<'_>) {
     }
 }
 
-/// Names, VIPs, and that no two services listen on the same port.
+/// Names, VIPs, and that no two services mean the same port equally closely.
 fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
     let report = addresses.report;
     let mut names = Unique::new();
@@ -94,24 +95,31 @@ fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
         };
         addresses.add_vip(vip);
         let (Some(ports), Some(protocol)) =
-            (service.ports.clone().given(), service.protocol.clone().or(Protocol::Tcp))
+            (service.ports.clone().given(), service.protocol.clone().or(ServiceProtocol::Tcp))
         else {
             continue;
         };
-        let others = listening.entry((vip.value, protocol)).or_default();
-        if let Some(other) = others.iter().find(|other| other.value.overlaps(ports.value)) {
-            let (vip, At { at, value: ports }, other, line) =
-                (vip.value, ports, other.value, report.line(other.at));
-            let clash = if ports == other {
-                "is another service's".to_owned()
-            } else {
-                format!("overlaps another service's {other}")
-            };
-            let message = format!("{protocol} port {ports} of vip {vip} {clash} (line {line}); change one");
-            report.wrong(at, message);
+        for protocol in protocol.protocols() {
+            let others = listening.entry((vip.value, *protocol)).or_default();
+            if let Some(other) = others.iter().find(|other| clashes(other.value, ports.value)) {
+                let (vip, other, line) = (vip.value, other.value, report.line(other.at));
+                let clash = if ports.value == other {
+                    "is another service's".to_owned()
+                } else {
+                    format!("overlaps another service's {other}")
+                };
+                let message =
+                    format!("{protocol} port {} of vip {vip} {clash} (line {line}); change one", ports.value);
+                report.wrong(ports.at, message);
+            }
+            others.push(ports);
         }
-        others.push(ports);
     }
+}
+
+/// Whether it is not clear which of two services a port is for.
+const fn clashes(one: PortRange, other: PortRange) -> bool {
+    one.overlaps(other) && one.closeness() as u8 == other.closeness() as u8
 }
 
 fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
@@ -120,7 +128,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     forwarding::check_tracking(&raw, mode, addresses.report);
     let vip = raw.vip.given();
     let ports = raw.ports.given();
-    let protocol = raw.protocol.or(Protocol::Tcp);
+    let protocol = raw.protocol.or(ServiceProtocol::Tcp);
     let pool = raw.pool.or_at("default".to_owned(), raw.at);
     let listens = Listens { at: raw.at, vip, ports, mode };
     let backends = backends(raw.backends, &listens, addresses);
@@ -135,7 +143,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     let access = access::check(raw.access, addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
-    if protocol == Some(Protocol::Udp)
+    if protocol == Some(ServiceProtocol::Udp)
         && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
     {
         addresses.report.wrong(
