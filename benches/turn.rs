@@ -18,8 +18,8 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, Positions, ServiceBackend,
-    ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, Persistence, Positions,
+    ServiceBackend, ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
 };
 
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -172,6 +172,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         on_unknown_flow: OnUnknownFlow::Drop,
         choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },
         backends,
+        persistence: None,
         access: None,
         limits: ServiceLimits::default(),
         local_addresses: (0..32).map(|n| [172, 16, 8, n].into()).collect(),
@@ -208,6 +209,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         capacities,
         key,
         limits: Arc::new(Limits::new(capacities, 1, &key)),
+        persistence: Arc::new(Persistence::new(1, &key)),
     };
     let port =
         WorkerPort { queue: Source::new(flows), egress: EGRESS, kernel: false, transmitter: WorkerId(0) };

@@ -30,6 +30,7 @@ use evenkeel::shared::FlowPage;
 use evenkeel::shared::FlowRecord;
 use evenkeel::shared::FlowState;
 use evenkeel::shared::Limits;
+use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
@@ -134,6 +135,7 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
             load: Box::new(move || Ok(second.clone())),
             snapshots,
             counters: vec![counters],
+            persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
             limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(Told { calls: 0, vips }),

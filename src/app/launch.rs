@@ -28,7 +28,9 @@ use crate::io::dpdk::{
 };
 use crate::model::{PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
-use crate::shared::{Capacities, Egress, Fib, Limits, Reader, Snapshot, WorkerCounters, channel};
+use crate::shared::{
+    Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, WorkerCounters, channel,
+};
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
 const NEIGHBOUR_COMMANDS: usize = 16;
@@ -87,12 +89,14 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 
     let key = random_key()?;
     let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
+    let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
     let factory = WorkerFactory {
         config: &config,
         started: Instant::now(),
         capacities,
         key,
         limits: Arc::clone(&limits),
+        persistence: Arc::clone(&persistence),
         frames,
         rings: rings.clone(),
     };
@@ -107,6 +111,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         snapshots,
         counters,
         limits,
+        persistence,
         rings,
         network: Box::new(KernelNetwork::new(sides, outbox, commands)),
         tasks: vec![Box::pin(async move {
@@ -184,6 +189,7 @@ struct WorkerFactory<'a> {
     capacities: Capacities,
     key: IndexKey,
     limits: Arc<Limits>,
+    persistence: Arc<Persistence>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
     rings: CommandRings,
 }
@@ -214,6 +220,7 @@ impl WorkerFactory<'_> {
                 capacities: self.capacities,
                 key: self.key,
                 limits: Arc::clone(&self.limits),
+                persistence: Arc::clone(&self.persistence),
             };
             let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {

@@ -38,6 +38,7 @@ pub use crate::model::Memory;
 use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
+use crate::model::PersistenceRules;
 use crate::model::PortId;
 use crate::model::PortRange;
 use crate::model::Scheduler;
@@ -232,6 +233,8 @@ pub struct ServiceConfig {
     /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct
     /// routing none.
     pub local_addresses: Vec<IpAddr>,
+    /// Whether clients go to the backend that they were sent to before.
+    pub persistence: Option<PersistenceRules>,
     /// Which clients it lets in; `None`: all.
     pub access: Option<Arc<AccessRules>>,
     /// How much it lets in.

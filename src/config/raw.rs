@@ -3,6 +3,7 @@
 mod access;
 mod health;
 mod limits;
+mod persistence;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use super::{Idle, Memory};
 pub(super) use access::{Access, AccessList};
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
 pub(super) use limits::Limits;
+pub(super) use persistence::Persistence;
 
 /// Cores are numbered below this (`CPU_SETSIZE` of the C library).
 const CORES: usize = 1024;
@@ -133,6 +135,7 @@ pub(super) struct Service {
     pub(super) pool: Entry<String>,
     pub(super) access: Access,
     pub(super) limits: Entry<Limits>,
+    pub(super) persistence: Entry<Persistence>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
 }
@@ -349,6 +352,7 @@ impl Service {
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
             access: Access::read(&mut table),
             limits: table.table("limits", "[service.limits]").map(Limits::read),
+            persistence: table.table("persistence", "[service.persistence]").map(Persistence::read),
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
         };

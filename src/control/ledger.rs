@@ -12,6 +12,7 @@ use crate::model::BackendId;
 use crate::model::ServiceId;
 use crate::shared::BackendTotals;
 use crate::shared::Limits;
+use crate::shared::Persistence;
 use crate::shared::ServiceTotals;
 use crate::shared::Tally;
 use crate::shared::WorkerCounters;
@@ -21,6 +22,7 @@ use crate::shared::WorkerCounters;
 pub struct Ledger {
     workers: Vec<Arc<WorkerCounters>>,
     limits: Arc<Limits>,
+    persistence: Arc<Persistence>,
     services: HashMap<ServiceId, ServiceTotals>,
     backends: HashMap<BackendId, BackendTotals>,
 }
@@ -28,14 +30,24 @@ pub struct Ledger {
 impl Ledger {
     /// Of these workers, in order, and what they share.
     #[must_use]
-    pub fn new(workers: Vec<Arc<WorkerCounters>>, limits: Arc<Limits>) -> Self {
-        Self { workers, limits, services: HashMap::new(), backends: HashMap::new() }
+    pub fn new(
+        workers: Vec<Arc<WorkerCounters>>,
+        limits: Arc<Limits>,
+        persistence: Arc<Persistence>,
+    ) -> Self {
+        Self { workers, limits, persistence, services: HashMap::new(), backends: HashMap::new() }
     }
 
     /// What limits have let in.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Where clients were sent to.
+    #[must_use]
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
     }
 
     /// An id has a new owner, whose counters start at zero.
@@ -132,8 +144,9 @@ mod tests {
     fn a_new_owner_of_an_id_starts_at_zero_and_sums_all_workers() {
         let capacities = Capacities { services: 1, backends: 1 };
         let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
-        let limits = Limits::new(capacities, 1, &IndexKey::new([1, 2, 3, 4]));
-        let mut ledger = Ledger::new(workers.clone(), Arc::new(limits));
+        let key = IndexKey::new([1, 2, 3, 4]);
+        let (limits, persistence) = (Limits::new(capacities, 1, &key), Persistence::new(1, &key));
+        let mut ledger = Ledger::new(workers.clone(), Arc::new(limits), Arc::new(persistence));
         let count = || {
             for worker in &workers {
                 worker.backend(BackendId(0)).unwrap().count_connection();

@@ -56,6 +56,7 @@ use crate::config::Config;
 use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::shared::Limits;
+use crate::shared::Persistence;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
 use crate::shared::WorkerCounters;
@@ -73,6 +74,8 @@ pub struct ControlPlane {
     pub counters: Vec<Arc<WorkerCounters>>,
     /// What workers share.
     pub limits: Arc<Limits>,
+    /// What they share of clients that come again.
+    pub persistence: Arc<Persistence>,
     /// Questions to workers; control is the only reader of the event ends.
     pub rings: CommandRings,
     /// The kernel's side of the ports.
@@ -172,6 +175,7 @@ impl Loop {
             snapshots,
             counters,
             limits,
+            persistence,
             rings,
             network,
             tasks,
@@ -215,7 +219,7 @@ impl Loop {
             state,
             load,
             snapshots,
-            ledger: Ledger::new(counters, limits),
+            ledger: Ledger::new(counters, limits, persistence),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
             probes: Probes::new(reports),

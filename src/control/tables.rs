@@ -30,6 +30,7 @@ use crate::shared::Access;
 use crate::shared::AddressRole;
 use crate::shared::AddressRoles;
 use crate::shared::Choice;
+use crate::shared::PersistentBackends;
 use crate::shared::Positions;
 use crate::shared::ServiceBackend;
 use crate::shared::ServiceTable;
@@ -162,6 +163,7 @@ fn build(
         Some(old) if old.access == config.access => old.table.access.clone(),
         _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
     };
+    let persistence = config.persistence.map(|rules| PersistentBackends::new(rules, &backends));
     let table = ServiceTable {
         id: service.id,
         name: config.name.as_str().into(),
@@ -172,6 +174,7 @@ fn build(
         on_unknown_flow: config.on_unknown_flow,
         backends,
         choice,
+        persistence,
         access,
         limits: config.limits,
         local_addresses: config.local_addresses.as_slice().into(),

@@ -3,7 +3,7 @@
 use super::pipeline::{Pipeline, View};
 use crate::hash::{fold, maglev};
 use crate::model::{BackendId, BackendState, FiveTuple};
-use crate::shared::{Choice, RoleFamily, ServiceBackend, ServiceTable};
+use crate::shared::{Applicant, Choice, Holds, RoleFamily, ServiceBackend, ServiceTable};
 
 /// The backend of a new flow.
 #[derive(Clone, Copy, Debug)]
@@ -49,13 +49,46 @@ impl Turns {
 }
 
 impl Pipeline {
-    /// The backend that the scheduler of `service` picks for a flow that begins with `tuple`, and a place on it, if it has
-    /// a limit. Constant time, but for least connections, and if nearly all backends are full: these look at every
+    /// The backend for a flow that begins with `tuple`, and a place on it, if it has a limit: where the client was sent to
+    /// before, if the service remembers that and the backend is up, else the one that the scheduler picks. Constant time, but for least connections, and if nearly all backends are full: these look at every
     /// backend.
     ///
     /// # Errors
     /// If no backend is in service, or every one that is has as many connections as it takes.
     pub(super) fn pick<'a, F: RoleFamily>(
+        &mut self,
+        service: &'a ServiceTable,
+        tuple: &FiveTuple<F>,
+        view: View<'_>,
+    ) -> Result<Picked<'a>, NotPicked> {
+        let Some(persistent) = &service.persistence else { return self.pick_anew(service, tuple, view) };
+        let who =
+            Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
+        let serving = |id| persistent.position(id).and_then(|position| at(service, position, view));
+        let found = self.persistence.find(who, &persistent.rules, view.now);
+        if let Some(backend) = found.and_then(serving) {
+            if !self.takes(backend) {
+                // Its place stays its own: it comes back when there is room.
+                return self.pick_anew(service, tuple, view);
+            }
+            self.persistence.remember(who, &persistent.rules, (found, backend.id), view.now);
+            return Ok(Picked { backend, displaced: false });
+        }
+        let picked = self.pick_anew(service, tuple, view)?;
+        let agreed = self.persistence.remember(who, &persistent.rules, (found, picked.backend.id), view.now);
+        match serving(agreed).filter(|backend| backend.id != picked.backend.id) {
+            // Another worker has just sent the client there.
+            Some(backend) if self.takes(backend) => {
+                let holds = Holds { backend: picked.backend.max_connections > 0, ..Holds::default() };
+                self.limits.release(service.id, Some(picked.backend.id), holds);
+                Ok(Picked { backend, displaced: false })
+            }
+            Some(_) | None => Ok(picked),
+        }
+    }
+
+    /// The backend that the scheduler of `service` picks.
+    fn pick_anew<'a, F: RoleFamily>(
         &mut self,
         service: &'a ServiceTable,
         tuple: &FiveTuple<F>,

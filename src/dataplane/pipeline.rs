@@ -23,7 +23,7 @@ use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
-    Capacities, DropReason, Egress, Fib, FlowState, Limits, Snapshot, Tally, WorkerCounters,
+    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
 };
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub key: IndexKey,
     /// What limits have let in, shared by all workers of a process.
     pub limits: Arc<Limits>,
+    /// Where clients were sent to, shared likewise.
+    pub persistence: Arc<Persistence>,
 }
 
 /// What the pipeline knows of a port.
@@ -87,6 +89,7 @@ pub struct Pipeline {
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
     pub(super) limits: Arc<Limits>,
+    pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
@@ -116,6 +119,7 @@ impl Pipeline {
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
             limits: Arc::clone(&settings.limits),
+            persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
             ports,
             counters,

@@ -1,6 +1,6 @@
-//! How much a service lets in.
+//! How much a service lets in of whom, and where it sends who comes again.
 
-use super::{Family, V4};
+use super::{Family, Nanos, V4};
 
 /// The limits of a service; 0 is no limit everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,15 @@ impl ServiceLimits {
     pub const fn any(&self) -> bool {
         self.connections > 0 || self.connections_per_second > 0 || self.concern_clients()
     }
+}
+
+/// How long a client goes to the backend that it was sent to before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PersistenceRules {
+    /// From its last new flow on.
+    pub timeout: Nanos,
+    /// What one client is.
+    pub prefix: ClientPrefix,
 }
 
 /// How many leading bits of their addresses clients have in common that are one to a service.

@@ -21,7 +21,7 @@ pub use family::{Family, V4, V6};
 pub use five_tuple::{Direction, FiveTuple, PortPair};
 pub use forwarding::{Encapsulation, ForwardingMode, Tracking};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
-pub use limits::{ClientPrefix, ServiceLimits};
+pub use limits::{ClientPrefix, PersistenceRules, ServiceLimits};
 pub use memory::Memory;
 pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
 pub use service::{

@@ -3,7 +3,7 @@
 //! Down: the [`Snapshot`] and the [`Fib`], immutable, published through `publish`; a bounded ring of
 //! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
 //! cross in the [`rings`] between workers and the kernel port. Beside these, what workers must agree on at once: the
-//! [`Limits`], which control only reads.
+//! [`Limits`] and the [`Persistence`] of clients, which control only reads.
 
 mod access;
 mod choice;
@@ -12,6 +12,7 @@ mod drop_reason;
 mod fib;
 mod flow_record;
 mod limits;
+mod persistence;
 mod prefix_table;
 mod publish;
 mod rate;
@@ -27,6 +28,7 @@ pub use drop_reason::DropReason;
 pub use fib::{Egress, Fib, NextHop, Resolution, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
 pub use limits::{Applicant, ClientSlot, Holds, Limits};
+pub use persistence::{Persistence, PersistentBackends};
 pub use publish::{Publisher, Reader, channel};
 pub use rings::{Command, Event};
 pub use snapshot::{

@@ -112,6 +112,13 @@ impl PrefixTable {
         self.slot(place).word.compare_exchange(word(from), word(to), SeqCst, SeqCst).is_ok()
     }
 
+    /// Frees a slot, if it is still the name's with this value.
+    pub(super) fn clear(&self, (place, name): (Place, Name), value: u32) {
+        let word = name.tag | u64::from(value);
+        // Otherwise it is another's by now, or looks different.
+        let _changed = self.slot(place).word.compare_exchange(word, 0, SeqCst, SeqCst);
+    }
+
     /// Takes one from the value of a slot, which is not 0.
     pub(super) fn decrement(&self, place: Place) {
         self.slot(place).word.fetch_sub(1, SeqCst);

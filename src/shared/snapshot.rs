@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::choice::Choice;
+use super::persistence::PersistentBackends;
 use crate::hash::AddressHash;
 use crate::hash::ChoiceSeed;
 use crate::model::BackendId;
@@ -94,6 +95,8 @@ pub struct ServiceTable {
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,
+    /// Whether clients go to the backend that they were sent to before.
+    pub persistence: Option<PersistentBackends>,
     /// Which clients it lets in; `None`: all.
     pub access: Option<Arc<Access>>,
     /// How much it lets in.

@@ -74,4 +74,24 @@ max_connections = 5
             "lb.toml:23:19: max_connections counts flows, which mode \"direct-routing\" does not keep; remove it",
         ],
     ),
+    append(
+        "a persistence that is no time at all",
+        r#"
+[service.persistence]
+timeout = "0s"
+prefix_v4 = 33
+"#,
+        &[
+            r#"lb.toml:24:11: timeout "0s" is out of range; write a duration from 1s to 168h"#,
+            "lb.toml:25:13: prefix_v4 33 is out of range; write a number from 0 to 32",
+        ],
+    ),
+    change(
+        "persistence without flows",
+        "port = 80\n\n[service.health]",
+        "port = 80\nmode = \"direct-routing\"\n\n[service.persistence]\n\n[service.health]",
+        &[
+            r#"lb.toml:18:1: persistence needs flows, which mode "direct-routing" does not keep; remove [service.persistence], and write hash = "source-address""#,
+        ],
+    ),
 ];

@@ -80,6 +80,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         hold_down: Duration::ZERO,
         panic_threshold: 0,
         local_addresses: vec![address("10.0.8.10")],
+        persistence: None,
         access: None,
         limits: ServiceLimits::default(),
         health: HealthConfig {

@@ -31,6 +31,7 @@ use evenkeel::shared::FlowPage;
 use evenkeel::shared::FlowRecord;
 use evenkeel::shared::FlowState;
 use evenkeel::shared::Limits;
+use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
@@ -78,6 +79,7 @@ impl Rig {
             load: Box::new(move || source.lock().expect("no test panics with it").clone()),
             snapshots,
             counters,
+            persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
             limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(NoNetwork),

@@ -12,6 +12,7 @@ mod mistakes;
 #[path = "../scenario/packet.rs"]
 mod packet;
 mod scale;
+mod services;
 mod stateless;
 mod time;
 mod translation;

@@ -11,14 +11,14 @@ use evenkeel::io::Frame;
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, Timeouts, VlanTag,
-    WorkerId,
+    OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
+    Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
     Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
-    Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters,
-    channel,
+    Persistence, PersistentBackends, Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, Tally,
+    VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -57,6 +57,8 @@ pub struct Plan {
     /// `None`: Maglev.
     pub choice: Option<Choice>,
     /// Of each service.
+    pub persistence: Option<PersistenceRules>,
+    /// Of each service.
     pub access: Option<Arc<Access>>,
     /// Of each service.
     pub limits: ServiceLimits,
@@ -79,6 +81,7 @@ impl Default for Plan {
             crossed: false,
             previous: None,
             choice: None,
+            persistence: None,
             access: None,
             limits: ServiceLimits::default(),
             max_connections: 0,
@@ -98,6 +101,7 @@ pub struct Lab {
     _fibs: Publisher<Fib>,
     pub counters: Vec<Arc<WorkerCounters>>,
     pub limits: Arc<Limits>,
+    pub persistence: Arc<Persistence>,
     pub now: Nanos,
     reloads: u64,
     /// Backends that are not up.
@@ -125,6 +129,7 @@ impl Lab {
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
         let key = IndexKey::new([0x11, 0x22, 0x33, 0x44]);
         let limits = Arc::new(Limits::new(capacities, 1024, &key));
+        let persistence = Arc::new(Persistence::new(1024, &key));
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -138,6 +143,7 @@ impl Lab {
                     capacities,
                     key,
                     limits: Arc::clone(&limits),
+                    persistence: Arc::clone(&persistence),
                 };
                 let port = WorkerPort {
                     queue: MemPort::new(wires[n].clone(), pool.clone()),
@@ -166,6 +172,7 @@ impl Lab {
             _fibs: fibs,
             counters,
             limits,
+            persistence,
             now: Nanos::from_secs(1_000),
             reloads: 0,
             out: Vec::new(),
@@ -263,6 +270,7 @@ impl Lab {
                 in_service: build(true),
                 previous: self.plan.previous.clone(),
             }),
+            persistence: self.plan.persistence.map(|rules| PersistentBackends::new(rules, &backends)),
             backends,
             access: self.plan.access.clone(),
             limits: self.plan.limits,

@@ -16,6 +16,7 @@ mod lifetime;
 mod limits;
 mod listing;
 mod packet;
+mod persistence;
 mod refusal;
 mod schedulers;
 mod sessions;

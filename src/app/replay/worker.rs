@@ -18,7 +18,7 @@ use crate::io::mem::{MemFrame, MemPort, Pool, Wire};
 use crate::io::pcap::{CaptureWriter, CapturedFrame};
 use crate::model::{Nanos, PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
-use crate::shared::{Capacities, Egress, Limits, WorkerCounters};
+use crate::shared::{Capacities, Egress, Limits, Persistence, WorkerCounters};
 
 /// The worker, its ports and its control.
 pub(super) struct Replay {
@@ -51,6 +51,7 @@ impl Replay {
             0x082e_fa98_ec4e_6c89,
         ]);
         let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
+        let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
         let settings = Settings {
             worker: WorkerId(0),
             workers: 1,
@@ -58,6 +59,7 @@ impl Replay {
             capacities,
             key,
             limits: Arc::clone(&limits),
+            persistence: Arc::clone(&persistence),
         };
         let egresses = egresses(&config);
         let pool = Pool::new(BUFFERS, LARGEST_FRAME);
@@ -73,7 +75,7 @@ impl Replay {
         let counters = Arc::new(WorkerCounters::new(capacities));
         let (network, mut fibs) = ResolvedNetwork::new(&config, &egresses);
         let (control, snapshots) =
-            Control::new(config, network, (Arc::clone(&counters), limits), (events, first))?;
+            Control::new(config, network, (Arc::clone(&counters), limits, persistence), (events, first))?;
         let rings = FrameRings::new(1);
         let connections = Connections {
             snapshots,

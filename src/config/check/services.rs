@@ -140,6 +140,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         backends: backends.as_deref(),
         answers: probes,
     };
+    let persistence = limits::check_persistence(raw.persistence, mode, addresses.report);
     let access = access::check(raw.access, addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
@@ -168,6 +169,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
+        persistence: persistence?,
         access: access?,
         limits: limits?,
         health: health?,

@@ -67,7 +67,12 @@ impl Gathered {
         page.single("clients_used", help, self.status.clients as u64)?;
         page.single("clients_capacity", "Client prefixes there is room for", self.status.max_clients as u64)?;
         let help = "Connections not held to the limits of their client prefix, for which there was no room";
-        page.counter("clients_unlimited", help, [(vec![], self.status.clients_unlimited)].into_iter())
+        page.counter("clients_unlimited", help, [(vec![], self.status.clients_unlimited)].into_iter())?;
+        let help = "Client prefixes whose backend is remembered";
+        page.single("persistent_clients", help, self.status.persistent_clients as u64)?;
+        let help = "Flows whose backend was not remembered, as there was no room";
+        let forgotten = self.status.persistence_forgotten;
+        page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())
     }
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -163,6 +163,12 @@ pub struct Status {
     /// Connections that were not held to the limits of their client prefix, as there was no room for it.
     #[serde(default)]
     pub clients_unlimited: u64,
+    /// Client prefixes whose backend is remembered.
+    #[serde(default)]
+    pub persistent_clients: usize,
+    /// Flows whose backend was not remembered, as there was no room for their client.
+    #[serde(default)]
+    pub persistence_forgotten: u64,
     /// As they were found at start.
     pub ports: Vec<PortInfo>,
     /// Each worker.

@@ -97,6 +97,8 @@ impl View<'_> {
             clients: self.ledger.limits().clients(),
             max_clients: appliance.max_clients,
             clients_unlimited: self.ledger.limits().clients_unlimited(),
+            persistent_clients: self.ledger.persistence().clients(self.now),
+            persistence_forgotten: self.ledger.persistence().forgotten(),
             ports: self.start.ports.clone(),
             workers,
             total: totals(sum.0, &sum.1),
