@@ -92,6 +92,13 @@ impl Ledger {
         }
     }
 
+    /// Flows that exist now on a backend, worker by worker.
+    pub fn flows_on(&self, id: BackendId) -> impl Iterator<Item = u64> + '_ {
+        self.workers
+            .iter()
+            .map(move |worker| worker.backend(id).map_or(0, |counters| counters.totals().flows))
+    }
+
     fn service_sum(&self, id: ServiceId) -> ServiceTotals {
         let mut sum = ServiceTotals::default();
         for totals in self.workers.iter().filter_map(|worker| worker.service(id)).map(|c| c.totals()) {

@@ -3,7 +3,7 @@
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
 use super::pick::{NotPicked, Picked};
-use super::pipeline::{Arrival, Pipeline, View};
+use super::pipeline::{Arrival, FormerLease, Pipeline, View};
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
@@ -195,7 +195,9 @@ impl Pipeline {
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
         let to = tuple.with_destination((address, port));
-        let translated = self.lease(service, backend, to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let translated = self
+            .lease(service, (backend, arrival.former), to)
+            .ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
         let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival.port, view);
         let flow = NewFlow {
@@ -214,11 +216,12 @@ impl Pipeline {
         self.insert(arrival.hash, &flow, view)
     }
 
-    /// A free local address and port for the backend, as the tuple that it will see.
+    /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the
+    /// backend is in TIME_WAIT on that.
     fn lease<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        backend: &ServiceBackend,
+        (backend, former): (&ServiceBackend, Option<FormerLease>),
         to: FiveTuple<F>,
     ) -> Option<FiveTuple<F>> {
         let flows = F::table(&self.flows);
@@ -226,6 +229,15 @@ impl Pipeline {
             let answer = lease.reversed();
             flows.find(flows.hash(&answer), &answer).is_none()
         };
+        if let Some(FormerLease { local, .. }) = former.filter(|former| former.backend == backend.id)
+            && let Some(address) = F::address(local.address)
+            && service.local_addresses.contains(&local.address)
+        {
+            let lease = to.with_source((address, local.port));
+            if is_free(&lease) {
+                return Some(lease);
+            }
+        }
         self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
     }
 

@@ -21,7 +21,9 @@ use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::model::{
+    BackendId, BackendState, Direction, Endpoint, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId,
+};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
 };
@@ -165,8 +167,15 @@ impl Pipeline {
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
-        let arrival =
-            Arrival { packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
+        let arrival = Arrival {
+            packet,
+            hash: seen.hash,
+            guess: seen.guess,
+            vlan: seen.vlan,
+            port,
+            handed_in,
+            former: None,
+        };
         match packet.network {
             Network::V4 => self.balance_packet::<V4, T>(frame, arrival, view),
             Network::V6 => self.balance_packet::<V6, T>(frame, arrival, view),
@@ -212,9 +221,8 @@ impl Pipeline {
                 return verdict;
             }
             over => {
-                if let Some((id, ..)) = over {
-                    self.end::<F>(id);
-                }
+                let former = over.and_then(|(id, ..)| self.end_former::<F>(id));
+                let arrival = Arrival { former, ..arrival };
                 match self.admit(frame.head(), tuple, arrival, view) {
                     Ok(Admitted::Flow(id)) => (id, Direction::Forward),
                     Ok(Admitted::Stateless(service)) => {
@@ -265,6 +273,16 @@ impl Pipeline {
             Direction::Return if packet.tcp_flags & tcp_flags::RST != 0 => counters.count_reset(),
             Direction::Forward | Direction::Return => {}
         }
+    }
+
+    /// Ends a flow that makes way for another one of its client; its lease, if the backend is in TIME_WAIT on it.
+    #[cold]
+    fn end_former<F: FlowFamily>(&mut self, id: FlowId) -> Option<FormerLease> {
+        let entry = F::table(&self.flows).entry(id);
+        let waits = entry.state() == FlowState::TimeWait;
+        let lease = FormerLease { backend: entry.backend, local: entry.local() };
+        self.end::<F>(id);
+        waits.then_some(lease)
     }
 
     /// Ends a flow.
@@ -384,6 +402,16 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// Of the flow before it between the same client and VIP.
+    pub(super) former: Option<FormerLease>,
+}
+
+/// A lease on which its backend is in TIME_WAIT, for connections with higher sequence numbers alone (RFC 9293, 3.6.1):
+/// those of the same client.
+#[derive(Clone, Copy)]
+pub(super) struct FormerLease {
+    pub(super) backend: BackendId,
+    pub(super) local: Endpoint,
 }
 
 const fn reason(malformed: Malformed) -> DropReason {

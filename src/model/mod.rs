@@ -23,7 +23,7 @@ pub use forwarding::{Encapsulation, ForwardingMode, Tracking};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use limits::{ClientPrefix, PersistenceRules, ServiceLimits};
 pub use memory::Memory;
-pub use net::{Cidr, CidrError, Mac, MacError, VlanTag};
+pub use net::{Cidr, CidrError, FIRST_LOCAL_PORT, LOCAL_PORTS, Mac, MacError, VlanTag};
 pub use service::{
     BackendState, Closeness, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol,
     Scheduler, ServiceProtocol, Timeouts,

@@ -146,6 +146,16 @@ impl Gathered {
         page.gauge("backend_limit_used", help, of(|b| b.limited_connections.into()))?;
         let help = "Connections that the backend takes; 0: any number";
         page.gauge("backend_limit", help, of(|b| b.max_connections.into()))?;
+        page.gauge(
+            "backend_local_ports_used",
+            "Local ports in use for the endpoint",
+            of(|b| b.local_ports_used),
+        )?;
+        let help = "Local ports there are for the endpoint";
+        page.gauge("backend_local_ports_capacity", help, of(|b| b.local_ports_capacity))?;
+        let fullest = self.backends.iter().map(|backend| backend.local_ports_ratio).fold(0.0, f64::max);
+        let help = "Share of local ports in use, of the backend and worker where it is the greatest";
+        page.ratio("local_ports_used_ratio", help, [(vec![], fullest)].into_iter())?;
         page.counter("backend_transitions", "Changes of health", of(|b| b.transitions))?;
         page.counter("backend_connections", "Flows created", of(|b| b.connections))?;
         page.counter("backend_in_packets", "Packets from clients", of(|b| b.packets_in))?;

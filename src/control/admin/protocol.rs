@@ -317,14 +317,14 @@ pub struct LimitStatus {
 }
 
 /// Backends, by service, in the order of the configuration; removed ones that still have an id last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backends {
     /// See above.
     pub backends: Vec<BackendStatus>,
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// Whose it is.
     pub service: String,
@@ -355,6 +355,15 @@ pub struct BackendStatus {
     /// Connections that it takes at a time; 0: any number.
     #[serde(default)]
     pub max_connections: u32,
+    /// Local ports in use for its endpoint.
+    #[serde(default)]
+    pub local_ports_used: u64,
+    /// Local ports that there are for its endpoint. 0: it needs none.
+    #[serde(default)]
+    pub local_ports_capacity: u64,
+    /// The share in use on the worker where it is the greatest, 0 to 1: that one refuses first.
+    #[serde(default)]
+    pub local_ports_ratio: f64,
     /// From clients.
     pub packets_in: u64,
     /// From clients.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::FlowPlan;
 use super::Listing;
 use super::StartInfo;
+use super::leases::Endpoints;
 use super::protocol::BackendAction;
 use super::protocol::BackendOrder;
 use super::protocol::BackendStatus;
@@ -159,15 +160,17 @@ impl View<'_> {
         let configured = registry.services().flat_map(|service| registry.backends_of(service));
         let removed = registry.backends().filter(|backend| backend.removed.is_some());
         let wanted = |backend: &&Backend| only.is_none_or(|id| id == backend.service);
-        Ok(Backends { backends: configured.chain(removed).filter(wanted).map(|b| self.backend(b)).collect() })
+        let endpoints = Endpoints::new(registry, self.ledger);
+        let backends = configured.chain(removed).filter(wanted).map(|b| self.backend(b, &endpoints));
+        Ok(Backends { backends: backends.collect() })
     }
 
     /// One backend; none if the id is not in use.
     #[must_use]
     pub fn backend_alone(&self, id: BackendId) -> Backends {
-        Backends {
-            backends: self.state.registry().backend(id).map(|b| self.backend(b)).into_iter().collect(),
-        }
+        let registry = self.state.registry();
+        let endpoints = Endpoints::new(registry, self.ledger);
+        Backends { backends: registry.backend(id).map(|b| self.backend(b, &endpoints)).into_iter().collect() }
     }
 
     /// What an order means in ids.
@@ -199,7 +202,7 @@ impl View<'_> {
         state_word(backend, rests)
     }
 
-    fn backend(&self, backend: &Backend) -> BackendStatus {
+    fn backend(&self, backend: &Backend, endpoints: &Endpoints<'_>) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
         let since = backend.removed.unwrap_or_else(|| backend.health.since());
@@ -208,6 +211,7 @@ impl View<'_> {
             Err(failure) => failure.to_string(),
         });
         let service = self.state.registry().service(backend.service);
+        let leases = endpoints.leases(backend);
         BackendStatus {
             service: service.map_or_else(String::new, |service| service.config.name.clone()),
             address: backend.endpoint.address.to_string(),
@@ -222,6 +226,9 @@ impl View<'_> {
             connections: totals.connections,
             limited_connections: self.ledger.limits().backend_connections(backend.id),
             max_connections: backend.max_connections,
+            local_ports_used: leases.used,
+            local_ports_capacity: leases.capacity,
+            local_ports_ratio: leases.ratio,
             packets_in: totals.in_packets,
             bytes_in: totals.in_octets,
             syns_unanswered: totals.unanswered,
