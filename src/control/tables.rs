@@ -20,6 +20,7 @@ use crate::hash::ChoiceSeed;
 use crate::hash::maglev;
 use crate::hash::turns;
 use crate::model::AccessRules;
+use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
@@ -41,7 +42,7 @@ use crate::shared::VipServices;
 #[derive(Debug, Default)]
 pub struct Tables {
     built: BTreeMap<ServiceId, Built>,
-    access_version: u64,
+    admission_version: u64,
 }
 
 #[derive(Debug)]
@@ -76,11 +77,12 @@ impl Tables {
             let backends: Vec<_> = registry.backends_of(service).collect();
             let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
             let selection = Selection::next(&last, &service.config, &backends, now);
-            let access_before = old.as_ref().and_then(|old| old.access.clone());
-            if access_before != service.config.access {
-                self.access_version += 1;
+            let admission_before = old.as_ref().map(|old| Arc::clone(&old.table));
+            let built = build(service, selection, (seed, now), old);
+            if admission_before.is_none_or(|before| admits_otherwise(&before, &built.table)) {
+                self.admission_version += 1;
             }
-            self.built.insert(service.id, build(service, selection, (seed, now), old));
+            self.built.insert(service.id, built);
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
@@ -93,7 +95,7 @@ impl Tables {
             roles: roles(registry, config),
             timeouts: config.timeouts,
             choice_seed: seed,
-            access_version: self.access_version,
+            admission_version: self.admission_version,
         }
     }
 
@@ -185,6 +187,16 @@ fn build(
         _ => Arc::new(table),
     };
     Built { seed, scheduler, selection, access: config.access.clone(), transition, table }
+}
+
+/// Whether flows that exist must be looked at anew.
+fn admits_otherwise(before: &ServiceTable, after: &ServiceTable) -> bool {
+    let limits = |table: &ServiceTable| -> BTreeMap<BackendId, u32> {
+        table.backends.iter().map(|backend| (backend.id, backend.max_connections)).collect()
+    };
+    before.access != after.access
+        || before.limits != after.limits
+        || before.backends != after.backends && limits(before) != limits(after)
 }
 
 /// How backends are chosen that stand like this; what was built `before` is used again where it is the same.

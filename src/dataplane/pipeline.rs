@@ -132,7 +132,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes over what the snapshot says of time-outs and of clients that are not let in; to be called once a turn.
+    /// Takes over what the snapshot says of time-outs and of flows that exist; to be called once a turn.
     #[inline]
     pub fn take_over(&mut self, tables: &Snapshot) {
         if tables.timeouts != self.timeouts {

@@ -1,10 +1,11 @@
-//! The end of flows whose clients their services do not let in any more: after a reload each worker goes through its
-//! flows once, a few each turn, so that packets need not be looked at for that.
+//! What a reload means for flows that exist: after it each worker goes through its flows once, a few each turn, so that
+//! packets need not be looked at for that. It ends those of clients that their services do not let in any more, and counts
+//! those for which there are limits only now.
 
 use super::flow::{FlowFamily, Flows};
 use super::pipeline::Pipeline;
 use crate::model::{Direction, V4, V6};
-use crate::shared::Snapshot;
+use crate::shared::{Applicant, FlowState, ServiceBackend, Snapshot};
 
 /// Places of a flow table looked at per turn: about 5 us.
 const BUDGET: usize = 256;
@@ -12,14 +13,14 @@ const BUDGET: usize = 256;
 /// How far it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
-    /// Of which lists.
+    /// Of which rules.
     version: u64,
     /// The next place, of both tables.
     place: Option<usize>,
 }
 
 impl Sweep {
-    /// There is nothing to do under the first lists: no flow is older.
+    /// There is nothing to do under the first rules: no flow is older.
     pub(super) const fn new() -> Self {
         Self { version: 0, place: None }
     }
@@ -31,11 +32,11 @@ impl Sweep {
 }
 
 impl Pipeline {
-    /// Looks at some flows, if there are any that the present lists have not seen.
+    /// Looks at some flows, if there are any that the present rules have not seen.
     #[inline]
     pub(super) fn sweep(&mut self, tables: &Snapshot) {
-        if tables.access_version != self.sweep.version {
-            self.sweep = Sweep { version: tables.access_version, place: Some(0) };
+        if tables.admission_version != self.sweep.version {
+            self.sweep = Sweep { version: tables.admission_version, place: Some(0) };
         }
         if let Some(place) = self.sweep.place {
             let more = self.sweep_from::<V4>(place, tables) | self.sweep_from::<V6>(place, tables);
@@ -51,10 +52,21 @@ impl Pipeline {
             let Some(used) = table(&self.flows) else { return false };
             let Some(id) = used else { continue };
             let entry = F::table(&self.flows).entry(id);
-            let access = tables.service(entry.service).and_then(|service| service.access.as_deref());
+            let Some(service) = tables.service(entry.service) else { continue };
             let client = entry.incoming(Direction::Forward).source();
-            if access.is_some_and(|access| !access.allows::<F>(client)) {
+            if service.access.as_ref().is_some_and(|access| !access.allows::<F>(client)) {
                 self.end::<F>(id);
+            } else if !entry.is_one_way() && !matches!(entry.state(), FlowState::Closed | FlowState::TimeWait)
+            {
+                let limited =
+                    |backend: &&ServiceBackend| backend.id == entry.backend && backend.max_connections > 0;
+                let backend = service.backends.iter().find(limited).map(|backend| backend.id);
+                if backend.is_some() || service.limits.any() {
+                    let who = Applicant::<F> { service: service.id, client, worker: self.steering.worker() };
+                    let flows = F::table_mut(&mut self.flows);
+                    let holds = flows.take_holds(id);
+                    flows.set_holds(id, self.limits.adopt(who, backend, &service.limits, holds));
+                }
             }
         }
         true

@@ -128,30 +128,8 @@ impl Limits {
         } else {
             ServiceLimits::MOST_OF_CLIENT
         };
-        let name = self.clients.name::<F>(who.service, limits.client_prefix, who.client);
         let is_idle = |connections, full_at| connections == 0 && rate::is_full(full_at, now);
-        let mut pinned = None;
-        for _ in 0..TRIES {
-            if let Some((place, connections)) = self.clients.find(name) {
-                if connections >= most {
-                    return Err(DropReason::ClientLimit);
-                }
-                if self.clients.exchange((place, name), connections, connections + 1) {
-                    pinned = Some(place);
-                    break;
-                }
-                continue;
-            }
-            match self.clients.claim(name, (1, None), who.worker, is_idle) {
-                Claim::Made(place) => {
-                    pinned = Some(place);
-                    break;
-                }
-                Claim::Lost => {}
-                Claim::Full => break,
-            }
-        }
-        let Some(place) = pinned else {
+        let Some(place) = self.count_client(who, limits, most, is_idle)? else {
             self.clients_unlimited.fetch_add(1, Relaxed);
             return Ok(None);
         };
@@ -161,6 +139,65 @@ impl Limits {
             return Err(DropReason::ClientRateLimit);
         }
         Ok(Some(place))
+    }
+
+    /// Adds one to the connections of a client prefix, if that is not more than `most`; `None` if there is no room for it.
+    fn count_client<F: Family>(
+        &self,
+        who: Applicant<F>,
+        limits: &ServiceLimits,
+        most: u32,
+        is_idle: impl Fn(u32, u64) -> bool,
+    ) -> Result<Option<Place>, DropReason> {
+        let name = self.clients.name::<F>(who.service, limits.client_prefix, who.client);
+        for _ in 0..TRIES {
+            if let Some((place, connections)) = self.clients.find(name) {
+                if connections >= most {
+                    return Err(DropReason::ClientLimit);
+                }
+                if self.clients.exchange((place, name), connections, connections + 1) {
+                    return Ok(Some(place));
+                }
+                continue;
+            }
+            match self.clients.claim(name, (1, None), who.worker, &is_idle) {
+                Claim::Made(place) => return Ok(Some(place)),
+                Claim::Lost => {}
+                Claim::Full => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts a connection that is there already where it is not counted yet, as limits came only now; whether that is more
+    /// than they allow or not. `backend` is its backend if that has a limit. What it is counted in from now on.
+    pub fn adopt<F: Family>(
+        &self,
+        who: Applicant<F>,
+        backend: Option<BackendId>,
+        limits: &ServiceLimits,
+        mut holds: Holds,
+    ) -> Holds {
+        if limits.connections > 0
+            && !holds.service
+            && let Some(usage) = self.services.get(who.service.index())
+        {
+            usage.connections.fetch_add(1, Relaxed);
+            holds.service = true;
+        }
+        if !holds.backend
+            && let Some(usage) = backend.and_then(|id| self.backends.get(id.index()))
+        {
+            usage.connections.fetch_add(1, Relaxed);
+            holds.backend = true;
+        }
+        if limits.concern_clients() && holds.client.is_none() {
+            // Slots that were never used alone: others may still hold a rate.
+            let most = ServiceLimits::MOST_OF_CLIENT;
+            let place = self.count_client(who, limits, most, |_, _| false).ok().flatten();
+            holds.client = place.map(|Place(slot)| ClientSlot(slot));
+        }
+        holds
     }
 
     fn return_client_rate(&self, client: Place, limits: &ServiceLimits) {

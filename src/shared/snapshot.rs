@@ -41,8 +41,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The seed of the choice hash.
     pub choice_seed: ChoiceSeed,
-    /// Another number whenever a service lets in others than before: flows must be looked at anew.
-    pub access_version: u64,
+    /// Another number whenever a service lets in others than before or has other limits: flows are looked at anew.
+    pub admission_version: u64,
 }
 
 impl Snapshot {
@@ -56,7 +56,7 @@ impl Snapshot {
             roles: AddressRoles::default(),
             timeouts: Timeouts::default(),
             choice_seed: ChoiceSeed::default(),
-            access_version: 0,
+            admission_version: 0,
         }
     }
 

@@ -229,7 +229,7 @@ impl Lab {
             roles,
             timeouts: self.plan.timeouts,
             choice_seed: ChoiceSeed::new(1),
-            access_version: self.reloads,
+            admission_version: self.reloads,
         });
     }
 

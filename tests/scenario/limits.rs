@@ -253,6 +253,31 @@ fn a_reload_changes_limits_and_keeps_the_counts() {
 }
 
 #[test]
+fn limits_that_come_with_a_reload_count_the_connections_that_are_there() {
+    for workers in [1, 3] {
+        let mut lab = lab(workers, none());
+        assert_eq!((0..20).filter(|n| open(&mut lab, *n).is_some()).count(), 20);
+        let closed = lab.forward(&Build::new(&client(0), WEB).flags(RST).tcp());
+        assert_eq!(closed.flags, RST);
+        lab.plan.limits = ServiceLimits { connections: 22, client_connections: 1, ..none() };
+        lab.plan.max_connections = 100;
+        lab.reload();
+        lab.settle();
+        assert_eq!(lab.limits.service_connections(WEB_ID), 19, "and not those that are over");
+        let on_backends =
+            |lab: &Lab| (1..=3).map(|n| lab.limits.backend_connections(backend_id(0, n))).sum::<u32>();
+        assert_eq!((on_backends(&lab), lab.limits.clients()), (19, 19));
+        let again = Build::new("198.51.100.2:50000", WEB).tcp();
+        assert_eq!(lab.forward(&again).flags, RST | ACK, "a client that has a connection");
+        assert_eq!(lab.dropped(DropReason::ClientLimit), 1);
+        assert_eq!((30..60).filter(|n| open(&mut lab, *n).is_some()).count(), 3);
+        lab.wait(Nanos::from_secs(40));
+        let left = (lab.limits.service_connections(WEB_ID), on_backends(&lab), lab.limits.clients());
+        assert_eq!(left, (0, 0, 0));
+    }
+}
+
+#[test]
 fn a_reload_of_the_client_prefix_loses_no_count() {
     let mut lab = lab(1, ServiceLimits { client_connections: 5, ..none() });
     assert_eq!((0..5).filter(|n| open(&mut lab, *n).is_some()).count(), 5);

@@ -295,7 +295,7 @@ pub struct ServiceStatus {
     /// Packets of clients that it does not let in.
     #[serde(default)]
     pub denied: u64,
-    /// Connections that count for its limit: of flows that began while it had one and are not over.
+    /// Connections that count for its limit.
     #[serde(default)]
     pub limited_connections: u32,
     /// Its limits.
@@ -349,7 +349,7 @@ pub struct BackendStatus {
     pub flows: u64,
     /// Flows created.
     pub connections: u64,
-    /// Connections that count for its limit: of flows that began while it had one and are not over.
+    /// Connections that count for its limit.
     #[serde(default)]
     pub limited_connections: u32,
     /// Connections that it takes at a time; 0: any number.

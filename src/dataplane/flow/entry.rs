@@ -114,10 +114,14 @@ impl Kind {
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
         let one_way = if flow.one_way { Self::ONE_WAY } else { 0 };
-        let of_service = if flow.holds.service { Self::OF_SERVICE } else { 0 };
-        let of_backend = if flow.holds.backend { Self::OF_BACKEND } else { 0 };
-        let of_client = if flow.holds.client.is_some() { Self::OF_CLIENT } else { 0 };
-        Self(displaced | one_way | of_service | of_backend | of_client)
+        Self(displaced | one_way | Self::counted(&flow.holds))
+    }
+
+    const fn counted(holds: &Holds) -> u8 {
+        let of_service = if holds.service { Self::OF_SERVICE } else { 0 };
+        let of_backend = if holds.backend { Self::OF_BACKEND } else { 0 };
+        let of_client = if holds.client.is_some() { Self::OF_CLIENT } else { 0 };
+        of_service | of_backend | of_client
     }
 }
 
@@ -176,6 +180,11 @@ impl<F: Family> FlowEntry<F> {
         let kind = self.kind.0;
         self.kind.0 &= !(Kind::OF_SERVICE | Kind::OF_BACKEND | Kind::OF_CLIENT);
         (kind & Kind::OF_SERVICE != 0, kind & Kind::OF_BACKEND != 0, kind & Kind::OF_CLIENT != 0)
+    }
+
+    /// Notes what the flow is counted in.
+    pub(super) const fn set_holds(&mut self, holds: &Holds) {
+        self.kind.0 |= Kind::counted(holds);
     }
 
     /// What packets of `direction` carry when they reach us.

@@ -187,9 +187,7 @@ impl<F: Family> FlowTable<F> {
             self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
             return None;
         }
-        if let Some(ClientSlot(slot)) = flow.holds.client {
-            self.clients[id.0 as usize] = slot;
-        }
+        self.set_holds(id, flow.holds);
         self.flows += 1;
         self.arm(id, now);
         Some(id)
@@ -246,6 +244,14 @@ impl<F: Family> FlowTable<F> {
             self.arm(id, now);
         }
         None
+    }
+
+    /// Notes what a flow is counted in that is counted in nothing.
+    pub fn set_holds(&mut self, id: FlowId, holds: Holds) {
+        self.entry_mut(id).set_holds(&holds);
+        if let Some(ClientSlot(slot)) = holds.client {
+            self.clients[id.0 as usize] = slot;
+        }
     }
 
     /// The flow at a place of the table: `Some(None)` if there is none now, `None` behind all that were ever used.
