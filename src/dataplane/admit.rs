@@ -2,8 +2,9 @@
 
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
+use super::former_lease::FormerLease;
 use super::pick::{NotPicked, Picked};
-use super::pipeline::{Arrival, FormerLease, Pipeline, View};
+use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
@@ -131,7 +132,9 @@ impl Pipeline {
                 self.accept_for_page(reason, head, tuple, arrival, view)
             }
             // A connection that was a server's until now.
-            OnNoBackend::Http503 => self.show_page(head, tuple, arrival, view).unwrap_or(refuse(reason)),
+            OnNoBackend::Http503 => {
+                self.show_page(head, tuple, arrival, view).unwrap_or_else(|| refuse(reason))
+            }
         }
     }
 
@@ -229,14 +232,9 @@ impl Pipeline {
             let answer = lease.reversed();
             flows.find(flows.hash(&answer), &answer).is_none()
         };
-        if let Some(FormerLease { local, .. }) = former.filter(|former| former.backend == backend.id)
-            && let Some(address) = F::address(local.address)
-            && service.local_addresses.contains(&local.address)
-        {
-            let lease = to.with_source((address, local.port));
-            if is_free(&lease) {
-                return Some(lease);
-            }
+        let former = former.and_then(|former| former.on(service, backend, to));
+        if let Some(lease) = former.filter(is_free) {
+            return Some(lease);
         }
         self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
     }

@@ -96,6 +96,7 @@ impl LocalPorts {
         let cursor = self.cursors.get_mut(backend.index())?;
         let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
         let pairs = count * self.class.len();
+        let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
         let mut stride = 1;
         for tried in 0..TRIES.min(pairs) {
             let n = *cursor % pairs;
@@ -104,7 +105,7 @@ impl LocalPorts {
             if tried >= STEADY_TRIES {
                 // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
                 // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
-                stride = if stride < pairs / 4 { stride * 2 + 1 } else { pairs / 1000 * 618 | 1 };
+                stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
                 *cursor = (n + stride) % pairs;
             }
             let address = F::address(addresses[(n % count) as usize])?;

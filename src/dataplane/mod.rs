@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod fast_path;
 pub mod flow;
+mod former_lease;
 mod huge_pages;
 pub mod inspect;
 mod kill;

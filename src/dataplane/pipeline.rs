@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::former_lease::FormerLease;
 use super::inspect::{Addressed, Inspected};
 use super::last_hop::LastHops;
 use super::link;
@@ -21,9 +22,7 @@ use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{
-    BackendId, BackendState, Direction, Endpoint, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId,
-};
+use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
 };
@@ -275,16 +274,6 @@ impl Pipeline {
         }
     }
 
-    /// Ends a flow that makes way for another one of its client; its lease, if the backend is in TIME_WAIT on it.
-    #[cold]
-    fn end_former<F: FlowFamily>(&mut self, id: FlowId) -> Option<FormerLease> {
-        let entry = F::table(&self.flows).entry(id);
-        let waits = entry.state() == FlowState::TimeWait;
-        let lease = FormerLease { backend: entry.backend, local: entry.local() };
-        self.end::<F>(id);
-        waits.then_some(lease)
-    }
-
     /// Ends a flow.
     pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
         let entry = F::table(&self.flows).entry(id);
@@ -404,14 +393,6 @@ pub(super) struct Arrival<'a> {
     pub(super) handed_in: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
-}
-
-/// A lease on which its backend is in TIME_WAIT, for connections with higher sequence numbers alone (RFC 9293, 3.6.1):
-/// those of the same client.
-#[derive(Clone, Copy)]
-pub(super) struct FormerLease {
-    pub(super) backend: BackendId,
-    pub(super) local: Endpoint,
 }
 
 const fn reason(malformed: Malformed) -> DropReason {

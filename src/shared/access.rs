@@ -105,7 +105,6 @@ impl Access {
 }
 
 /// The first six bits.
-#[expect(clippy::cast_possible_truncation, reason = "six bits")]
 const fn step(bits: u128) -> u32 {
     (bits >> (u128::BITS - STEP)) as u32
 }

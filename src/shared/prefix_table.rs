@@ -207,7 +207,6 @@ fn places(name: Name) -> impl Iterator<Item = Place> {
     name.buckets.into_iter().flat_map(of)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "24 bits")]
 const fn value(word: u64) -> u32 {
     (word & VALUE) as u32
 }

@@ -2,12 +2,16 @@
 //!
 //! Client and server share these types. Over HTTP go the same results.
 
+mod limits;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::difference::Difference;
+
+pub use limits::LimitStatus;
 
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -301,19 +305,6 @@ pub struct ServiceStatus {
     /// Its limits.
     #[serde(default)]
     pub limits: LimitStatus,
-}
-
-/// The limits of a service; 0: none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitStatus {
-    /// Connections at a time.
-    pub connections: u32,
-    /// New connections a second.
-    pub connections_per_second: u32,
-    /// Connections at a time of a client prefix.
-    pub client_connections: u32,
-    /// New connections a second of a client prefix.
-    pub client_connections_per_second: u32,
 }
 
 /// Backends, by service, in the order of the configuration; removed ones that still have an id last.
