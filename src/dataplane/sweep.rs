@@ -4,8 +4,8 @@
 
 use super::flow::{FlowFamily, Flows};
 use super::pipeline::Pipeline;
-use crate::model::{Direction, V4, V6};
-use crate::shared::{Applicant, FlowState, ServiceBackend, Snapshot};
+use crate::model::{BackendId, Direction, Endpoint, V4, V6};
+use crate::shared::{Applicant, FlowState, ServiceTable, Snapshot};
 
 /// Places of a flow table looked at per turn: about 5 us.
 const BUDGET: usize = 256;
@@ -58,9 +58,7 @@ impl Pipeline {
                 self.end::<F>(id);
             } else if !entry.is_one_way() && !matches!(entry.state(), FlowState::Closed | FlowState::TimeWait)
             {
-                let limited =
-                    |backend: &&ServiceBackend| backend.id == entry.backend && backend.max_connections > 0;
-                let backend = service.backends.iter().find(limited).map(|backend| backend.id);
+                let backend = limited_backend(service, entry.backend_endpoint(), entry.backend);
                 if backend.is_some() || service.limits.any() {
                     let who = Applicant::<F> { service: service.id, client, worker: self.steering.worker() };
                     let flows = F::table_mut(&mut self.flows);
@@ -71,4 +69,13 @@ impl Pipeline {
         }
         true
     }
+}
+
+/// The backend `id`, which is found by its endpoint, if it has a limit.
+fn limited_backend(service: &ServiceTable, endpoint: Endpoint, id: BackendId) -> Option<BackendId> {
+    let at = |endpoint| service.backends.binary_search_by_key(&endpoint, |backend| backend.endpoint).ok();
+    // Port 0 is that of the client.
+    let place = at(endpoint).or_else(|| at(Endpoint::new(endpoint.address, 0)))?;
+    let backend = service.backends.get(place)?;
+    (backend.id == id && backend.max_connections > 0).then_some(id)
 }
