@@ -13,12 +13,13 @@ use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, Timeouts, VlanTag,
+    WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, NextHop, Positions, ServiceBackend,
-    ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
+    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, Persistence, Positions,
+    ServiceBackend, ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
 };
 
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -155,6 +156,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         .map(|n| ServiceBackend {
             id: BackendId(u32::from(n)),
             weight: 100,
+            max_connections: 0,
             endpoint: Endpoint::new([10, 9, 9, n + 1].into(), 53),
         })
         .collect();
@@ -163,13 +165,16 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
     let service = ServiceTable {
         id: ServiceId(0),
         name: "dns".into(),
-        protocol: Protocol::Udp,
+        protocol: ServiceProtocol::Udp,
         mode: ForwardingMode::FullNat,
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,
         choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },
         backends,
+        persistence: None,
+        access: None,
+        limits: ServiceLimits::default(),
         local_addresses: (0..32).map(|n| [172, 16, 8, n].into()).collect(),
     };
     let mut roles = AddressRoles::default();
@@ -183,6 +188,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         roles,
         timeouts: Timeouts::default(),
         choice_seed: ChoiceSeed::new(1),
+        admission_version: 0,
     };
     let mut fib = Fib::default();
     let mac = Mac([2, 0, 0, 0, 0, 9]);
@@ -190,17 +196,20 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
     fib.add_static("0.0.0.0/0".parse().expect("a prefix"), NextHopId(0));
     let (snapshots, mut snapshot_readers) = channel(snapshot, 1);
     let (fibs, mut fib_readers) = channel(fib, 1);
+    let key = IndexKey::new([
+        0x1111_2222_3333_4445,
+        0x5555_6666_7777_8889,
+        0x9999_aaaa_bbbb_cccd,
+        0xdddd_eeee_ffff_0001,
+    ]);
     let settings = Settings {
         worker: WorkerId(0),
         workers: 1,
         flows: (flows as usize * 4 / 3).max(1024),
         capacities,
-        key: IndexKey::new([
-            0x1111_2222_3333_4445,
-            0x5555_6666_7777_8889,
-            0x9999_aaaa_bbbb_cccd,
-            0xdddd_eeee_ffff_0001,
-        ]),
+        key,
+        limits: Arc::new(Limits::new(capacities, 1, &key)),
+        persistence: Arc::new(Persistence::new(1, &key)),
     };
     let port =
         WorkerPort { queue: Source::new(flows), egress: EGRESS, kernel: false, transmitter: WorkerId(0) };

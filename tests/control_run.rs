@@ -22,12 +22,15 @@ use evenkeel::control::network::Network;
 use evenkeel::control::network::NetworkError;
 use evenkeel::control::network::Wanted;
 use evenkeel::control::run::ControlPlane;
+use evenkeel::hash::IndexKey;
 use evenkeel::shared::Capacities;
 use evenkeel::shared::Command;
 use evenkeel::shared::Event;
 use evenkeel::shared::FlowPage;
 use evenkeel::shared::FlowRecord;
 use evenkeel::shared::FlowState;
+use evenkeel::shared::Limits;
+use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
@@ -114,7 +117,8 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
     let mut second = first.clone();
     second.services.push(service("dns", "203.0.113.53:53", &[]));
 
-    let counters = Arc::new(WorkerCounters::new(Capacities { services: 16, backends: 64 }));
+    let capacities = Capacities { services: 16, backends: 64 };
+    let counters = Arc::new(WorkerCounters::new(capacities));
     let rings = CommandRings::new(1);
     let open = Arc::new(Mutex::new(true));
     thread::spawn({
@@ -132,6 +136,8 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
             load: Box::new(move || Ok(second.clone())),
             snapshots,
             counters: vec![counters],
+            persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
+            limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(Told { calls: 0, vips }),
             tasks: vec![Box::pin(async { Ok(()) })],

@@ -23,6 +23,7 @@ use evenkeel::control::health::ProbeReport;
 use evenkeel::control::ledger::Ledger;
 use evenkeel::control::state::Event;
 use evenkeel::control::state::Order;
+use evenkeel::hash::IndexKey;
 use evenkeel::model::BackendId;
 use evenkeel::model::BackendState;
 use evenkeel::model::Nanos;
@@ -31,6 +32,8 @@ use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceId;
 use evenkeel::shared::Capacities;
 use evenkeel::shared::Choice;
+use evenkeel::shared::Limits;
+use evenkeel::shared::Persistence;
 use evenkeel::shared::WorkerCounters;
 use proptest::prelude::*;
 
@@ -207,7 +210,10 @@ fn a_drained_backend_keeps_its_flows_until_the_last_has_ended_and_is_in_maintena
 fn a_drain_waits_for_connections_that_are_open_and_not_for_ports_that_rest() {
     let capacities = Capacities { services: 16, backends: 64 };
     let counters = Arc::new(WorkerCounters::new(capacities));
-    let ledger = Ledger::new(vec![Arc::clone(&counters)]);
+    let key = IndexKey::new([1, 2, 3, 4]);
+    let limits = Arc::new(Limits::new(capacities, 16, &key));
+    let persistence = Arc::new(Persistence::new(16, &key));
+    let ledger = Ledger::new(vec![Arc::clone(&counters)], limits, persistence);
     let backend = counters.backend(PRIMARY).unwrap();
     (0..2).for_each(|_| backend.count_connection());
     let mut rig = Rig::ready(web(&[1, 1], |_| {}));

@@ -33,6 +33,7 @@ use evenkeel::control::state::Order;
 use evenkeel::control::state::Refusal;
 use evenkeel::control::state::State;
 use evenkeel::control::workers::Pulse;
+use evenkeel::model::AccessRules;
 use evenkeel::model::BackendId;
 use evenkeel::model::BackendState;
 use evenkeel::model::Nanos;
@@ -253,6 +254,36 @@ fn only_the_table_of_a_service_that_changed_is_built_anew() {
     let table = rig.snapshot().services[0].clone().unwrap();
     assert_eq!(&*table.name, "c");
     assert_eq!(table.choice, before[0].as_ref().unwrap().choice);
+}
+
+#[test]
+fn workers_look_at_their_flows_anew_when_others_may_come_and_only_then() {
+    let mut config = web(&[("10.0.9.1:80", 1)]);
+    let rules = vec![("198.51.100.0/24".parse().unwrap(), false)];
+    config.services[0].access = Some(Arc::new(AccessRules { rules, otherwise: true }));
+    let mut rig = Rig::ready(config.clone());
+    let table = |rig: &Rig| rig.snapshot().services[0].clone().unwrap();
+    let list = table(&rig).access.clone().unwrap();
+    let mut version = rig.snapshot().admission_version;
+    let mut load = |rig: &mut Rig, config: &Config| {
+        rig.load(config.clone());
+        rig.pass(200);
+        let before = std::mem::replace(&mut version, rig.snapshot().admission_version);
+        before != version
+    };
+    config.services[0].backends[0].weight = 5;
+    assert!(!load(&mut rig, &config), "weights are no reason");
+    assert!(Arc::ptr_eq(table(&rig).access.as_ref().unwrap(), &list), "the list is not built anew");
+    config.services[0].limits.connections = 7;
+    assert!(load(&mut rig, &config));
+    assert_eq!(table(&rig).limits.connections, 7);
+    config.services[0].backends[0].max_connections = 3;
+    assert!(load(&mut rig, &config));
+    assert_eq!(table(&rig).backends[0].max_connections, 3);
+    config.services[0].access = None;
+    assert!(load(&mut rig, &config));
+    assert!(table(&rig).access.is_none());
+    assert!(!load(&mut rig, &config));
 }
 
 #[test]

@@ -129,6 +129,7 @@ pub fn services(list: &Services) -> String {
         Right("TIER"),
         Right("UP"),
         Right("CONNECTIONS"),
+        Right("LIMIT"),
         Right("REFUSED"),
     ]);
     for service in &list.services {
@@ -145,6 +146,7 @@ pub fn services(list: &Services) -> String {
             },
             format!("{}/{}", service.backends_up, service.backends_total),
             service.connections.to_string(),
+            of_limit(service.limited_connections, service.limits.connections),
             service.refused.to_string(),
         ]);
     }
@@ -163,6 +165,7 @@ pub fn backends(list: &Backends) -> String {
         Right("SINCE"),
         Left("CHECK"),
         Right("FLOWS"),
+        Right("LIMIT"),
         Right("CREATED"),
         Right("IN"),
         Right("OUT"),
@@ -179,6 +182,7 @@ pub fn backends(list: &Backends) -> String {
             span(backend.since_seconds),
             backend.last_check.clone().unwrap_or_else(|| "-".to_owned()),
             backend.flows.to_string(),
+            of_limit(backend.limited_connections, backend.max_connections),
             backend.connections.to_string(),
             octets(backend.bytes_in),
             octets(backend.bytes_out),
@@ -245,6 +249,11 @@ pub fn reload(reload: &Reload) -> String {
         (false, false) => "Not loaded: dry run.\n",
     };
     format!("{}{verdict}", reload.difference)
+}
+
+/// As `17/100`, connections that count and how many may be; `-` without a limit.
+fn of_limit(used: u32, limit: u32) -> String {
+    if limit == 0 { "-".to_owned() } else { format!("{used}/{limit}") }
 }
 
 /// As `45s`, `12m 5s`, `3h 10m`, `12d 4h`.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use core_affinity::CoreId;
@@ -13,8 +14,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
 use super::kernel_network::KernelNetwork;
-use super::worker_thread;
-use crate::config::{Config, Idle, PortConfig};
+use super::worker_thread::{self, Pace};
+use crate::config::{Config, PortConfig};
 use crate::control::admin::protocol::PortInfo;
 use crate::control::admin::{Listeners, StartInfo};
 use crate::control::kernel_port::{Exit, KernelCounters, KernelPort, KernelSide, SideTotals};
@@ -30,7 +31,9 @@ use crate::io::dpdk::{
 };
 use crate::model::{PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
-use crate::shared::{Capacities, Egress, Fib, Reader, Snapshot, WorkerCounters, channel};
+use crate::shared::{
+    Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, WorkerCounters, channel,
+};
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
 const NEIGHBOUR_COMMANDS: usize = 16;
@@ -88,8 +91,19 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         kernel_port.spawn(frames.clone(), exits, config.appliance.control_core, threads.stop_flag())?;
     let threads = threads.and(kernel_thread);
 
-    let factory =
-        WorkerFactory { config: &config, capacities, key: random_key()?, frames, rings: rings.clone() };
+    let key = random_key()?;
+    let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
+    let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
+    let factory = WorkerFactory {
+        config: &config,
+        started: Instant::now(),
+        capacities,
+        key,
+        limits: Arc::clone(&limits),
+        persistence: Arc::clone(&persistence),
+        frames,
+        rings: rings.clone(),
+    };
     let threads = factory.start(ports, snapshot_readers, fib_readers, &counters, threads)?;
 
     let (commands, command_queue) = mpsc::channel(NEIGHBOUR_COMMANDS);
@@ -100,6 +114,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         load: Box::new(move || crate::config::load(&file).map_err(|errors| errors.to_string())),
         snapshots,
         counters,
+        limits,
+        persistence,
         rings,
         network: Box::new(KernelNetwork::new(sides, outbox, commands)),
         tasks: vec![Box::pin(async move {
@@ -197,8 +213,12 @@ impl<'a> OpenPort<'a> {
 /// What all workers have in common.
 struct WorkerFactory<'a> {
     config: &'a Config,
+    /// When their clocks began: what they share is in one time.
+    started: Instant,
     capacities: Capacities,
     key: IndexKey,
+    limits: Arc<Limits>,
+    persistence: Arc<Persistence>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
     rings: CommandRings,
 }
@@ -228,6 +248,8 @@ impl WorkerFactory<'_> {
                 flows: self.config.appliance.flows_per_worker,
                 capacities: self.capacities,
                 key: self.key,
+                limits: Arc::clone(&self.limits),
+                persistence: Arc::clone(&self.persistence),
             };
             let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {
@@ -246,8 +268,8 @@ impl WorkerFactory<'_> {
                 commands: self.rings.clone(),
                 counters: Arc::clone(counters),
             };
-            let thread =
-                start_worker(settings, *core, queues, connections, self.config.appliance.idle, &threads);
+            let pace = Pace { started: self.started, idle: self.config.appliance.idle };
+            let thread = start_worker(settings, *core, queues, connections, pace, &threads);
             threads = threads.and(thread.with_context(|| format!("worker {worker} on core {core}"))?);
         }
         Ok(threads)
@@ -260,7 +282,7 @@ fn start_worker(
     core: usize,
     ports: Vec<WorkerPort<DpdkPort>>,
     connections: Connections<<DpdkPort as crate::io::Port>::Frame>,
-    idle: Idle,
+    pace: Pace,
     threads: &Threads,
 ) -> anyhow::Result<JoinHandle<()>> {
     let stop = threads.stop_flag();
@@ -280,7 +302,7 @@ fn start_worker(
         };
         let worker = Worker::new(&settings, ports, connections);
         let _gone = report.send(Ok(()));
-        worker_thread::turn_until(worker, idle, &stop);
+        worker_thread::turn_until(worker, pace, &stop);
         drop(registered);
     })?;
     match started.recv().context("the worker's thread ended")? {

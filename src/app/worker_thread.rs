@@ -8,9 +8,19 @@ use crate::dataplane::Worker;
 use crate::io::Port;
 use crate::model::Nanos;
 
+/// When a worker turns.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// When its clock began: the same moment for all, as they take from limits in each other's time.
+    pub(super) started: Instant,
+    /// What it does when nothing arrives.
+    pub(super) idle: Idle,
+}
+
 /// Turns `worker` on this thread until `stop`.
-pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, idle: Idle, stop: &AtomicBool) {
-    let mut clock = Clock::new();
+pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, pace: Pace, stop: &AtomicBool) {
+    let Pace { started, idle } = pace;
+    let mut clock = Clock::new(started);
     let mut waiting = Waiting::new();
     let mut busy = false;
     while !stop.load(Ordering::Relaxed) {
@@ -28,7 +38,7 @@ pub(super) fn turn_until<P: Port>(mut worker: Worker<P>, idle: Idle, stop: &Atom
     }
 }
 
-/// The time since the thread began.
+/// The time since the workers' common start.
 struct Clock {
     start: Instant,
     now: Nanos,
@@ -41,8 +51,8 @@ struct Clock {
 const TURNS_PER_READING: u32 = 8;
 
 impl Clock {
-    fn new() -> Self {
-        Self { start: Instant::now(), now: Nanos(0), turns_left: 0 }
+    const fn new(start: Instant) -> Self {
+        Self { start, now: Nanos(0), turns_left: 0 }
     }
 
     /// The time for the next turn, after one that was `busy`.
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn busy_turns_share_a_reading_of_the_clock() {
-        let mut clock = Clock::new();
+        let mut clock = Clock::new(Instant::now());
         let read = clock.now(false);
         for _ in 1..TURNS_PER_READING {
             assert_eq!(clock.now(true), read);

@@ -213,16 +213,20 @@ pub(super) fn interface_address(value: Value<'_>) -> Option<(IpAddr, u8)> {
 
 /// A prefix without host bits; a bare address is the prefix that holds it alone.
 pub(super) fn prefix(value: Value<'_>) -> Option<Cidr> {
-    let (key, text) = (value.key, value.text()?);
+    prefix_of(value.text()?).map_or_else(|error| value.wrong(format!("{} {error}", value.key)), Some)
+}
+
+/// The prefix that `text` is; else what is wrong with it.
+pub(super) fn prefix_of(text: &str) -> Result<Cidr, String> {
     let Ok(prefix) = text.parse::<Cidr>() else {
         let example = "write an address and a length, as \"10.0.9.0/24\" or \"fd00:9::/64\"";
-        return value.wrong(format!("{key} {text:?} is not a prefix; {example}"));
+        return Err(format!("{text:?} is not a prefix; {example}"));
     };
     let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
     if address != Some(prefix.address()) {
-        return value.wrong(format!("{key} {text:?} has host bits set; write \"{prefix}\""));
+        return Err(format!("{text:?} has host bits set; write \"{prefix}\""));
     }
-    Some(prefix)
+    Ok(prefix)
 }
 
 /// Where to listen for HTTP, or `"none"`.
@@ -238,16 +242,19 @@ pub(super) fn listen_or_none(value: Value<'_>) -> Option<Option<SocketAddr>> {
     }
 }
 
-/// A port number, or two with a hyphen as a string.
+/// A port number, or two with a hyphen as a string, or `"*"` for all.
 pub(super) fn port_range(value: Value<'_>) -> Option<PortRange> {
     let DeValue::String(text) = value.inner() else {
         let port = value.integer(1..=u16::MAX)?;
         return Some(PortRange { first: port, last: port });
     };
+    if text == "*" {
+        return Some(PortRange::ALL);
+    }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else {
         return value.wrong(format!(
-            "{} {text:?} is no range of ports; write a number, or as \"8000-8009\"",
+            "{} {text:?} is no range of ports; write a number, or as \"8000-8009\", or \"*\" for all",
             value.key
         ));
     };

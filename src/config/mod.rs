@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::model::AccessRules;
 use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::ForwardingMode;
@@ -37,10 +38,12 @@ pub use crate::model::Memory;
 use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
+use crate::model::PersistenceRules;
 use crate::model::PortId;
 use crate::model::PortRange;
-use crate::model::Protocol;
 use crate::model::Scheduler;
+use crate::model::ServiceLimits;
+use crate::model::ServiceProtocol;
 use crate::model::Timeouts;
 
 pub use error::{ConfigError, ConfigErrors, Position};
@@ -150,6 +153,8 @@ pub struct Appliance {
     pub max_services: usize,
     /// Room for this many backends, over all services.
     pub max_backends: usize,
+    /// Room for this many client prefixes that services limit, at a time.
+    pub max_clients: usize,
 }
 
 /// `idle`.
@@ -200,8 +205,8 @@ pub struct ServiceConfig {
     pub vip: IpAddr,
     /// The ports clients use.
     pub ports: PortRange,
-    /// TCP or UDP.
-    pub protocol: Protocol,
+    /// TCP, UDP or both.
+    pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
     /// Without flows: how long sessions on the former first target of a slot are looked after once configuration or
@@ -228,6 +233,12 @@ pub struct ServiceConfig {
     /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct
     /// routing none.
     pub local_addresses: Vec<IpAddr>,
+    /// Whether clients go to the backend that they were sent to before.
+    pub persistence: Option<PersistenceRules>,
+    /// Which clients it lets in; `None`: all.
+    pub access: Option<Arc<AccessRules>>,
+    /// How much it lets in.
+    pub limits: ServiceLimits,
     /// How its backends are probed.
     pub health: HealthConfig,
     /// Endpoints unique within the service, all of the VIP's family but in a tunnel.
@@ -243,4 +254,6 @@ pub struct BackendConfig {
     pub weight: u32,
     /// Lower serves first.
     pub tier: u8,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
 }

@@ -1,6 +1,9 @@
 //! The file as typed: every value read on its own, absent and wrong ones still told apart.
 
+mod access;
 mod health;
+mod limits;
+mod persistence;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,8 +18,8 @@ use crate::model::OnDeadBackend;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
-use crate::model::Protocol;
 use crate::model::Scheduler;
+use crate::model::ServiceProtocol;
 use crate::model::Tracking;
 
 use super::fields;
@@ -24,7 +27,10 @@ use super::table::{Entry, Table};
 use super::value::{List, Value};
 use super::{Idle, Memory};
 
+pub(super) use access::{Access, AccessList};
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
+pub(super) use limits::Limits;
+pub(super) use persistence::Persistence;
 
 /// Cores are numbered below this (`CPU_SETSIZE` of the C library).
 const CORES: usize = 1024;
@@ -68,6 +74,7 @@ pub(super) struct Appliance {
     pub(super) drain_timeout: Entry<Duration>,
     pub(super) max_services: Entry<usize>,
     pub(super) max_backends: Entry<usize>,
+    pub(super) max_clients: Entry<usize>,
 }
 
 /// `[[port]]`.
@@ -110,7 +117,7 @@ pub(super) struct Service {
     pub(super) name: Entry<String>,
     pub(super) vip: Entry<IpAddr>,
     pub(super) ports: Entry<PortRange>,
-    pub(super) protocol: Entry<Protocol>,
+    pub(super) protocol: Entry<ServiceProtocol>,
     pub(super) mode: Entry<Mode>,
     pub(super) encapsulation: Entry<Encapsulation>,
     pub(super) encapsulation_port: Entry<u16>,
@@ -126,6 +133,9 @@ pub(super) struct Service {
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
+    pub(super) access: Access,
+    pub(super) limits: Entry<Limits>,
+    pub(super) persistence: Entry<Persistence>,
     pub(super) health: Entry<Health>,
     pub(super) backends: Entry<Vec<Backend>>,
 }
@@ -152,6 +162,7 @@ pub(super) struct Backend {
     pub(super) port: Entry<u16>,
     pub(super) weight: Entry<u32>,
     pub(super) tier: Entry<u8>,
+    pub(super) max_connections: Entry<u32>,
 }
 
 impl<'a> File<'a> {
@@ -199,6 +210,7 @@ impl Appliance {
             drain_timeout: table.optional("drain_timeout", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             max_services: table.optional("max_services", |v| v.integer(1..=65_535)),
             max_backends: table.optional("max_backends", |v| v.integer(1..=1_048_576)),
+            max_clients: table.optional("max_clients", |v| v.integer(1024..=4_194_304)),
         };
         table.finish();
         appliance
@@ -293,9 +305,7 @@ impl Service {
             name: table.required("name", "\"web\"", fields::name),
             vip: table.required("vip", "\"203.0.113.80\"", fields::address),
             ports: table.required("port", "80", fields::port_range),
-            protocol: table.optional("protocol", |v| {
-                v.one_of(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &["sctp"])
-            }),
+            protocol: table.optional("protocol", |v| v.one_of(&ServiceProtocol::ALL, &["sctp"])),
             mode: table.optional("mode", |v| {
                 let choices = [
                     ("full-nat", Mode::FullNat),
@@ -340,6 +350,9 @@ impl Service {
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
+            access: Access::read(&mut table),
+            limits: table.table("limits", "[service.limits]").map(Limits::read),
+            persistence: table.table("persistence", "[service.persistence]").map(Persistence::read),
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
         };
@@ -358,6 +371,7 @@ impl Backend {
             port: table.optional("port", |v| v.integer(1..=u16::MAX)),
             weight: table.optional("weight", |v| v.integer(0..=65_535)),
             tier: table.optional("tier", |v| v.integer(0..=255)),
+            max_connections: limits::max_connections(&mut table),
         };
         table.finish();
         backend

@@ -67,14 +67,16 @@ impl Difference {
         if !keys.is_empty() {
             self.services.changed.push(format!("{}: {}", new.name, keys.join(", ")));
         }
-        let standings = |service: &ServiceConfig| -> BTreeMap<Endpoint, (u32, u8)> {
-            let standing =
-                |BackendConfig { endpoint, weight, tier }: &BackendConfig| (*endpoint, (*weight, *tier));
+        let standings = |service: &ServiceConfig| -> BTreeMap<Endpoint, (u32, u8, u32)> {
+            let standing = |backend: &BackendConfig| {
+                let BackendConfig { endpoint, weight, tier, max_connections } = backend;
+                (*endpoint, (*weight, *tier, *max_connections))
+            };
             service.backends.iter().map(standing).collect()
         };
         let (before, after) = (standings(old), standings(new));
-        for (endpoint, (weight, tier)) in &after {
-            let Some((old_weight, old_tier)) = before.get(endpoint) else {
+        for (endpoint, (weight, tier, most)) in &after {
+            let Some((old_weight, old_tier, old_most)) = before.get(endpoint) else {
                 self.backends.added.push(label(new, *endpoint));
                 continue;
             };
@@ -85,6 +87,7 @@ impl Difference {
             };
             change("weight", *old_weight, *weight);
             change("tier", u32::from(*old_tier), u32::from(*tier));
+            change("max_connections", *old_most, *most);
         }
         let gone = before.keys().filter(|endpoint| !after.contains_key(endpoint));
         self.backends.removed.extend(gone.map(|endpoint| label(new, *endpoint)));
@@ -132,6 +135,9 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         hold_down,
         panic_threshold,
         local_addresses,
+        persistence,
+        access,
+        limits,
         health,
         backends: _,
     } = old;
@@ -152,6 +158,9 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         ("hold_down", *hold_down != new.hold_down),
         ("panic_threshold", *panic_threshold != new.panic_threshold),
         ("local_addresses", *local_addresses != new.local_addresses),
+        ("persistence", *persistence != new.persistence),
+        ("allow, deny", *access != new.access),
+        ("limits", *limits != new.limits),
         ("health", *health != new.health),
     ])
 }
@@ -186,6 +195,7 @@ pub(super) fn restart_only(old: &Config, new: &Config) -> Vec<String> {
         drain_timeout: _,
         max_services,
         max_backends,
+        max_clients,
     } = &old.appliance;
     let to = &new.appliance;
     let appliance = changed([
@@ -201,6 +211,7 @@ pub(super) fn restart_only(old: &Config, new: &Config) -> Vec<String> {
         ("eal_args", *eal_args != to.eal_args),
         ("max_services", *max_services != to.max_services),
         ("max_backends", *max_backends != to.max_backends),
+        ("max_clients", *max_clients != to.max_clients),
     ]);
     let mut keys: Vec<String> = appliance.into_iter().map(|key| format!("appliance.{key}")).collect();
     // Ports are counted by position, so that one that moved has changed too.

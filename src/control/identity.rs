@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::config::ServiceConfig;
 use crate::model::PortRange;
-use crate::model::Protocol;
+use crate::model::ServiceProtocol;
 
 /// For each service of `new`, its counterpart in `old`, or `None`. A service with `false` is one that was removed and
 /// is still remembered: it is found by its place only.
@@ -30,6 +30,6 @@ pub(super) fn counterparts<'a, K: Copy>(
     found
 }
 
-fn place(service: &ServiceConfig) -> (IpAddr, Protocol, PortRange) {
+fn place(service: &ServiceConfig) -> (IpAddr, ServiceProtocol, PortRange) {
     (service.vip, service.protocol, service.ports)
 }

@@ -13,6 +13,8 @@ use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::model::ServiceId;
 use crate::shared::BackendTotals;
+use crate::shared::Limits;
+use crate::shared::Persistence;
 use crate::shared::ServiceTotals;
 use crate::shared::Tally;
 use crate::shared::WorkerCounters;
@@ -21,15 +23,33 @@ use crate::shared::WorkerCounters;
 #[derive(Debug)]
 pub struct Ledger {
     workers: Vec<Arc<WorkerCounters>>,
+    limits: Arc<Limits>,
+    persistence: Arc<Persistence>,
     services: HashMap<ServiceId, ServiceTotals>,
     backends: HashMap<BackendId, BackendTotals>,
 }
 
 impl Ledger {
-    /// Of these workers, in order.
+    /// Of these workers, in order, and what they share.
     #[must_use]
-    pub fn new(workers: Vec<Arc<WorkerCounters>>) -> Self {
-        Self { workers, services: HashMap::new(), backends: HashMap::new() }
+    pub fn new(
+        workers: Vec<Arc<WorkerCounters>>,
+        limits: Arc<Limits>,
+        persistence: Arc<Persistence>,
+    ) -> Self {
+        Self { workers, limits, persistence, services: HashMap::new(), backends: HashMap::new() }
+    }
+
+    /// What limits have let in.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Where clients were sent to.
+    #[must_use]
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
     }
 
     /// An id has a new owner, whose counters start at zero.
@@ -52,6 +72,8 @@ impl Ledger {
         ServiceTotals {
             connections: sum.connections.saturating_sub(before.connections),
             refused: sum.refused.saturating_sub(before.refused),
+            limited: sum.limited.saturating_sub(before.limited),
+            denied: sum.denied.saturating_sub(before.denied),
         }
     }
 
@@ -85,11 +107,20 @@ impl Ledger {
         removed.chain(drained).collect()
     }
 
+    /// Flows that exist now on a backend, worker by worker.
+    pub fn flows_on(&self, id: BackendId) -> impl Iterator<Item = u64> + '_ {
+        self.workers
+            .iter()
+            .map(move |worker| worker.backend(id).map_or(0, |counters| counters.totals().flows))
+    }
+
     fn service_sum(&self, id: ServiceId) -> ServiceTotals {
         let mut sum = ServiceTotals::default();
         for totals in self.workers.iter().filter_map(|worker| worker.service(id)).map(|c| c.totals()) {
             sum.connections += totals.connections;
             sum.refused += totals.refused;
+            sum.limited += totals.limited;
+            sum.denied += totals.denied;
         }
         sum
     }
@@ -128,13 +159,16 @@ pub const fn flows(tally: &Tally) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::IndexKey;
     use crate::shared::Capacities;
 
     #[test]
     fn a_new_owner_of_an_id_starts_at_zero_and_sums_all_workers() {
-        let workers: Vec<_> =
-            (0..2).map(|_| Arc::new(WorkerCounters::new(Capacities { services: 1, backends: 1 }))).collect();
-        let mut ledger = Ledger::new(workers.clone());
+        let capacities = Capacities { services: 1, backends: 1 };
+        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
+        let key = IndexKey::new([1, 2, 3, 4]);
+        let (limits, persistence) = (Limits::new(capacities, 1, &key), Persistence::new(1, &key));
+        let mut ledger = Ledger::new(workers.clone(), Arc::new(limits), Arc::new(persistence));
         let count = || {
             for worker in &workers {
                 worker.backend(BackendId(0)).unwrap().count_connection();

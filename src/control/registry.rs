@@ -70,6 +70,8 @@ pub struct Backend {
     pub endpoint: Endpoint,
     /// Lower serves first.
     pub tier: u8,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// Its share of new flows, as configured.
     pub configured_weight: u32,
     /// The operator's, in place of the configured one: until that changes.
@@ -206,7 +208,7 @@ impl Registry {
         let leaving = self.services.get(&service).map_or_else(Vec::new, |service| service.leaving.clone());
         let thresholds = thresholds(&config.health);
         let mut backends = Vec::with_capacity(config.backends.len());
-        for BackendConfig { endpoint, weight, tier } in &config.backends {
+        for BackendConfig { endpoint, weight, tier, max_connections } in &config.backends {
             let id = match known.get(endpoint) {
                 Some(id) => *id,
                 None => {
@@ -221,6 +223,7 @@ impl Registry {
                 service,
                 endpoint: *endpoint,
                 tier: *tier,
+                max_connections: *max_connections,
                 configured_weight: *weight,
                 weight_override: None,
                 administration: Administration::Enabled,
@@ -235,6 +238,7 @@ impl Registry {
                 backend.weight_override = None;
             }
             backend.tier = *tier;
+            backend.max_connections = *max_connections;
             backend.health.set_thresholds(thresholds);
             if backend.removed.take().is_some() {
                 // What is still probed is known, and its sessions are on it.

@@ -58,6 +58,8 @@ use super::workers::WorkerWatch;
 use crate::config::Config;
 use crate::model::BackendId;
 use crate::model::Nanos;
+use crate::shared::Limits;
+use crate::shared::Persistence;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
 use crate::shared::WorkerCounters;
@@ -73,6 +75,10 @@ pub struct ControlPlane {
     pub snapshots: Publisher<Snapshot>,
     /// The way up, per worker.
     pub counters: Vec<Arc<WorkerCounters>>,
+    /// What workers share.
+    pub limits: Arc<Limits>,
+    /// What they share of clients that come again.
+    pub persistence: Arc<Persistence>,
     /// Questions to workers; control is the only reader of the event ends.
     pub rings: CommandRings,
     /// The kernel's side of the ports.
@@ -178,6 +184,8 @@ impl Loop {
             load,
             snapshots,
             counters,
+            limits,
+            persistence,
             rings,
             network,
             tasks,
@@ -222,7 +230,7 @@ impl Loop {
             state,
             load,
             snapshots,
-            ledger: Ledger::new(counters),
+            ledger: Ledger::new(counters, limits, persistence),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
             ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),

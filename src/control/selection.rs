@@ -13,7 +13,7 @@ use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::Nanos;
 use crate::model::OnDeadBackend;
-use crate::model::Protocol;
+use crate::model::ServiceProtocol;
 
 /// What follows for the backends of a service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Standing {
     pub id: BackendId,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// What workers do with its flows.
     pub state: BackendState,
     /// Its share of new flows now.
@@ -82,6 +84,7 @@ impl Selection {
                 Standing {
                     id: backend.id,
                     endpoint: backend.endpoint,
+                    max_connections: backend.max_connections,
                     state: state(service, backend, in_tier, now, &mut due),
                     weight: if in_tier { slow_start(service, backend, now, &mut due) } else { 0 },
                     settled_weight: if is_first { backend.weight() } else { 0 },
@@ -91,6 +94,7 @@ impl Selection {
         standings.extend(leaving.iter().map(|backend| Standing {
             id: backend.id,
             endpoint: backend.endpoint,
+            max_connections: backend.max_connections,
             state: leaving_state(service, backend, now, &mut due),
             weight: 0,
             settled_weight: 0,
@@ -146,7 +150,7 @@ fn leaving_state(
     due: &mut Option<Nanos>,
 ) -> BackendState {
     let end = backend.removed.unwrap_or(now) + Nanos::from(service.transition);
-    if service.protocol == Protocol::Udp {
+    if service.protocol == ServiceProtocol::Udp {
         if end <= now {
             return BackendState::Removed;
         }

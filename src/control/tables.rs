@@ -19,15 +19,19 @@ use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
 use crate::hash::maglev;
 use crate::hash::turns;
+use crate::model::AccessRules;
+use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
 use crate::model::Nanos;
 use crate::model::Scheduler;
 use crate::model::ServiceId;
+use crate::shared::Access;
 use crate::shared::AddressRole;
 use crate::shared::AddressRoles;
 use crate::shared::Choice;
+use crate::shared::PersistentBackends;
 use crate::shared::Positions;
 use crate::shared::ServiceBackend;
 use crate::shared::ServiceTable;
@@ -38,6 +42,7 @@ use crate::shared::VipServices;
 #[derive(Debug, Default)]
 pub struct Tables {
     built: BTreeMap<ServiceId, Built>,
+    admission_version: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,8 @@ struct Built {
     seed: ChoiceSeed,
     scheduler: Scheduler,
     selection: Selection,
+    /// What the table's `access` was built of.
+    access: Option<Arc<AccessRules>>,
     /// First targets that were others a while ago.
     transition: Option<Transition>,
     table: Arc<ServiceTable>,
@@ -71,7 +78,12 @@ impl Tables {
             let leaving: Vec<_> = registry.leaving(service).collect();
             let last = old.as_ref().map(|old| &old.selection).cloned().unwrap_or_default();
             let selection = Selection::next(&last, &service.config, (&backends, &leaving), now);
-            self.built.insert(service.id, build(service, selection, (seed, now), old));
+            let admission_before = old.as_ref().map(|old| Arc::clone(&old.table));
+            let built = build(service, selection, (seed, now), old);
+            if admission_before.is_none_or(|before| admits_otherwise(&before, &built.table)) {
+                self.admission_version += 1;
+            }
+            self.built.insert(service.id, built);
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
@@ -84,6 +96,7 @@ impl Tables {
             roles: roles(registry, config),
             timeouts: config.timeouts,
             choice_seed: seed,
+            admission_version: self.admission_version,
         }
     }
 
@@ -127,9 +140,10 @@ fn build(
     let backends: Vec<_> = selection
         .standings
         .iter()
-        .map(|Standing { id, endpoint, weight, .. }| ServiceBackend {
+        .map(|Standing { id, endpoint, weight, max_connections, .. }| ServiceBackend {
             id: *id,
             weight: *weight,
+            max_connections: *max_connections,
             endpoint: *endpoint,
         })
         .collect();
@@ -148,6 +162,11 @@ fn build(
         transition = Transition::next(old.transition.as_ref(), &before, &after, (now, span));
         *previous = transition.as_ref().map(Transition::previous);
     }
+    let access = match &before {
+        Some(old) if old.access == config.access => old.table.access.clone(),
+        _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
+    };
+    let persistence = config.persistence.map(|rules| PersistentBackends::new(rules, &backends));
     let table = ServiceTable {
         id: service.id,
         name: config.name.as_str().into(),
@@ -158,6 +177,9 @@ fn build(
         on_unknown_flow: config.on_unknown_flow,
         backends,
         choice,
+        persistence,
+        access,
+        limits: config.limits,
         local_addresses: config.local_addresses.as_slice().into(),
     };
     // Workers that see the same table need not be told.
@@ -165,7 +187,17 @@ fn build(
         Some(old) if *old.table == table => old.table,
         _ => Arc::new(table),
     };
-    Built { seed, scheduler, selection, transition, table }
+    Built { seed, scheduler, selection, access: config.access.clone(), transition, table }
+}
+
+/// Whether flows that exist must be looked at anew.
+fn admits_otherwise(before: &ServiceTable, after: &ServiceTable) -> bool {
+    let limits = |table: &ServiceTable| -> BTreeMap<BackendId, u32> {
+        table.backends.iter().map(|backend| (backend.id, backend.max_connections)).collect()
+    };
+    before.access != after.access
+        || before.limits != after.limits
+        || before.backends != after.backends && limits(before) != limits(after)
 }
 
 /// How backends are chosen that stand like this; what was built `before` is used again where it is the same.
@@ -226,7 +258,8 @@ fn roles(registry: &Registry, config: &Config) -> AddressRoles {
     let mut vips: BTreeMap<IpAddr, Vec<_>> = BTreeMap::new();
     for service in registry.services() {
         let ServiceConfig { vip, protocol, ports, .. } = &*service.config;
-        vips.entry(*vip).or_default().push((*protocol, *ports, service.id));
+        let listens = protocol.protocols().iter().map(|protocol| (*protocol, *ports, service.id));
+        vips.entry(*vip).or_default().extend(listens);
     }
     for (vip, ranges) in vips {
         roles.insert(vip, AddressRole::Vip(VipServices::new(ranges)));

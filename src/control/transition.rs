@@ -88,6 +88,7 @@ mod tests {
         let standing = |(number, settled_weight): &(u8, u32)| Standing {
             id: BackendId(u32::from(*number)),
             endpoint: Endpoint::new([10, 0, 9, *number].into(), 80),
+            max_connections: 0,
             state: BackendState::Up,
             weight: *settled_weight,
             settled_weight: *settled_weight,

@@ -2,13 +2,16 @@
 
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
-use super::pick::Picked;
+use super::former_lease::FormerLease;
+use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
 };
-use crate::shared::{AddressRole, DropReason, FlowState, Resolution, ServiceBackend, ServiceTable};
+use crate::shared::{
+    AddressRole, Applicant, DropReason, FlowState, Holds, Resolution, ServiceBackend, ServiceTable,
+};
 use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
@@ -61,6 +64,13 @@ impl Pipeline {
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {
             return Err(refuse(DropReason::NoService));
         };
+        // In silence: an answer would tell whoever is banned that we are here, and carry to whom it pretends to be.
+        if service.access.as_ref().is_some_and(|access| !access.allows::<F>(tuple.source())) {
+            if let Some(counters) = self.counters.service(service.id) {
+                counters.count_denied();
+            }
+            return Err(Verdict::Drop(DropReason::Denied));
+        }
         if service.mode.is_stateless() {
             return Ok(Admitted::Stateless(service));
         }
@@ -75,7 +85,12 @@ impl Pipeline {
         if let Some(counters) = self.counters.service(service.id) {
             match created {
                 Ok(_) => counters.count_connection(),
-                Err(_) => counters.count_refused(),
+                Err(verdict) => {
+                    counters.count_refused();
+                    if verdict.reason().is_some_and(DropReason::is_limit) {
+                        counters.count_limited();
+                    }
+                }
             }
         }
         created.map(Admitted::Flow)
@@ -90,7 +105,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         if service.on_no_backend == OnNoBackend::Http503
-            && service.choice.is_empty()
+            && (service.choice.is_empty() || service.is_limited())
             && let Some(verdict) = self.show_page(head, &tuple, arrival, view)
         {
             return verdict;
@@ -101,27 +116,29 @@ impl Pipeline {
         }
     }
 
-    /// The verdict on a packet to a service without a backend in service.
-    pub(super) fn no_backend<F: FlowFamily>(
+    /// The verdict on a packet that a service cannot serve, as it has no backend in service or no room.
+    pub(super) fn unserved<F: FlowFamily>(
         &self,
+        reason: DropReason,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
         (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Verdict {
         match service.on_no_backend {
-            OnNoBackend::Reject => refuse(DropReason::NoBackend),
-            OnNoBackend::Drop => Verdict::Drop(DropReason::NoBackend),
+            OnNoBackend::Reject => refuse(reason),
+            OnNoBackend::Drop => Verdict::Drop(reason),
             OnNoBackend::Http503 if arrival.packet.is_bare_syn() => {
-                self.accept_for_page(head, tuple, arrival, view)
+                self.accept_for_page(reason, head, tuple, arrival, view)
             }
             // A connection that was a server's until now.
             OnNoBackend::Http503 => {
-                self.show_page(head, tuple, arrival, view).unwrap_or(refuse(DropReason::NoBackend))
+                self.show_page(head, tuple, arrival, view).unwrap_or_else(|| refuse(reason))
             }
         }
     }
 
+    /// Creates a flow, if the limits of service and client have room for it.
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
@@ -129,15 +146,61 @@ impl Pipeline {
         (head, arrival): (&[u8], Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        let Some(Picked { backend, displaced }) = self.pick(service, &tuple, view) else {
-            return Err(self.no_backend(service, &tuple, (head, arrival), view));
-        };
+        if !service.limits.any() {
+            return self.create_on_backend(service, tuple, Holds::default(), (head, arrival), view);
+        }
+        let who =
+            Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
+        let holds = self.limits.admit(who, &service.limits, view.now);
+        let holds = holds.map_err(|reason| self.unserved(reason, service, &tuple, (head, arrival), view))?;
+        let created = self.create_on_backend(service, tuple, holds, (head, arrival), view);
+        if created.is_err() {
+            self.limits.withdraw(service.id, None, &service.limits, holds);
+        }
+        created
+    }
+
+    /// Creates a flow that is counted in `holds`, on a backend that has room for it.
+    fn create_on_backend<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        tuple: FiveTuple<F>,
+        mut holds: Holds,
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
+        let Picked { backend, displaced } = self.pick(service, &tuple, view).map_err(|why| {
+            let reason = match why {
+                NotPicked::NoneInService => DropReason::NoBackend,
+                NotPicked::AllFull => DropReason::BackendsFull,
+            };
+            self.unserved(reason, service, &tuple, (head, arrival), view)
+        })?;
+        holds.backend = backend.max_connections > 0;
+        let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
+        if created.is_err() && holds.backend {
+            let holds = Holds { backend: true, ..Holds::default() };
+            self.limits.release(service.id, Some(backend.id), holds);
+        }
+        created
+    }
+
+    fn create_on<F: FlowFamily>(
+        &mut self,
+        service: &ServiceTable,
+        (backend, displaced): (&ServiceBackend, bool),
+        (tuple, holds): (FiveTuple<F>, Holds),
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
         let address = F::address(backend.endpoint.address);
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
         let to = tuple.with_destination((address, port));
-        let translated = self.lease(service, backend, to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let translated = self
+            .lease(service, (backend, arrival.former), to)
+            .ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
         let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival.port, view);
         let flow = NewFlow {
@@ -151,15 +214,17 @@ impl Pipeline {
             state: FlowState::first(tuple.protocol()),
             displaced,
             one_way: false,
+            holds,
         };
         self.insert(arrival.hash, &flow, view)
     }
 
-    /// A free local address and port for the backend, as the tuple that it will see.
+    /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the
+    /// backend is in TIME_WAIT on that.
     fn lease<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        backend: &ServiceBackend,
+        (backend, former): (&ServiceBackend, Option<FormerLease>),
         to: FiveTuple<F>,
     ) -> Option<FiveTuple<F>> {
         let flows = F::table(&self.flows);
@@ -167,6 +232,10 @@ impl Pipeline {
             let answer = lease.reversed();
             flows.find(flows.hash(&answer), &answer).is_none()
         };
+        let former = former.and_then(|former| former.on(service, backend, to));
+        if let Some(lease) = former.filter(is_free) {
+            return Some(lease);
+        }
         self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
     }
 

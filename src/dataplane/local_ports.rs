@@ -4,10 +4,11 @@
 //! address and port) is in the flow table, so one local address serves [`PortClass::SPAN`] flows per backend, not in
 //! all. A cursor per backend steps through the pairs of address and port: what was used last is tried last, which keeps
 //! a port away from a backend's TIME_WAIT for as long as there are others (RFC 6056, 3.3.4 has the same shape, with
-//! the cursor's start drawn from a secret).
+//! the cursor's start drawn from a secret). A run of leases that live long is left behind in strides that double, so that
+//! it refuses nobody while there are free ports behind it.
 
 use crate::hash::IndexKey;
-use crate::model::{BackendId, Family, FiveTuple, Protocol, V4, WorkerId};
+use crate::model::{BackendId, FIRST_LOCAL_PORT, Family, FiveTuple, LOCAL_PORTS, Protocol, V4, WorkerId};
 
 /// The local ports of one worker: those of every `workers`-th port from its own first on.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +20,10 @@ pub struct PortClass {
 impl PortClass {
     /// The first port that is leased. Those below are the kernel's: health probes and routing protocols that use a
     /// local address keep their answers.
-    pub const FIRST: u16 = 4096;
+    pub const FIRST: u16 = FIRST_LOCAL_PORT;
 
     /// Ports that are leased per local address and backend, over all workers.
-    pub const SPAN: u16 = u16::MAX - Self::FIRST + 1;
+    pub const SPAN: u16 = LOCAL_PORTS;
 
     /// The class of `worker`, one of `workers` (1 to 1024).
     #[must_use]
@@ -62,6 +63,9 @@ pub struct LocalPorts {
 /// How many pairs are tried before a flow is refused: at 95 % use a failure is one in a thousand.
 const TRIES: u32 = 128;
 
+/// Pairs tried one after the other before strides grow.
+const STEADY_TRIES: u32 = 8;
+
 impl LocalPorts {
     /// Cursors for `backends` backends, started where `key` says.
     #[must_use]
@@ -92,10 +96,18 @@ impl LocalPorts {
         let cursor = self.cursors.get_mut(backend.index())?;
         let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
         let pairs = count * self.class.len();
-        for _ in 0..TRIES.min(pairs) {
+        let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
+        let mut stride = 1;
+        for tried in 0..TRIES.min(pairs) {
             let n = *cursor % pairs;
-            // Wraps together with the pairs, so that no pair is skipped.
+            // Wraps together with the pairs, so that no pair is skipped but those in a run.
             *cursor = (n + 1) % pairs;
+            if tried >= STEADY_TRIES {
+                // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
+                // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
+                stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
+                *cursor = (n + stride) % pairs;
+            }
             let address = F::address(addresses[(n % count) as usize])?;
             let leased = to.with_source((address, self.class.nth(n / count)));
             if is_free(&leased) {
@@ -132,6 +144,46 @@ mod tests {
             assert!(used.insert(lease));
         }
         assert!(ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).is_none());
+    }
+
+    #[test]
+    fn a_port_that_was_freed_is_leased_again_after_all_others() {
+        let mut ports = ports(1, 0);
+        let address = ["10.0.8.1".parse().unwrap()];
+        let mut lease = || ports.lease(BackendId(0), &address, to(), |_| true).unwrap().source_port();
+        let first = lease();
+        let others: HashSet<u16> = (1..PortClass::SPAN).map(|_| lease()).collect();
+        assert_eq!(others.len(), usize::from(PortClass::SPAN) - 1);
+        assert!(!others.contains(&first));
+        assert_eq!(lease(), first);
+    }
+
+    #[test]
+    fn a_full_local_address_leaves_the_others() {
+        let mut ports = ports(1, 0);
+        let addresses: Vec<_> = (1..=4).map(|n| std::net::IpAddr::from([10, 0, 8, n])).collect();
+        let full = |lease: &FiveTuple<V4>| lease.source() != 0x0a00_0803;
+        for _ in 0..1000 {
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !full(lease)).unwrap();
+            assert_eq!(lease.source(), 0x0a00_0803);
+        }
+    }
+
+    #[test]
+    fn a_run_of_leases_that_live_long_refuses_nobody() {
+        for run in [100, 1_000, 10_000, 40_000] {
+            let mut ports = ports(1, 0);
+            let address = ["10.0.8.1".parse().unwrap()];
+            let mut used = HashSet::new();
+            for _ in 0..run {
+                used.insert(ports.lease(BackendId(0), &address, to(), |_| true).unwrap());
+            }
+            // Short ones, all free again when the cursor comes back, three times over.
+            for n in 0..3 * u32::from(PortClass::SPAN) {
+                let lease = ports.lease(BackendId(0), &address, to(), |lease| !used.contains(lease));
+                assert!(lease.is_some(), "lease {n} behind a run of {run}");
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod fast_path;
 pub mod flow;
+mod former_lease;
 pub mod fragments;
 mod huge_pages;
 mod icmp;
@@ -25,6 +26,7 @@ mod prefetch;
 mod punt;
 mod stateless;
 pub mod steer;
+mod sweep;
 mod unavailable;
 pub mod verdict;
 mod ways;

@@ -1,16 +1,25 @@
 //! The choice of a backend for a new flow: the schedulers, one small function each.
 
 use super::pipeline::{Pipeline, View};
-use crate::hash::maglev;
+use crate::hash::{fold, maglev};
 use crate::model::{BackendId, BackendState, FiveTuple};
-use crate::shared::{Choice, RoleFamily, ServiceBackend, ServiceTable};
+use crate::shared::{Applicant, Choice, Holds, RoleFamily, ServiceBackend, ServiceTable};
 
 /// The backend of a new flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Picked<'a> {
     pub(super) backend: &'a ServiceBackend,
-    /// It is the second target: the first is out of service.
+    /// It is not the first target, which is out of service or full.
     pub(super) displaced: bool,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPicked {
+    /// No backend is in service.
+    NoneInService,
+    /// Those that are take no more connections.
+    AllFull,
 }
 
 /// Where a worker stands in each service's turns.
@@ -18,6 +27,12 @@ pub(super) struct Turns {
     /// By service.
     next: Box<[u32]>,
 }
+
+/// How many others are tried before all are looked at.
+const FURTHER_CHOICES: u64 = 8;
+
+/// Makes further numbers of a packet's number.
+const FURTHER_NUMBERS: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Turns {
     /// At a place of the worker's own: those that start together must not all begin with the same backend.
@@ -34,19 +49,71 @@ impl Turns {
 }
 
 impl Pipeline {
-    /// The backend that the scheduler of `service` picks for a flow that begins with `tuple`; `None` if none is in
-    /// service. Constant time, but for least connections: that looks at every backend.
+    /// The backend for a flow that begins with `tuple`, and a place on it, if it has a limit: where the client was sent to
+    /// before, if the service remembers that and the backend is up, else the one that the scheduler picks. Constant time, but for least connections, and if nearly all backends are full: these look at every
+    /// backend.
+    ///
+    /// # Errors
+    /// If no backend is in service, or every one that is has as many connections as it takes.
     pub(super) fn pick<'a, F: RoleFamily>(
         &mut self,
         service: &'a ServiceTable,
         tuple: &FiveTuple<F>,
         view: View<'_>,
+    ) -> Result<Picked<'a>, NotPicked> {
+        let Some(persistent) = &service.persistence else { return self.pick_anew(service, tuple, view) };
+        let who =
+            Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
+        let serving = |id| persistent.position(id).and_then(|position| at(service, position, view));
+        let found = self.persistence.find(who, &persistent.rules, view.now);
+        if let Some(backend) = found.and_then(serving) {
+            if !self.takes(backend) {
+                // Its place stays its own: it comes back when there is room.
+                return self.pick_anew(service, tuple, view);
+            }
+            self.persistence.remember(who, &persistent.rules, (found, backend.id), view.now);
+            return Ok(Picked { backend, displaced: false });
+        }
+        let picked = self.pick_anew(service, tuple, view)?;
+        let agreed = self.persistence.remember(who, &persistent.rules, (found, picked.backend.id), view.now);
+        match serving(agreed).filter(|backend| backend.id != picked.backend.id) {
+            // Another worker has just sent the client there.
+            Some(backend) if self.takes(backend) => {
+                let holds = Holds { backend: picked.backend.max_connections > 0, ..Holds::default() };
+                self.limits.release(service.id, Some(picked.backend.id), holds);
+                Ok(Picked { backend, displaced: false })
+            }
+            Some(_) | None => Ok(picked),
+        }
+    }
+
+    /// The backend that the scheduler of `service` picks.
+    fn pick_anew<'a, F: RoleFamily>(
+        &mut self,
+        service: &'a ServiceTable,
+        tuple: &FiveTuple<F>,
+        view: View<'_>,
+    ) -> Result<Picked<'a>, NotPicked> {
+        let first = self.first_choice(service, tuple, view);
+        match first {
+            Some(picked) if self.takes(picked.backend) => Ok(picked),
+            Some(_) => self.pick_another(service, tuple, view),
+            None => Err(NotPicked::NoneInService),
+        }
+    }
+
+    /// Takes a place on a backend that counts its connections; whether there was one.
+    fn takes(&self, backend: &ServiceBackend) -> bool {
+        backend.max_connections == 0 || self.limits.take_backend(backend.id, backend.max_connections)
+    }
+
+    fn first_choice<'a, F: RoleFamily>(
+        &mut self,
+        service: &'a ServiceTable,
+        tuple: &FiveTuple<F>,
+        view: View<'_>,
     ) -> Option<Picked<'a>> {
-        // A choice is never older than the states beside it; this holds even if it were.
-        let at = |position: u16| {
-            let backend = service.backends.get(usize::from(position))?;
-            (view.tables.backend_state(backend.id) == BackendState::Up).then_some(backend)
-        };
+        let at = |position| at(service, position, view);
         let number = || view.tables.choice_seed.packet(tuple, service.hash);
         let backend = match &service.choice {
             Choice::Hash { all, in_service, previous: _ } => {
@@ -79,6 +146,62 @@ impl Pipeline {
         backend.map(|backend| Picked { backend, displaced: false })
     }
 
+    /// The backend for a flow whose first choice is full, by the scheduler's own rule: further numbers of the packet,
+    /// the next turns, the least loaded of those that have room, the one of the next greatest weight. Only flows that
+    /// find their backend full go elsewhere, and none that is on it.
+    #[cold]
+    fn pick_another<'a, F: RoleFamily>(
+        &mut self,
+        service: &'a ServiceTable,
+        tuple: &FiveTuple<F>,
+        view: View<'_>,
+    ) -> Result<Picked<'a>, NotPicked> {
+        let number = view.tables.choice_seed.packet(tuple, service.hash);
+        let displaced = matches!(service.choice, Choice::Hash { .. });
+        for further in 1..=FURTHER_CHOICES {
+            let number = fold(number ^ further, FURTHER_NUMBERS);
+            let position = match &service.choice {
+                Choice::Hash { in_service: slots, .. } | Choice::TwoChoices(slots) => in_slot(slots, number),
+                Choice::Turns(round) => self.turns.take(service, round),
+                Choice::LeastConnections(_) | Choice::One(_) => None,
+            };
+            let backend = position.and_then(|position| at(service, position, view));
+            if let Some(backend) = backend.filter(|backend| self.takes(backend)) {
+                return Ok(Picked { backend, displaced });
+            }
+        }
+        // Another worker may be faster: what had room a moment ago has none any more.
+        for _ in 0..=FURTHER_CHOICES {
+            let Some(backend) = self.with_room(service, number, view) else { break };
+            if self.takes(backend) {
+                return Ok(Picked { backend, displaced });
+            }
+        }
+        Err(NotPicked::AllFull)
+    }
+
+    /// Of all backends in service that have room the one that the scheduler likes best.
+    fn with_room<'a>(
+        &self,
+        service: &'a ServiceTable,
+        number: u64,
+        view: View<'_>,
+    ) -> Option<&'a ServiceBackend> {
+        let (before, from) = service.backends.split_at(scale(number, service.backends.len()));
+        let mut with_room = from.iter().chain(before).filter(|backend| {
+            view.tables.backend_state(backend.id) == BackendState::Up
+                && backend.weight > 0
+                && self.limits.has_room(backend.id, backend.max_connections)
+        });
+        match &service.choice {
+            Choice::Hash { .. } | Choice::Turns(_) => with_room.next(),
+            Choice::LeastConnections(_) | Choice::TwoChoices(_) => {
+                with_room.reduce(|best, other| self.less_loaded(best, other))
+            }
+            Choice::One(_) => with_room.max_by_key(|backend| backend.weight),
+        }
+    }
+
     /// The one of two backends with fewer flows on this worker for its weight, counting the flow to come; the first of
     /// equals.
     fn less_loaded<'a>(&self, one: &'a ServiceBackend, other: &'a ServiceBackend) -> &'a ServiceBackend {
@@ -89,6 +212,12 @@ impl Pipeline {
         let of_other = load(other.id).saturating_mul(u64::from(one.weight));
         if of_other < of_one { other } else { one }
     }
+}
+
+/// The backend at a position, if it is up. A choice is never older than the states beside it; this holds even if it were.
+fn at<'a>(service: &'a ServiceTable, position: u16, view: View<'_>) -> Option<&'a ServiceBackend> {
+    let backend = service.backends.get(usize::from(position))?;
+    (view.tables.backend_state(backend.id) == BackendState::Up).then_some(backend)
 }
 
 /// The position in the slot that a packet's number names.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
 use super::lanes::Lanes;
@@ -18,13 +19,16 @@ use super::local_ports::LocalPorts;
 use super::pick::Turns;
 use super::punt::is_ours;
 use super::steer::Steering;
+use super::sweep::Sweep;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
-use crate::shared::{Capacities, DropReason, Egress, Fib, FlowState, Snapshot, Tally, WorkerCounters};
+use crate::shared::{
+    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
+};
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
 use crate::wire::{
@@ -33,7 +37,7 @@ use crate::wire::{
 use crate::wire::{ethernet, mss};
 
 /// What a worker is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Which worker it is.
     pub worker: WorkerId,
@@ -45,6 +49,10 @@ pub struct Settings {
     pub capacities: Capacities,
     /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
     pub key: IndexKey,
+    /// What limits have let in, shared by all workers of a process.
+    pub limits: Arc<Limits>,
+    /// Where clients were sent to, shared likewise.
+    pub persistence: Arc<Persistence>,
 }
 
 /// What the pipeline knows of a port.
@@ -88,6 +96,9 @@ pub struct Pipeline {
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
     pub(super) fragments: Fragments,
+    pub(super) limits: Arc<Limits>,
+    pub(super) persistence: Arc<Persistence>,
+    pub(super) sweep: Sweep,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -116,6 +127,9 @@ impl Pipeline {
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
             fragments: Fragments::new(&settings.key),
+            limits: Arc::clone(&settings.limits),
+            persistence: Arc::clone(&settings.persistence),
+            sweep: Sweep::new(),
             ports,
             counters,
             tally: Tally::default(),
@@ -125,7 +139,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes over what the snapshot says of time-outs; to be called once a turn.
+    /// Takes over what the snapshot says of time-outs and of flows that exist; to be called once a turn.
     #[inline]
     pub fn take_over(&mut self, tables: &Snapshot) {
         if tables.timeouts != self.timeouts {
@@ -135,6 +149,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
+        self.sweep(tables);
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
@@ -158,8 +173,15 @@ impl Pipeline {
             }
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
-        let arrival =
-            Arrival { packet: &packet, hash: seen.hash, guess: seen.guess, vlan: seen.vlan, port, handed_in };
+        let arrival = Arrival {
+            packet: &packet,
+            hash: seen.hash,
+            guess: seen.guess,
+            vlan: seen.vlan,
+            port,
+            handed_in,
+            former: None,
+        };
         let verdict = match (packet.network, packet.transport) {
             (Network::V4, Transport::Fragment) => self.balance_fragment::<V4, T>(frame, arrival, view),
             (Network::V6, Transport::Fragment) => self.balance_fragment::<V6, T>(frame, arrival, view),
@@ -214,9 +236,8 @@ impl Pipeline {
                 return verdict;
             }
             over => {
-                if let Some((id, ..)) = over {
-                    self.end::<F>(id);
-                }
+                let former = over.and_then(|(id, ..)| self.end_former::<F>(id));
+                let arrival = Arrival { former, ..arrival };
                 match self.admit(frame.head(), tuple, arrival, view) {
                     Ok(Admitted::Flow(id)) => (id, Direction::Forward),
                     Ok(Admitted::Stateless(service)) => {
@@ -274,8 +295,11 @@ impl Pipeline {
     /// Ends a flow.
     pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
         let entry = F::table(&self.flows).entry(id);
-        let (backend, displaced, was_over) = (entry.backend, entry.is_displaced(), entry.state().is_over());
-        F::table_mut(&mut self.flows).remove(id);
+        let (service, backend) = (entry.service, entry.backend);
+        let (displaced, was_over) = (entry.is_displaced(), entry.state().is_over());
+        let flows = F::table_mut(&mut self.flows);
+        self.limits.release(service, Some(backend), flows.take_holds(id));
+        flows.remove(id);
         self.tally.flows_ended += 1;
         self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
@@ -283,16 +307,17 @@ impl Pipeline {
         }
     }
 
-    /// Ends flows whose time is over, of each family within `budget`. Returns whether the budget was too small.
+    /// Ends flows whose time is over, of each family within `budget`. Returns whether there are more flows to be looked at
+    /// soon.
     #[inline]
     pub(super) fn expire(&mut self, now: Tick, budget: u32) -> bool {
         // Time-outs are in whole ticks.
         if self.expired_until == Some(now) {
-            return false;
+            return self.sweep.is_running();
         }
         let more = self.expire_family::<V4>(now, budget) | self.expire_family::<V6>(now, budget);
         self.expired_until = (!more).then_some(now);
-        more
+        more || self.sweep.is_running()
     }
 
     #[inline(never)]
@@ -380,11 +405,13 @@ impl Pipeline {
     pub(super) fn advance<F: FlowFamily>(&mut self, id: FlowId, next: FlowState, now: Tick) {
         let flows = F::table_mut(&mut self.flows);
         let before = flows.entry(id);
-        if next.is_over()
-            && !before.state().is_over()
-            && let Some(counters) = self.counters.backend(before.backend)
-        {
-            counters.count_over();
+        let (service, backend) = (before.service, before.backend);
+        if next.is_over() && !before.state().is_over() {
+            if let Some(counters) = self.counters.backend(backend) {
+                counters.count_over();
+            }
+            // What only keeps its lease from being reused is no connection any more.
+            self.limits.release(service, Some(backend), flows.take_holds(id));
         }
         flows.set_state(id, next, now);
     }
@@ -410,6 +437,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// Of the flow before it between the same client and VIP.
+    pub(super) former: Option<FormerLease>,
 }
 
 const fn reason(malformed: Malformed) -> DropReason {

@@ -19,7 +19,9 @@ use crate::model::{
     BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, ServiceId,
     VlanTag,
 };
-use crate::shared::{AddressRole, Choice, DropReason, FlowState, NextHop, ServiceBackend, ServiceTable};
+use crate::shared::{
+    AddressRole, Choice, DropReason, FlowState, Holds, NextHop, ServiceBackend, ServiceTable,
+};
 use crate::wire::checksum::Delta;
 use crate::wire::craft::Refusal;
 use crate::wire::encapsulate::Outer;
@@ -89,7 +91,7 @@ impl Pipeline {
             if let Some(counters) = counters.filter(|_| begins || tuple.protocol() == Protocol::Udp) {
                 counters.count_refused();
             }
-            return self.no_backend(service, &tuple, (frame.head(), arrival), view);
+            return self.unserved(DropReason::NoBackend, service, &tuple, (frame.head(), arrival), view);
         };
         match record {
             Some(record) => {
@@ -195,6 +197,7 @@ impl Pipeline {
             state: record.state,
             displaced: record.displaced,
             one_way: true,
+            holds: Holds::default(),
         };
         let recorded = self.insert(arrival.hash, &flow, view);
         if let Some(counters) = self.counters.service(service.id) {

@@ -25,6 +25,12 @@ impl Steering {
         Self { me, workers, class: PortClass::new(me, workers) }
     }
 
+    /// Whose view it is.
+    #[must_use]
+    pub const fn worker(&self) -> WorkerId {
+        self.me
+    }
+
     /// The local ports that this worker leases.
     #[must_use]
     pub const fn class(&self) -> PortClass {

@@ -133,23 +133,24 @@ impl Cookies {
 }
 
 impl Pipeline {
-    /// The verdict on a SYN to a service without a backend that shows a page.
+    /// The verdict on a SYN that a service which shows a page cannot serve, for this reason.
     #[cold]
     pub(super) fn accept_for_page<F: FlowFamily>(
         &self,
+        reason: DropReason,
         head: &[u8],
         tuple: &FiveTuple<F>,
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
         let Some(syn) = Segment::read(arrival.packet, head) else {
-            return Verdict::Refuse(DropReason::NoBackend, Refusal::Unreachable);
+            return Verdict::Refuse(reason, Refusal::Unreachable);
         };
         let Layout { l3, l4, .. } = F::LAYOUT;
         // RFC 9293, 3.7.1: without the fixed headers. No more than what crosses Ethernet, whatever our own port takes.
         let mtu = self.ports[arrival.port.index()].egress.mtu.min(1500);
         let reply = self.cookies.accept(tuple, &syn, mtu.saturating_sub(l4 - l3 + 20), view.now);
-        Verdict::Refuse(DropReason::NoBackend, Refusal::Reply(reply))
+        Verdict::Refuse(reason, Refusal::Reply(reply))
     }
 
     /// The verdict on a segment that is no SYN and has no flow, to such a service; `None` if it has no cookie of ours.

@@ -29,6 +29,22 @@ pub enum Verdict {
     Kill(FlowId, Direction),
 }
 
+impl Verdict {
+    /// Why the frame goes no further.
+    pub(super) const fn reason(self) -> Option<DropReason> {
+        match self {
+            Self::Drop(reason) | Self::Refuse(reason, _) => Some(reason),
+            Self::Forward(_)
+            | Self::Split(..)
+            | Self::Reply
+            | Self::Punt(_)
+            | Self::Handoff(_)
+            | Self::Hold(_)
+            | Self::Kill(..) => None,
+        }
+    }
+}
+
 /// Classes of what the kernel gets, each with a rate of its own, so that a flood of one does not starve the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PuntClass {

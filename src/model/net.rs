@@ -50,6 +50,12 @@ impl fmt::Display for Mac {
     }
 }
 
+/// The first local port that is leased to flows. Those below are the kernel's.
+pub const FIRST_LOCAL_PORT: u16 = 4096;
+
+/// Local ports that are leased per local address and backend, over all workers.
+pub const LOCAL_PORTS: u16 = u16::MAX - FIRST_LOCAL_PORT + 1;
+
 /// Which 802.1Q tag frames to a next hop carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VlanTag {

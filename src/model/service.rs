@@ -36,7 +36,40 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// The ports a service listens on, both ends included. Prints as `80` or `8000-8009`.
+/// What a service balances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceProtocol {
+    /// TCP alone.
+    Tcp,
+    /// UDP alone.
+    Udp,
+    /// Both.
+    Any,
+}
+
+impl ServiceProtocol {
+    /// Every choice with its name in configurations.
+    pub const ALL: [(&'static str, Self); 3] = [("tcp", Self::Tcp), ("udp", Self::Udp), ("any", Self::Any)];
+
+    /// Which these are.
+    #[must_use]
+    pub const fn protocols(self) -> &'static [Protocol] {
+        match self {
+            Self::Tcp => &[Protocol::Tcp],
+            Self::Udp => &[Protocol::Udp],
+            Self::Any => &[Protocol::Tcp, Protocol::Udp],
+        }
+    }
+}
+
+impl fmt::Display for ServiceProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, protocol)| protocol == self).map(|(name, _)| name);
+        f.write_str(name.copied().unwrap_or_default())
+    }
+}
+
+/// The ports a service listens on, both ends included. Prints as `80`, `8000-8009` or `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
     /// The lowest port, from 1.
@@ -45,7 +78,31 @@ pub struct PortRange {
     pub last: u16,
 }
 
+/// How closely a [`PortRange`] says which ports it means. Of services that have a port in common the closest gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Closeness {
+    /// One port.
+    Exact,
+    /// Some.
+    Range,
+    /// Every port.
+    Wildcard,
+}
+
 impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 1, last: u16::MAX };
+
+    /// How closely it says which ports it means.
+    #[must_use]
+    pub const fn closeness(self) -> Closeness {
+        match (self.first, self.last) {
+            (1, u16::MAX) => Closeness::Wildcard,
+            (first, last) if first == last => Closeness::Exact,
+            _ => Closeness::Range,
+        }
+    }
+
     /// Whether `port` is one of them.
     #[must_use]
     pub const fn contains(self, port: u16) -> bool {
@@ -61,7 +118,11 @@ impl PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
+        match self.closeness() {
+            Closeness::Exact => self.first.fmt(f),
+            Closeness::Range => write!(f, "{}-{}", self.first, self.last),
+            Closeness::Wildcard => f.write_str("*"),
+        }
     }
 }
 

@@ -215,6 +215,8 @@ impl WorkerCounters {
 pub struct ServiceCounters {
     connections: AtomicU64,
     refused: AtomicU64,
+    limited: AtomicU64,
+    denied: AtomicU64,
 }
 
 /// A reading of [`ServiceCounters`], or the sum of several.
@@ -223,8 +225,12 @@ pub struct ServiceTotals {
     /// Flows created. Of a service that keeps none: TCP SYNs sent on, repeated ones too, and UDP sessions that got a
     /// record; how many others there were is not known.
     pub connections: u64,
-    /// Flows refused: no backend, table full or local ports exhausted.
+    /// Flows refused: no backend, a limit, table full or local ports exhausted.
     pub refused: u64,
+    /// Those of them that a limit refused.
+    pub limited: u64,
+    /// Packets of clients that it does not let in, but for those that came before a flow of theirs was ended.
+    pub denied: u64,
 }
 
 impl ServiceCounters {
@@ -238,12 +244,24 @@ impl ServiceCounters {
         add(&self.refused, 1);
     }
 
+    /// Counts one that a limit refused. Worker only.
+    pub fn count_limited(&self) {
+        add(&self.limited, 1);
+    }
+
+    /// Counts a packet of a client that is not let in. Worker only.
+    pub fn count_denied(&self) {
+        add(&self.denied, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
         ServiceTotals {
             connections: self.connections.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
+            denied: self.denied.load(Ordering::Relaxed),
         }
     }
 }

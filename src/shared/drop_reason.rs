@@ -36,8 +36,20 @@ pub enum DropReason {
     UnknownReturn,
     /// A VIP without a service for the packet.
     NoService,
+    /// A client that the service does not let in.
+    Denied,
     /// No backend in service.
     NoBackend,
+    /// As many connections to the service as may be.
+    ServiceLimit,
+    /// New connections to the service too fast.
+    ServiceRateLimit,
+    /// As many connections of the client prefix as may be.
+    ClientLimit,
+    /// New connections of the client prefix too fast.
+    ClientRateLimit,
+    /// Every backend in service has as many connections as may be.
+    BackendsFull,
     /// A TCP flow on a backend that is dead.
     BackendDead,
     /// Every flow entry in use.
@@ -76,7 +88,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -92,7 +104,13 @@ impl DropReason {
         Self::UnknownFlow,
         Self::UnknownReturn,
         Self::NoService,
+        Self::Denied,
         Self::NoBackend,
+        Self::ServiceLimit,
+        Self::ServiceRateLimit,
+        Self::ClientLimit,
+        Self::ClientRateLimit,
+        Self::BackendsFull,
         Self::BackendDead,
         Self::FlowTableFull,
         Self::LocalPortsExhausted,
@@ -134,7 +152,13 @@ impl DropReason {
             Self::UnknownFlow => "unknown_flow",
             Self::UnknownReturn => "unknown_return",
             Self::NoService => "no_service",
+            Self::Denied => "denied",
             Self::NoBackend => "no_backend",
+            Self::ServiceLimit => "service_limit",
+            Self::ServiceRateLimit => "service_rate_limit",
+            Self::ClientLimit => "client_limit",
+            Self::ClientRateLimit => "client_rate_limit",
+            Self::BackendsFull => "backends_full",
             Self::BackendDead => "backend_dead",
             Self::FlowTableFull => "flow_table_full",
             Self::LocalPortsExhausted => "local_ports_exhausted",
@@ -153,6 +177,19 @@ impl DropReason {
             Self::IcmpUnknownFlow => "icmp_unknown_flow",
             Self::EchoPoliced => "echo_policed",
         }
+    }
+
+    /// Whether a limit of the configuration refused a new connection.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceLimit
+                | Self::ServiceRateLimit
+                | Self::ClientLimit
+                | Self::ClientRateLimit
+                | Self::BackendsFull
+        )
     }
 
     /// What happened, in a sentence for operators.
@@ -184,7 +221,19 @@ impl DropReason {
             Self::UnknownFlow => "a TCP packet to a service is no SYN and belongs to no flow",
             Self::UnknownReturn => "a packet to a local address belongs to no flow",
             Self::NoService => "the packet is for a VIP, but no service listens on its protocol and port",
+            Self::Denied => "the service denies the client's address, or allows others only",
             Self::NoBackend => "no backend of the service is in service",
+            Self::ServiceLimit => "the service has as many connections as its limit allows",
+            Self::ServiceRateLimit => "the service gets more new connections a second than its limit allows",
+            Self::ClientLimit => {
+                "the client's prefix has as many connections to the service as its limit allows"
+            }
+            Self::ClientRateLimit => {
+                "the client's prefix opens more connections to the service a second than its limit allows"
+            }
+            Self::BackendsFull => {
+                "every backend of the service that is in service has as many connections as its limit allows"
+            }
             Self::BackendDead => {
                 "the backend of the TCP flow is dead; both sides were told by RST and the flow ended"
             }

@@ -2,17 +2,24 @@
 //!
 //! Down: the [`Snapshot`] and the [`Fib`], immutable, published through `publish`; a bounded ring of
 //! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
-//! cross in the [`rings`] between workers and the kernel port.
+//! cross in the [`rings`] between workers and the kernel port. Beside these, what workers must agree on at once: the
+//! [`Limits`] and the [`Persistence`] of clients, which control only reads.
 
+mod access;
 mod choice;
 mod counters;
 mod drop_reason;
 mod fib;
 mod flow_record;
+mod limits;
+mod persistence;
+mod prefix_table;
 mod publish;
+mod rate;
 pub mod rings;
 mod snapshot;
 
+pub use access::Access;
 pub use choice::{Choice, Positions};
 pub use counters::{
     BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,
@@ -20,6 +27,8 @@ pub use counters::{
 pub use drop_reason::DropReason;
 pub use fib::{Egress, Fib, NextHop, Resolution, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
+pub use limits::{Applicant, ClientSlot, Holds, Limits};
+pub use persistence::{Persistence, PersistentBackends};
 pub use publish::{Publisher, Reader, channel};
 pub use rings::{Command, Event};
 pub use snapshot::{

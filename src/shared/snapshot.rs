@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::access::Access;
 use super::choice::Choice;
+use super::persistence::PersistentBackends;
 use crate::hash::AddressHash;
 use crate::hash::ChoiceSeed;
 use crate::model::BackendId;
@@ -18,6 +20,8 @@ use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
 use crate::model::ServiceId;
+use crate::model::ServiceLimits;
+use crate::model::ServiceProtocol;
 use crate::model::Timeouts;
 use crate::model::V4;
 use crate::model::V6;
@@ -37,6 +41,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The seed of the choice hash.
     pub choice_seed: ChoiceSeed,
+    /// Another number whenever a service lets in others than before or has other limits: flows are looked at anew.
+    pub admission_version: u64,
 }
 
 impl Snapshot {
@@ -50,6 +56,7 @@ impl Snapshot {
             roles: AddressRoles::default(),
             timeouts: Timeouts::default(),
             choice_seed: ChoiceSeed::default(),
+            admission_version: 0,
         }
     }
 
@@ -73,8 +80,8 @@ pub struct ServiceTable {
     pub id: ServiceId,
     /// The name in the configuration.
     pub name: Arc<str>,
-    /// TCP or UDP.
-    pub protocol: Protocol,
+    /// TCP, UDP or both.
+    pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
     /// What the choice of a backend hashes.
@@ -88,9 +95,23 @@ pub struct ServiceTable {
     pub backends: Vec<ServiceBackend>,
     /// How a backend is chosen.
     pub choice: Choice,
+    /// Whether clients go to the backend that they were sent to before.
+    pub persistence: Option<PersistentBackends>,
+    /// Which clients it lets in; `None`: all.
+    pub access: Option<Arc<Access>>,
+    /// How much it lets in.
+    pub limits: ServiceLimits,
     /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at
     /// least of each backend's; for direct routing there is none.
     pub local_addresses: Arc<[IpAddr]>,
+}
+
+impl ServiceTable {
+    /// Whether a limit may refuse what a backend in service would take.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.limits.any() || self.backends.iter().any(|backend| backend.max_connections > 0)
+    }
 }
 
 /// A backend as new flows see it.
@@ -100,6 +121,8 @@ pub struct ServiceBackend {
     pub id: BackendId,
     /// Its share of new flows now, 0 to 65535.
     pub weight: u32,
+    /// Connections that it takes at a time; 0: any number.
+    pub max_connections: u32,
     /// Where it listens. Port 0: the port the client used (a service on a range of ports).
     pub endpoint: Endpoint,
 }
@@ -121,11 +144,42 @@ pub struct VipServices {
 }
 
 impl VipServices {
-    /// The services of a VIP; port ranges of one protocol must not overlap (the configuration check sees to it).
+    /// The services of a VIP. A port that several of one protocol have is the one's that means it most closely: a single
+    /// port goes before a range, a range before all ports. Those that are equally close must not overlap (the
+    /// configuration check sees to it). `n log n` in their number.
     #[must_use]
     pub fn new(mut ranges: Vec<(Protocol, PortRange, ServiceId)>) -> Self {
-        ranges.sort_unstable();
-        Self { ranges }
+        ranges.sort_unstable_by_key(|(protocol, range, _)| (range.closeness(), *protocol, *range));
+        let mut this = Self::default();
+        for closer in ranges.chunk_by(|(_, one, _), (_, other, _)| one.closeness() == other.closeness()) {
+            // What is closer is there already, and leaves gaps.
+            let gaps = closer.iter().flat_map(|service| this.gaps_in(*service)).collect::<Vec<_>>();
+            this.ranges.extend(gaps);
+            this.ranges.sort_unstable();
+        }
+        this
+    }
+
+    /// The parts of a service's range that no other service has.
+    fn gaps_in(
+        &self,
+        (protocol, range, id): (Protocol, PortRange, ServiceId),
+    ) -> Vec<(Protocol, PortRange, ServiceId)> {
+        let from = self.ranges.partition_point(|(p, taken, _)| (*p, taken.last) < (protocol, range.first));
+        let taken =
+            self.ranges[from..].iter().take_while(|(p, taken, _)| *p == protocol && taken.overlaps(range));
+        let mut gaps = Vec::new();
+        let mut next = Some(range.first);
+        for (_, taken, _) in taken {
+            if let Some(first) = next.filter(|first| *first < taken.first) {
+                gaps.push((protocol, PortRange { first, last: taken.first - 1 }, id));
+            }
+            next = taken.last.checked_add(1);
+        }
+        if let Some(first) = next.filter(|first| *first <= range.last) {
+            gaps.push((protocol, PortRange { first, last: range.last }, id));
+        }
+        gaps
     }
 
     /// The service on `protocol` and `port`. Logarithmic in the number of services on the VIP.
@@ -180,6 +234,8 @@ impl RoleFamily for V6 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -201,6 +257,54 @@ mod tests {
             ("udp", Protocol::Udp, 53, Some(ServiceId(3))),
         ] {
             assert_eq!(vip.service(protocol, port), expected, "{description}");
+        }
+    }
+
+    #[test]
+    fn a_port_goes_before_a_range_and_a_range_before_all_ports() {
+        let range = |first, last| PortRange { first, last };
+        let vip = VipServices::new(vec![
+            (Protocol::Tcp, PortRange::ALL, ServiceId(1)),
+            (Protocol::Tcp, range(8000, 8009), ServiceId(2)),
+            (Protocol::Tcp, range(8005, 8005), ServiceId(3)),
+            (Protocol::Tcp, range(u16::MAX, u16::MAX), ServiceId(4)),
+            (Protocol::Udp, range(1, 1), ServiceId(5)),
+        ]);
+        for (protocol, port, expected) in [
+            (Protocol::Tcp, 1, Some(1)),
+            (Protocol::Tcp, 7999, Some(1)),
+            (Protocol::Tcp, 8000, Some(2)),
+            (Protocol::Tcp, 8005, Some(3)),
+            (Protocol::Tcp, 8006, Some(2)),
+            (Protocol::Tcp, 8010, Some(1)),
+            (Protocol::Tcp, 65_534, Some(1)),
+            (Protocol::Tcp, 65_535, Some(4)),
+            (Protocol::Udp, 1, Some(5)),
+            (Protocol::Udp, 2, None),
+        ] {
+            assert_eq!(vip.service(protocol, port), expected.map(ServiceId), "{protocol} {port}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_closest_of_any_services_gets_a_port(
+            exact in prop::collection::btree_set(1..100_u16, 0..10),
+            borders in prop::collection::btree_set(1..100_u16, 0..10),
+            wildcard: bool,
+        ) {
+            let borders: Vec<u16> = borders.into_iter().collect();
+            let ranges = borders.chunks_exact(2).map(|pair| PortRange { first: pair[0], last: pair[1] });
+            let exact = exact.into_iter().map(|port| PortRange { first: port, last: port });
+            let all = wildcard.then_some(PortRange::ALL);
+            let services: Vec<_> = ranges.chain(exact).chain(all).zip(0..).collect();
+            let list = services.iter().map(|(range, id)| (Protocol::Udp, *range, ServiceId(*id)));
+            let vip = VipServices::new(list.collect());
+            for port in 1..110 {
+                let expected = services.iter().filter(|(range, _)| range.contains(port));
+                let expected = expected.min_by_key(|(range, _)| range.closeness()).map(|(_, id)| ServiceId(*id));
+                prop_assert_eq!(vip.service(Protocol::Udp, port), expected, "port {}", port);
+            }
         }
     }
 }

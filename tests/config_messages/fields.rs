@@ -23,7 +23,7 @@ hash = "source-adress"
 protocol = "http""#,
         &[
             r#"lb.toml:16:8: hash "source-adress" is unknown; did you mean "source-address"? the values are "five-tuple", "source-address" or "source-address-port""#,
-            r#"lb.toml:17:12: protocol "http" is unknown; write "tcp" or "udp""#,
+            r#"lb.toml:17:12: protocol "http" is unknown; write "tcp", "udp" or "any""#,
         ],
     ),
     change(
@@ -34,7 +34,7 @@ protocol = "sctp"
 mode = "redirect"
 client_address = "toa""#,
         &[
-            r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp" or "udp""#,
+            r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp", "udp" or "any""#,
             r#"lb.toml:17:8: mode "redirect" is not in this version; write "full-nat", "direct-routing" or "tunnel""#,
             r#"lb.toml:18:18: client_address "toa" is not in this version; write "none""#,
         ],
@@ -214,7 +214,9 @@ mac = "02:00:00:00:00:09"
         "a range of ports that is none",
         "port = 80",
         r#"port = "http""#,
-        &[r#"lb.toml:15:8: port "http" is no range of ports; write a number, or as "8000-8009""#],
+        &[
+            r#"lb.toml:15:8: port "http" is no range of ports; write a number, or as "8000-8009", or "*" for all"#,
+        ],
     ),
     change(
         "a backend's port 0",

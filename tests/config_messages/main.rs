@@ -1,7 +1,9 @@
 //! What an operator reads after a mistake: for each kind of mistake the whole output, to the letter.
 
+mod access;
 mod fields;
 mod forwarding;
+mod limits;
 mod probes;
 mod syntax;
 mod values;
@@ -102,9 +104,18 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [syntax::CASES, values::CASES, fields::CASES, forwarding::CASES, probes::CASES, whole::CASES]
-        .into_iter()
-        .flatten()
+    [
+        access::CASES,
+        syntax::CASES,
+        values::CASES,
+        fields::CASES,
+        forwarding::CASES,
+        limits::CASES,
+        probes::CASES,
+        whole::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[test]

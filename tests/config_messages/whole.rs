@@ -173,19 +173,59 @@ address = "10.0.9.9"
         &["lb.toml:26:8: tcp port 80 of vip 203.0.113.80 is another service's (line 15); change one"],
     ),
     append(
-        "a service within the range of another",
+        "two services on all ports of a VIP",
         r#"
 [[service]]
 name = "web2"
-vip = "203.0.113.80"
+vip = "203.0.113.90"
+port = "*"
+protocol = "udp"
+
+[[service.backend]]
+address = "10.0.9.9"
+
+[[service]]
+name = "web3"
+vip = "203.0.113.90"
+port = "1-65535"
+protocol = "any"
+
+[service.health]
+kind = "none"
+
+[[service.backend]]
+address = "10.0.9.9"
+"#,
+        &["lb.toml:35:8: udp port * of vip 203.0.113.90 is another service's (line 26); change one"],
+    ),
+    append(
+        "ranges of two services that overlap",
+        r#"
+[[service]]
+name = "web2"
+vip = "203.0.113.90"
 port = "79-81"
+
+[service.health]
+kind = "none"
+
+[[service.backend]]
+address = "10.0.9.9"
+
+[[service]]
+name = "web3"
+vip = "203.0.113.90"
+port = "80-82"
+protocol = "any"
+
+[service.health]
+kind = "none"
 
 [[service.backend]]
 address = "10.0.9.9"
 "#,
         &[
-            "lb.toml:23:1: backends use the port that the client used, so that probes have none; write port in [service.health]",
-            "lb.toml:26:8: tcp port 79-81 of vip 203.0.113.80 overlaps another service's 80 (line 15); change one",
+            "lb.toml:37:8: tcp port 80-82 of vip 203.0.113.90 overlaps another service's 79-81 (line 26); change one",
         ],
     ),
     change(

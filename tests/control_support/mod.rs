@@ -26,8 +26,9 @@ use evenkeel::model::OnDeadBackend;
 use evenkeel::model::OnNoBackend;
 use evenkeel::model::OnUnknownFlow;
 use evenkeel::model::PortRange;
-use evenkeel::model::Protocol;
 use evenkeel::model::Scheduler;
+use evenkeel::model::ServiceLimits;
+use evenkeel::model::ServiceProtocol;
 use evenkeel::model::Timeouts;
 
 /// A configuration of one worker with these services.
@@ -48,6 +49,7 @@ pub(crate) fn config(services: Vec<ServiceConfig>) -> Config {
             drain_timeout: Duration::from_secs(30),
             max_services: 16,
             max_backends: 64,
+            max_clients: 1024,
         },
         ports: vec![],
         next_hops: vec![],
@@ -65,7 +67,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         name: name.to_owned(),
         vip: at.address,
         ports: PortRange { first: at.port, last: at.port },
-        protocol: Protocol::Tcp,
+        protocol: ServiceProtocol::Tcp,
         mode: ForwardingMode::FullNat,
         transition: Duration::from_secs(900),
         scheduler: Scheduler::Maglev,
@@ -78,6 +80,9 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         hold_down: Duration::ZERO,
         panic_threshold: 0,
         local_addresses: vec![address("10.0.8.10")],
+        persistence: None,
+        access: None,
+        limits: ServiceLimits::default(),
         health: HealthConfig {
             kind: ProbeKind::Tcp,
             interval: Duration::from_secs(2),
@@ -96,7 +101,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
 
 /// A backend.
 pub(crate) fn backend(at: &str, weight: u32) -> BackendConfig {
-    BackendConfig { endpoint: endpoint(at), weight, tier: 0 }
+    BackendConfig { endpoint: endpoint(at), weight, tier: 0, max_connections: 0 }
 }
 
 /// `10.0.0.1:80` as an endpoint.

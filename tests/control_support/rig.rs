@@ -21,6 +21,7 @@ use evenkeel::control::kernel_port::SideTotals;
 use evenkeel::control::network::NoNetwork;
 use evenkeel::control::port_watch::PortReading;
 use evenkeel::control::run::ControlPlane;
+use evenkeel::hash::IndexKey;
 use evenkeel::model::BackendId;
 use evenkeel::model::Protocol;
 use evenkeel::model::ServiceId;
@@ -31,6 +32,8 @@ use evenkeel::shared::Event;
 use evenkeel::shared::FlowPage;
 use evenkeel::shared::FlowRecord;
 use evenkeel::shared::FlowState;
+use evenkeel::shared::Limits;
+use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
@@ -88,6 +91,8 @@ impl Rig {
             load: Box::new(move || source.lock().expect("no test panics with it").clone()),
             snapshots,
             counters,
+            persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
+            limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(NoNetwork),
             tasks: vec![],

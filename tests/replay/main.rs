@@ -18,6 +18,7 @@ mod packet;
 #[path = "../scenario/pieces.rs"]
 mod pieces;
 mod scale;
+mod services;
 mod stateless;
 mod time;
 mod translation;

@@ -1,7 +1,10 @@
 //! Whatever comes: every frame ends somewhere, every buffer comes back, every flow's end is counted, and no turn calls
 //! the allocator.
 
-use evenkeel::model::{BackendState, Encapsulation, ForwardingMode, Nanos, OnNoBackend};
+use evenkeel::model::{
+    BackendId, BackendState, ClientPrefix, Encapsulation, ForwardingMode, Nanos, OnNoBackend, ServiceId,
+    ServiceLimits,
+};
 use proptest::prelude::*;
 
 use crate::allocations;
@@ -171,10 +174,13 @@ fn assert_balanced(lab: &mut Lab) {
     let on_backends: u64 = lab
         .counters
         .iter()
-        .flat_map(|counters| (0..64).filter_map(|id| counters.backend(evenkeel::model::BackendId(id))))
+        .flat_map(|counters| (0..64).filter_map(|id| counters.backend(BackendId(id))))
         .map(|counters| counters.totals().flows + counters.totals().open_flows)
         .sum();
     assert_eq!(on_backends, 0, "the backends' gauges agree");
+    let limited = (0..4).map(|id| lab.limits.service_connections(ServiceId(id))).sum::<u32>();
+    let on_limited = (0..64).map(|id| lab.limits.backend_connections(BackendId(id))).sum::<u32>();
+    assert_eq!((limited, on_limited, lab.limits.clients()), (0, 0, 0), "limits get back what they gave");
 }
 
 proptest! {
@@ -191,6 +197,29 @@ proptest! {
     fn frames_buffers_and_flows_are_conserved_with_three_workers(steps in prop::collection::vec(step(), 1..120)) {
         let on_no_backend = OnNoBackend::Http503;
         let mut lab = Lab::new(Plan { workers: 3, flows: 16, on_no_backend, ..Plan::default() });
+        run(&mut lab, &steps);
+        assert_balanced(&mut lab);
+    }
+
+    #[test]
+    fn frames_buffers_flows_and_places_are_conserved_with_limits(
+        three: bool,
+        page: bool,
+        (connections, connections_per_second, max_connections) in (0..6_u32, 0..4_u32, 0..4_u32),
+        (client_connections, client_connections_per_second) in (0..4_u32, 0..4_u32),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let limits = ServiceLimits {
+            connections,
+            connections_per_second,
+            client_connections,
+            client_connections_per_second,
+            client_prefix: ClientPrefix { v4: 31, v6: 127 },
+        };
+        let on_no_backend = if page { OnNoBackend::Http503 } else { OnNoBackend::Reject };
+        let workers = if three { 3 } else { 1 };
+        let mut lab =
+            Lab::new(Plan { workers, flows: 16, limits, max_connections, on_no_backend, ..Plan::default() });
         run(&mut lab, &steps);
         assert_balanced(&mut lab);
     }

@@ -12,12 +12,14 @@ use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, Timeouts, VlanTag, WorkerId,
+    OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
+    Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, NextHop, Positions, Publisher,
-    ServiceBackend, ServiceTable, Snapshot, Tally, VipServices, WorkerCounters, channel,
+    Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
+    Persistence, PersistentBackends, Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, Tally,
+    VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -58,6 +60,14 @@ pub struct Plan {
     pub choice: Option<Choice>,
     /// What happens to frames that ports receive, and to those that they send, with a seed.
     pub faults: (Rates, Rates, u64),
+    /// Of each service.
+    pub persistence: Option<PersistenceRules>,
+    /// Of each service.
+    pub access: Option<Arc<Access>>,
+    /// Of each service.
+    pub limits: ServiceLimits,
+    /// Of each backend of each service.
+    pub max_connections: u32,
 }
 
 impl Default for Plan {
@@ -77,6 +87,10 @@ impl Default for Plan {
             previous: None,
             choice: None,
             faults: (Rates::default(), Rates::default(), 0),
+            persistence: None,
+            access: None,
+            limits: ServiceLimits::default(),
+            max_connections: 0,
         }
     }
 }
@@ -94,7 +108,10 @@ pub struct Lab {
     /// Kept, as readers need their publisher.
     _fibs: Publisher<Fib>,
     pub counters: Vec<Arc<WorkerCounters>>,
+    pub limits: Arc<Limits>,
+    pub persistence: Arc<Persistence>,
     pub now: Nanos,
+    reloads: u64,
     /// Backends that are not up.
     out: Vec<(BackendId, BackendState)>,
 }
@@ -119,6 +136,9 @@ impl Lab {
         let commands = CommandRings::new(count);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
         let mut faults = Vec::new();
+        let key = IndexKey::new([0x11, 0x22, 0x33, 0x44]);
+        let limits = Arc::new(Limits::new(capacities, 1024, &key));
+        let persistence = Arc::new(Persistence::new(1024, &key));
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -130,7 +150,9 @@ impl Lab {
                     workers: plan.workers,
                     flows: plan.flows,
                     capacities,
-                    key: IndexKey::new([0x11, 0x22, 0x33, 0x44]),
+                    key,
+                    limits: Arc::clone(&limits),
+                    persistence: Arc::clone(&persistence),
                 };
                 let (inward, outward, seed) = plan.faults;
                 let queue = MemPort::new(wires[n].clone(), pool.clone());
@@ -158,7 +180,10 @@ impl Lab {
             snapshots,
             _fibs: fibs,
             counters,
+            limits,
+            persistence,
             now: Nanos::from_secs(1_000),
+            reloads: 0,
             out: Vec::new(),
         };
         lab.publish();
@@ -179,6 +204,12 @@ impl Lab {
                 self.out.push((id, state));
             }
         }
+        self.publish();
+    }
+
+    /// Takes over a changed plan, as a reload does.
+    pub fn reload(&mut self) {
+        self.reloads += 1;
         self.publish();
     }
 
@@ -207,6 +238,7 @@ impl Lab {
             roles,
             timeouts: self.plan.timeouts,
             choice_seed: ChoiceSeed::new(1),
+            admission_version: self.reloads,
         });
     }
 
@@ -216,6 +248,7 @@ impl Lab {
             .map(|number| ServiceBackend {
                 id: backend_id(id, number),
                 weight: 100,
+                max_connections: self.plan.max_connections,
                 endpoint: backend(
                     if self.plan.crossed && vip == VIP4 {
                         VIP6
@@ -236,7 +269,7 @@ impl Lab {
         ServiceTable {
             id: ServiceId(id),
             name: format!("{protocol}-{port}").into(),
-            protocol,
+            protocol: if protocol == Protocol::Tcp { ServiceProtocol::Tcp } else { ServiceProtocol::Udp },
             mode: self.plan.mode,
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,
@@ -246,7 +279,10 @@ impl Lab {
                 in_service: build(true),
                 previous: self.plan.previous.clone(),
             }),
+            persistence: self.plan.persistence.map(|rules| PersistentBackends::new(rules, &backends)),
             backends,
+            access: self.plan.access.clone(),
+            limits: self.plan.limits,
             local_addresses: match self.plan.mode {
                 ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
                 ForwardingMode::FullNat => [local.parse().unwrap()].into(),

@@ -1,9 +1,9 @@
 //! How flows age, end and move.
 
-use evenkeel::model::{Nanos, Protocol};
+use evenkeel::model::{Nanos, Protocol, Timeouts};
 use evenkeel::shared::DropReason;
 
-use crate::lab::{Lab, Plan, VIP4, backend_id};
+use crate::lab::{Lab, Plan, VIP4, backend, backend_id};
 use crate::packet::{ACK, Build, Decoded, FIN, Kind, RST, SYN};
 
 const CLIENT: &str = "198.51.100.7:40000";
@@ -235,4 +235,55 @@ fn number(sent: &Decoded) -> u8 {
         std::net::IpAddr::V4(v4) => v4.octets()[3],
         std::net::IpAddr::V6(_) => unreachable!("the assertion above"),
     }
+}
+
+#[test]
+fn a_client_that_uses_its_port_again_keeps_the_lease_on_which_its_backend_waits() {
+    // Its sequence numbers go on from those of before, so that the backend takes the SYN in TIME_WAIT (RFC 6191); another
+    // client's would not, so that the lease must not become another's.
+    let mut lab = Lab::new(Plan::default());
+    let first = open(&mut lab);
+    let close_by_backend = |lab: &mut Lab| {
+        lab.forward(&Build::answer(&first).flags(FIN | ACK).tcp());
+        client_sends(lab, FIN | ACK);
+        lab.forward(&Build::answer(&first).flags(ACK).tcp());
+    };
+    close_by_backend(&mut lab);
+    let again = open(&mut lab);
+    assert_eq!((again.from, again.to), (first.from, first.to));
+    assert_eq!(lab.tally().flows(), 1);
+    // Where it goes to another backend there is nothing to keep.
+    close_by_backend(&mut lab);
+    let number = (1..=3).find(|number| backend(VIP4, *number).address == first.to.ip()).unwrap();
+    lab.set_backend(number, false);
+    assert_ne!(open(&mut lab).from, first.from);
+}
+
+#[test]
+fn with_every_other_port_in_use_the_one_in_time_wait_is_still_not_leased_until_its_time_is_over() {
+    let timeouts = Timeouts { tcp_syn: Nanos::from_secs(600), ..Timeouts::default() };
+    let mut lab = Lab::new(Plan { flows: 70_000, backends: 1, timeouts, ..Plan::default() });
+    let web = "203.0.113.80:80";
+    let client = |n: u32| format!("198.51.{}.{}:40000", n >> 8 & 0xff, n & 0xff);
+    let first = lab.forward(&Build::new(&client(0), web).tcp());
+    lab.forward(&Build::answer(&first).flags(SYN | ACK).tcp());
+    lab.forward(&Build::new(&client(0), web).flags(ACK).tcp());
+    lab.forward(&Build::answer(&first).flags(FIN | ACK).tcp());
+    lab.forward(&Build::new(&client(0), web).flags(FIN | ACK).tcp());
+    lab.forward(&Build::answer(&first).flags(ACK).tcp());
+    for n in 1..61_440 {
+        assert_eq!(lab.exchange(&Build::new(&client(n), web).tcp()).len(), 1, "flow {n}; {:?}", lab.drops());
+    }
+    let refused = lab.forward(&Build::new(&client(61_440), web).tcp());
+    assert_eq!(refused.flags, RST | ACK);
+    assert_eq!(lab.dropped(DropReason::LocalPortsExhausted), 1);
+    lab.wait(Nanos::from_secs(58));
+    assert_eq!(lab.forward(&Build::new(&client(61_440), web).tcp()).flags, RST | ACK);
+    lab.wait(Nanos::from_secs(3));
+    // The cursor looks at 128 ports a time.
+    let leased = (0..2_000).find_map(|_| {
+        let sent = lab.exchange(&Build::new(&client(61_440), web).tcp());
+        sent.into_iter().find(|sent| sent.flags == SYN)
+    });
+    assert_eq!(leased.expect("there is a free port").from, first.from);
 }

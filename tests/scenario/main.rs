@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
+mod access;
 mod admission;
 mod allocations;
 mod conservation;
@@ -18,9 +19,11 @@ mod icmp_sent;
 mod jumbo;
 mod lab;
 mod lifetime;
+mod limits;
 mod listing;
 mod mss;
 mod packet;
+mod persistence;
 mod pieces;
 mod refusal;
 mod schedulers;

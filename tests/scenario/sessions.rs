@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use evenkeel::config::parse;
 use evenkeel::control::health::{Asked, ProbeFailure, ProbeReport};
@@ -300,7 +301,11 @@ fn a_drain_leaves_its_sessions_where_they_are_and_takes_no_new_ones() {
 
 /// What is left of the flows of a backend that waits for them, as control's loop sees it.
 fn tick(cluster: &mut Cluster) {
-    let ledger = Ledger::new(cluster.lab.counters.clone());
+    let ledger = Ledger::new(
+        cluster.lab.counters.clone(),
+        Arc::clone(&cluster.lab.limits),
+        Arc::clone(&cluster.lab.persistence),
+    );
     let flowless = ledger.flowless(cluster.state.registry(), cluster.lab.now);
     cluster.apply(Event::Tick { flowless });
     cluster.pass();

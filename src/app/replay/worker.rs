@@ -19,7 +19,7 @@ use crate::io::mem::{MemFrame, MemPort, Pool, Wire};
 use crate::io::pcap::{CaptureWriter, CapturedFrame};
 use crate::model::{Nanos, PortId, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
-use crate::shared::{Capacities, Egress, WorkerCounters};
+use crate::shared::{Capacities, Egress, Limits, Persistence, WorkerCounters};
 
 /// The worker, its ports and its control.
 pub(super) struct Replay {
@@ -45,17 +45,22 @@ impl Replay {
     pub(super) fn new(config: Config, events: Vec<Event>, first: Nanos) -> anyhow::Result<Self> {
         let capacities =
             Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+        let key = IndexKey::new([
+            0x243f_6a88_85a3_08d3,
+            0x1319_8a2e_0370_7344,
+            0xa409_3822_299f_31d0,
+            0x082e_fa98_ec4e_6c89,
+        ]);
+        let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
+        let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
         let settings = Settings {
             worker: WorkerId(0),
             workers: 1,
             flows: config.appliance.flows_per_worker,
             capacities,
-            key: IndexKey::new([
-                0x243f_6a88_85a3_08d3,
-                0x1319_8a2e_0370_7344,
-                0xa409_3822_299f_31d0,
-                0x082e_fa98_ec4e_6c89,
-            ]),
+            key,
+            limits: Arc::clone(&limits),
+            persistence: Arc::clone(&persistence),
         };
         let egresses = egresses(&config);
         let pool = Pool::new(BUFFERS, LARGEST_FRAME);
@@ -70,7 +75,8 @@ impl Replay {
 
         let counters = Arc::new(WorkerCounters::new(capacities));
         let (network, mut fibs) = ResolvedNetwork::new(&config, &egresses);
-        let (control, snapshots) = Control::new(config, network, Arc::clone(&counters), (events, first))?;
+        let (control, snapshots) =
+            Control::new(config, network, (Arc::clone(&counters), limits, persistence), (events, first))?;
         let rings = FrameRings::new(1);
         let connections = Connections {
             snapshots,

@@ -34,6 +34,7 @@ pub(super) fn check(raw: raw::Appliance, report: &Report<'_>) -> Option<Applianc
         drain_timeout: raw.drain_timeout.or(Duration::from_secs(10))?,
         max_services: raw.max_services.or(1024)?,
         max_backends: raw.max_backends.or(4096)?,
+        max_clients: raw.max_clients.or(65_536)?,
     })
 }
 

@@ -24,13 +24,13 @@ use crate::config::report::Report;
 use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::config::value::List;
-use crate::model::Protocol;
+use crate::model::ServiceProtocol;
 
 /// What the probes of a service have to do with.
 pub(super) struct Probed<'a> {
     /// Where the service stands.
     pub(super) at: usize,
-    pub(super) protocol: Option<Protocol>,
+    pub(super) protocol: Option<ServiceProtocol>,
     pub(super) vip: Option<IpAddr>,
     pub(super) backends: Option<&'a [BackendConfig]>,
     /// Whether answers can come in: some port has a kernel side.
@@ -48,8 +48,8 @@ pub(super) fn check(
         Entry::Wrong => return None,
         // Nothing can be said of a UDP service without knowing its requests.
         Entry::Absent => raw::Health::absent(match service.protocol? {
-            Protocol::Tcp => At { at: service.at, value: Probe::Tcp },
-            Protocol::Udp => At { at: service.at, value: Probe::None },
+            ServiceProtocol::Tcp | ServiceProtocol::Any => At { at: service.at, value: Probe::Tcp },
+            ServiceProtocol::Udp => At { at: service.at, value: Probe::None },
         }),
     };
     let kind = raw.kind.clone().given();
@@ -93,7 +93,7 @@ fn passive(
         Entry::Wrong => return None,
         Entry::Given(raw) => raw.value,
     };
-    if let (Some(at), Some(Protocol::Udp)) = (at, service.protocol) {
+    if let (Some(at), Some(ServiceProtocol::Udp)) = (at, service.protocol) {
         report.wrong(at, "passive looks at TCP handshakes, and protocol is \"udp\"; remove it");
     }
     let (failures, within) = (raw.failures.given()?, raw.within.given()?);

@@ -1,9 +1,11 @@
 //! What the file means as a whole: defaults, and everything that takes more than one value to see.
 
+mod access;
 mod addresses;
 mod appliance;
 mod forwarding;
 mod health;
+mod limits;
 mod ports;
 mod services;
 

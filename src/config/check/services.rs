@@ -19,11 +19,14 @@ use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
 use crate::model::Protocol;
+use crate::model::ServiceProtocol;
 
 use super::Unique;
+use super::access;
 use super::addresses::Addresses;
 use super::forwarding;
 use super::health;
+use super::limits;
 
 /// How much there is room for.
 pub(super) struct Limits {
@@ -75,7 +78,7 @@ fn check_limits(raw: &[raw::Service], limits: &Limits, report: &Report<'_>) {
     }
 }
 
-/// Names, VIPs, and that no two services listen on the same port.
+/// Names, VIPs, and that no two services mean the same port equally closely.
 fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
     let report = addresses.report;
     let mut names = Unique::new();
@@ -92,24 +95,31 @@ fn check_listening(raw: &[raw::Service], addresses: &mut Addresses<'_>) {
         };
         addresses.add_vip(vip);
         let (Some(ports), Some(protocol)) =
-            (service.ports.clone().given(), service.protocol.clone().or(Protocol::Tcp))
+            (service.ports.clone().given(), service.protocol.clone().or(ServiceProtocol::Tcp))
         else {
             continue;
         };
-        let others = listening.entry((vip.value, protocol)).or_default();
-        if let Some(other) = others.iter().find(|other| other.value.overlaps(ports.value)) {
-            let (vip, At { at, value: ports }, other, line) =
-                (vip.value, ports, other.value, report.line(other.at));
-            let clash = if ports == other {
-                "is another service's".to_owned()
-            } else {
-                format!("overlaps another service's {other}")
-            };
-            let message = format!("{protocol} port {ports} of vip {vip} {clash} (line {line}); change one");
-            report.wrong(at, message);
+        for protocol in protocol.protocols() {
+            let others = listening.entry((vip.value, *protocol)).or_default();
+            if let Some(other) = others.iter().find(|other| clashes(other.value, ports.value)) {
+                let (vip, other, line) = (vip.value, other.value, report.line(other.at));
+                let clash = if ports.value == other {
+                    "is another service's".to_owned()
+                } else {
+                    format!("overlaps another service's {other}")
+                };
+                let message =
+                    format!("{protocol} port {} of vip {vip} {clash} (line {line}); change one", ports.value);
+                report.wrong(ports.at, message);
+            }
+            others.push(ports);
         }
-        others.push(ports);
     }
+}
+
+/// Whether it is not clear which of two services a port is for.
+const fn clashes(one: PortRange, other: PortRange) -> bool {
+    one.overlaps(other) && one.closeness() as u8 == other.closeness() as u8
 }
 
 fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
@@ -118,7 +128,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     forwarding::check_tracking(&raw, mode, addresses.report);
     let vip = raw.vip.given();
     let ports = raw.ports.given();
-    let protocol = raw.protocol.or(Protocol::Tcp);
+    let protocol = raw.protocol.or(ServiceProtocol::Tcp);
     let pool = raw.pool.or_at("default".to_owned(), raw.at);
     let listens = Listens { at: raw.at, vip, ports, mode };
     let backends = backends(raw.backends, &listens, addresses);
@@ -130,8 +140,11 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         backends: backends.as_deref(),
         answers: probes,
     };
+    let persistence = limits::check_persistence(raw.persistence, mode, addresses.report);
+    let access = access::check(raw.access, addresses.report);
+    let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
-    if protocol == Some(Protocol::Udp)
+    if protocol == Some(ServiceProtocol::Udp)
         && let Some(At { at, value: OnNoBackend::Http503 }) = raw.on_no_backend.clone().given()
     {
         addresses.report.wrong(
@@ -156,6 +169,9 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         hold_down: raw.hold_down.or(Duration::ZERO)?,
         panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
+        persistence: persistence?,
+        access: access?,
+        limits: limits?,
         health: health?,
         backends: backends?,
     })
@@ -193,6 +209,7 @@ fn backends(
             check_backend_address(address, listens, addresses);
         }
         forwarding::check_backend_port(&backend.port, ports, mode, report);
+        limits::check_backend(&backend.max_connections, mode, report);
         let port = match backend.port {
             Entry::Absent => default,
             Entry::Wrong => None,
@@ -206,8 +223,13 @@ fn backends(
             report.wrong(address.at, format!("backend {endpoint} is listed twice (line {line}); remove one"));
         }
         let (weight, tier) = (backend.weight.or(100), backend.tier.or(0));
-        let all = endpoint.zip(weight).zip(tier);
-        backends.push(all.map(|((endpoint, weight), tier)| BackendConfig { endpoint, weight, tier }));
+        let all = endpoint.zip(weight).zip(tier).zip(backend.max_connections.or(0));
+        backends.push(all.map(|(((endpoint, weight), tier), max_connections)| BackendConfig {
+            endpoint,
+            weight,
+            tier,
+            max_connections,
+        }));
     }
     backends.into_iter().collect()
 }

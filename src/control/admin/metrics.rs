@@ -65,7 +65,17 @@ impl Gathered {
         page.single("ready", "1 while VIPs are announced and every worker turns", (*ready).into())?;
         page.single("draining", "1 while leaving", (*draining).into())?;
         page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
-        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)
+        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)?;
+        let help = "Client prefixes with connections that count for their limits";
+        page.single("clients_used", help, self.status.clients as u64)?;
+        page.single("clients_capacity", "Client prefixes there is room for", self.status.max_clients as u64)?;
+        let help = "Connections not held to the limits of their client prefix, for which there was no room";
+        page.counter("clients_unlimited", help, [(vec![], self.status.clients_unlimited)].into_iter())?;
+        let help = "Client prefixes whose backend is remembered";
+        page.single("persistent_clients", help, self.status.persistent_clients as u64)?;
+        let help = "Flows whose backend was not remembered, as there was no room";
+        let forgotten = self.status.persistence_forgotten;
+        page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())
     }
 
     fn ports(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -153,6 +163,12 @@ impl Gathered {
         };
         page.counter("service_connections", "Flows created", of(|s| s.connections))?;
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
+        page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
+        page.counter("service_denied", "Packets of clients not let in", of(|s| s.denied))?;
+        let help = "Connections that count for the service's limit";
+        page.gauge("service_limit_used", help, of(|s| s.limited_connections.into()))?;
+        let help = "Connections that the service may have; 0: any number";
+        page.gauge("service_limit", help, of(|s| s.limits.connections.into()))?;
         page.gauge("service_backends", "Backends configured", of(|s| s.backends_total as u64))?;
         page.gauge("service_backends_up", "Backends in service", of(|s| s.backends_up as u64))
     }
@@ -165,6 +181,20 @@ impl Gathered {
         page.gauge("backend_up", "1 while in service", of(|b| (b.state == "up").into()))?;
         page.gauge("backend_weight", "Share of new flows", of(|b| b.weight.into()))?;
         page.gauge("backend_flows", "Flows on the backend", of(|b| b.flows))?;
+        let help = "Connections that count for the backend's limit";
+        page.gauge("backend_limit_used", help, of(|b| b.limited_connections.into()))?;
+        let help = "Connections that the backend takes; 0: any number";
+        page.gauge("backend_limit", help, of(|b| b.max_connections.into()))?;
+        page.gauge(
+            "backend_local_ports_used",
+            "Local ports in use for the endpoint",
+            of(|b| b.local_ports_used),
+        )?;
+        let help = "Local ports there are for the endpoint";
+        page.gauge("backend_local_ports_capacity", help, of(|b| b.local_ports_capacity))?;
+        let fullest = self.backends.iter().map(|backend| backend.local_ports_ratio).fold(0.0, f64::max);
+        let help = "Share of local ports in use, of the backend and worker where it is the greatest";
+        page.ratio("local_ports_used_ratio", help, [(vec![], fullest)].into_iter())?;
         page.counter("backend_transitions", "Changes of health", of(|b| b.transitions))?;
         page.counter("backend_connections", "Flows created", of(|b| b.connections))?;
         page.counter("backend_in_packets", "Packets from clients", of(|b| b.packets_in))?;

@@ -6,6 +6,7 @@
 mod connection;
 mod flows;
 mod http;
+mod leases;
 mod listen;
 mod metrics;
 pub mod protocol;

@@ -2,6 +2,8 @@
 //!
 //! Client and server share these types. Over HTTP go the same results.
 
+mod limits;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -9,6 +11,8 @@ use serde::Serialize;
 
 use crate::control::difference::Difference;
 use crate::control::port_watch::PortReading;
+
+pub use limits::LimitStatus;
 
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -155,6 +159,21 @@ pub struct Status {
     pub vips_announced: usize,
     /// Where packet buffers come from.
     pub memory: String,
+    /// Client prefixes with connections that count for their limits.
+    #[serde(default)]
+    pub clients: usize,
+    /// How many there is room for.
+    #[serde(default)]
+    pub max_clients: usize,
+    /// Connections that were not held to the limits of their client prefix, as there was no room for it.
+    #[serde(default)]
+    pub clients_unlimited: u64,
+    /// Client prefixes whose backend is remembered.
+    #[serde(default)]
+    pub persistent_clients: usize,
+    /// Flows whose backend was not remembered, as there was no room for their client.
+    #[serde(default)]
+    pub persistence_forgotten: u64,
     /// Each port.
     pub ports: Vec<PortStatus>,
     /// Each worker.
@@ -292,17 +311,29 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Flows refused.
     pub refused: u64,
+    /// Those of them that a limit refused.
+    #[serde(default)]
+    pub limited: u64,
+    /// Packets of clients that it does not let in.
+    #[serde(default)]
+    pub denied: u64,
+    /// Connections that count for its limit.
+    #[serde(default)]
+    pub limited_connections: u32,
+    /// Its limits.
+    #[serde(default)]
+    pub limits: LimitStatus,
 }
 
 /// Backends, by service, in the order of the configuration; removed ones that still have an id last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backends {
     /// See above.
     pub backends: Vec<BackendStatus>,
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// Whose it is.
     pub service: String,
@@ -327,6 +358,21 @@ pub struct BackendStatus {
     pub flows: u64,
     /// Flows created.
     pub connections: u64,
+    /// Connections that count for its limit.
+    #[serde(default)]
+    pub limited_connections: u32,
+    /// Connections that it takes at a time; 0: any number.
+    #[serde(default)]
+    pub max_connections: u32,
+    /// Local ports in use for its endpoint.
+    #[serde(default)]
+    pub local_ports_used: u64,
+    /// Local ports that there are for its endpoint. 0: it needs none.
+    #[serde(default)]
+    pub local_ports_capacity: u64,
+    /// The share in use on the worker where it is the greatest, 0 to 1: that one refuses first.
+    #[serde(default)]
+    pub local_ports_ratio: f64,
     /// From clients.
     pub packets_in: u64,
     /// From clients.

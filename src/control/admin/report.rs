@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::FlowPlan;
 use super::Listing;
 use super::StartInfo;
+use super::leases::Endpoints;
 use super::protocol::BackendAction;
 use super::protocol::BackendOrder;
 use super::protocol::BackendStatus;
@@ -18,6 +19,7 @@ use super::protocol::FaultKind;
 use super::protocol::FlowQuery;
 use super::protocol::FlowStatus;
 use super::protocol::Flows;
+use super::protocol::LimitStatus;
 use super::protocol::PortStatus;
 use super::protocol::ServiceStatus;
 use super::protocol::Services;
@@ -97,6 +99,11 @@ impl View<'_> {
             snapshot_pending: self.state.snapshot_pending(),
             vips_announced: self.state.announced(),
             memory: self.start.memory.clone(),
+            clients: self.ledger.limits().clients(),
+            max_clients: appliance.max_clients,
+            clients_unlimited: self.ledger.limits().clients_unlimited(),
+            persistent_clients: self.ledger.persistence().clients(self.now),
+            persistence_forgotten: self.ledger.persistence().forgotten(),
             ports: self.ports_status(),
             workers,
             total: totals(sum.0, &sum.1),
@@ -140,6 +147,15 @@ impl View<'_> {
             backends_total: service.backends.len(),
             connections: totals.connections,
             refused: totals.refused,
+            limited: totals.limited,
+            denied: totals.denied,
+            limited_connections: self.ledger.limits().service_connections(service.id),
+            limits: LimitStatus {
+                connections: config.limits.connections,
+                connections_per_second: config.limits.connections_per_second,
+                client_connections: config.limits.client_connections,
+                client_connections_per_second: config.limits.client_connections_per_second,
+            },
         }
     }
 
@@ -154,15 +170,17 @@ impl View<'_> {
         let configured = registry.services().flat_map(|service| registry.backends_of(service));
         let removed = registry.backends().filter(|backend| backend.removed.is_some());
         let wanted = |backend: &&Backend| only.is_none_or(|id| id == backend.service);
-        Ok(Backends { backends: configured.chain(removed).filter(wanted).map(|b| self.backend(b)).collect() })
+        let endpoints = Endpoints::new(registry, self.ledger);
+        let backends = configured.chain(removed).filter(wanted).map(|b| self.backend(b, &endpoints));
+        Ok(Backends { backends: backends.collect() })
     }
 
     /// One backend; none if the id is not in use.
     #[must_use]
     pub fn backend_alone(&self, id: BackendId) -> Backends {
-        Backends {
-            backends: self.state.registry().backend(id).map(|b| self.backend(b)).into_iter().collect(),
-        }
+        let registry = self.state.registry();
+        let endpoints = Endpoints::new(registry, self.ledger);
+        Backends { backends: registry.backend(id).map(|b| self.backend(b, &endpoints)).into_iter().collect() }
     }
 
     /// What an order means in ids.
@@ -194,7 +212,7 @@ impl View<'_> {
         state_word(backend, rests)
     }
 
-    fn backend(&self, backend: &Backend) -> BackendStatus {
+    fn backend(&self, backend: &Backend, endpoints: &Endpoints<'_>) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
         let since = backend.removed.unwrap_or_else(|| backend.health.since());
@@ -203,6 +221,7 @@ impl View<'_> {
             Err(failure) => failure.to_string(),
         });
         let service = self.state.registry().service(backend.service);
+        let leases = endpoints.leases(backend);
         BackendStatus {
             service: service.map_or_else(String::new, |service| service.config.name.clone()),
             address: backend.endpoint.address.to_string(),
@@ -215,6 +234,11 @@ impl View<'_> {
             transitions: backend.health.transitions(),
             flows: totals.flows,
             connections: totals.connections,
+            limited_connections: self.ledger.limits().backend_connections(backend.id),
+            max_connections: backend.max_connections,
+            local_ports_used: leases.used,
+            local_ports_capacity: leases.capacity,
+            local_ports_ratio: leases.ratio,
             packets_in: totals.in_packets,
             bytes_in: totals.in_octets,
             syns_unanswered: totals.unanswered,

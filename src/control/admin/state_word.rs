@@ -48,6 +48,7 @@ mod tests {
             service: ServiceId(0),
             endpoint: Endpoint::new([10, 0, 9, 1].into(), 80),
             tier: 0,
+            max_connections: 0,
             configured_weight: 100,
             weight_override: None,
             administration,

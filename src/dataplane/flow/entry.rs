@@ -10,7 +10,7 @@
 use crate::model::{
     BackendId, Direction, Endpoint, Family, FiveTuple, NextHopId, PortPair, Protocol, ServiceId, V4, V6,
 };
-use crate::shared::FlowState;
+use crate::shared::{FlowState, Holds};
 use crate::wire::{Change, Rewrite};
 
 use super::Tick;
@@ -62,6 +62,8 @@ pub struct NewFlow<F: Family> {
     pub displaced: bool,
     /// See [`FlowEntry::is_one_way`].
     pub one_way: bool,
+    /// What it is counted in.
+    pub holds: Holds,
 }
 
 /// A flow.
@@ -105,11 +107,21 @@ struct Kind(u8);
 impl Kind {
     const DISPLACED: u8 = 1;
     const ONE_WAY: u8 = 2;
+    const OF_SERVICE: u8 = 4;
+    const OF_BACKEND: u8 = 8;
+    const OF_CLIENT: u8 = 16;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
         let one_way = if flow.one_way { Self::ONE_WAY } else { 0 };
-        Self(displaced | one_way)
+        Self(displaced | one_way | Self::counted(&flow.holds))
+    }
+
+    const fn counted(holds: &Holds) -> u8 {
+        let of_service = if holds.service { Self::OF_SERVICE } else { 0 };
+        let of_backend = if holds.backend { Self::OF_BACKEND } else { 0 };
+        let of_client = if holds.client.is_some() { Self::OF_CLIENT } else { 0 };
+        of_service | of_backend | of_client
     }
 }
 
@@ -160,6 +172,19 @@ impl<F: Family> FlowEntry<F> {
     #[inline(always)]
     pub const fn is_one_way(&self) -> bool {
         self.kind.0 & Kind::ONE_WAY != 0
+    }
+
+    /// Whether the flow is counted in its service's connections, its backend's, its client prefix's; not so any more from
+    /// now on.
+    pub(super) const fn take_holds(&mut self) -> (bool, bool, bool) {
+        let kind = self.kind.0;
+        self.kind.0 &= !(Kind::OF_SERVICE | Kind::OF_BACKEND | Kind::OF_CLIENT);
+        (kind & Kind::OF_SERVICE != 0, kind & Kind::OF_BACKEND != 0, kind & Kind::OF_CLIENT != 0)
+    }
+
+    /// Notes what the flow is counted in.
+    pub(super) const fn set_holds(&mut self, holds: &Holds) {
+        self.kind.0 |= Kind::counted(holds);
     }
 
     /// What packets of `direction` carry when they reach us.

@@ -13,7 +13,7 @@ use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
 use crate::hash::IndexKey;
 use crate::model::{Direction, Family, FiveTuple, V4};
-use crate::shared::{FlowRecord, FlowState};
+use crate::shared::{ClientSlot, FlowRecord, FlowState, Holds};
 
 /// See the module.
 pub struct FlowTable<F: Family> {
@@ -23,6 +23,9 @@ pub struct FlowTable<F: Family> {
     expiry: Expiry,
     timeouts: TimeoutTicks,
     flows: usize,
+    /// By flow, where its client prefix is counted, if it is. Apart from the entries, as hardly any packet needs it, and
+    /// zeroed by the allocator, so that it takes memory only where clients have limits.
+    clients: Vec<u32>,
 }
 
 /// What a look-up ahead expects to find: after its first stage the bucket, after its second the flow.
@@ -67,10 +70,12 @@ impl<F: Family> FlowTable<F> {
     /// An empty table for up to `capacity` flows, at most 2^31 - 1.
     #[must_use]
     pub fn new(capacity: usize, key: IndexKey, timeouts: TimeoutTicks) -> Self {
+        let entries = Entries::reserved(capacity);
         Self {
             key,
             index: Index::new(capacity * 2),
-            entries: Entries::reserved(capacity),
+            clients: bytemuck::zeroed_vec(entries.0.capacity()),
+            entries,
             expiry: Expiry::new(),
             timeouts,
             flows: 0,
@@ -92,7 +97,7 @@ impl<F: Family> FlowTable<F> {
     /// Memory taken when the table is full, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.index.octets() + self.entries.0.capacity() * size_of::<FlowEntry<F>>()
+        self.index.octets() + self.entries.0.capacity() * (size_of::<FlowEntry<F>>() + size_of::<u32>())
     }
 
     /// The time-outs from now on; flows that wait keep their place and are judged by the new ones.
@@ -217,9 +222,16 @@ impl<F: Family> FlowTable<F> {
             self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
             return None;
         }
+        self.set_holds(id, flow.holds);
         self.flows += 1;
         self.arm(id, now);
         Some(id)
+    }
+
+    /// What a flow is counted in, for that to be given back: the table does not know of it any more.
+    pub fn take_holds(&mut self, id: FlowId) -> Holds {
+        let (service, backend, client) = self.entry_mut(id).take_holds();
+        Holds { service, backend, client: client.then(|| ClientSlot(self.clients[id.0 as usize])) }
     }
 
     /// Ends a flow and gives its lease back.
@@ -267,6 +279,22 @@ impl<F: Family> FlowTable<F> {
             self.arm(id, now);
         }
         None
+    }
+
+    /// Notes what a flow is counted in that is counted in nothing.
+    pub fn set_holds(&mut self, id: FlowId, holds: Holds) {
+        self.entry_mut(id).set_holds(&holds);
+        if let Some(ClientSlot(slot)) = holds.client {
+            self.clients[id.0 as usize] = slot;
+        }
+    }
+
+    /// The flow at a place of the table: `Some(None)` if there is none now, `None` behind all that were ever used.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<Option<FlowId>> {
+        let entry = self.entries.0.get(place)?;
+        let id = u32::try_from(place).ok()?;
+        Some((entry.list != Queue::Free as u16).then_some(FlowId(id)))
     }
 
     /// The flows from place `cursor` on, up to `places` places of the table, for listings; `None` behind the last.

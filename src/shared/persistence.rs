@@ -1,0 +1,209 @@
+//! Which backend a client was sent to: shared by all workers, so that its next flow goes there wherever it arrives.
+//!
+//! A memory of fixed size: an entry is free for another client once its time is over, and new flows of its client start
+//! that again. A client for which there is no room is served as without persistence, and counted.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+use super::ServiceBackend;
+use super::limits::Applicant;
+use super::prefix_table::{Claim, Name, PrefixTable};
+use crate::hash::IndexKey;
+use crate::model::{BackendId, Family, Nanos, PersistenceRules};
+
+/// See the module.
+pub struct Persistence {
+    /// By value the backend's id, by time when the entry is over.
+    clients: PrefixTable,
+    forgotten: AtomicU64,
+}
+
+/// The persistence of a service, with its backends by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistentBackends {
+    /// For whom and how long.
+    pub rules: PersistenceRules,
+    /// With their positions, in the order of the ids.
+    by_id: Box<[(BackendId, u16)]>,
+}
+
+impl PersistentBackends {
+    /// Persistence by `rules` on these backends.
+    #[must_use]
+    pub fn new(rules: PersistenceRules, backends: &[ServiceBackend]) -> Self {
+        let mut by_id: Box<[_]> = backends.iter().map(|backend| backend.id).zip(0..).collect();
+        by_id.sort_unstable();
+        Self { rules, by_id }
+    }
+
+    /// The position of a backend; `None` if it is not the service's any more.
+    #[must_use]
+    pub fn position(&self, id: BackendId) -> Option<u16> {
+        let place = self.by_id.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.by_id.get(place).map(|(_, position)| *position)
+    }
+}
+
+/// Claims and exchanges that other workers may spoil: there are fewer than a thousand of them.
+const TRIES: u32 = 1024;
+
+impl Persistence {
+    /// Nothing remembered, with room for `clients` client prefixes at a time.
+    #[must_use]
+    pub fn new(clients: usize, key: &IndexKey) -> Self {
+        let key = key.derive(u64::from_be_bytes(*b"persist "));
+        Self { clients: PrefixTable::new(clients, key), forgotten: AtomicU64::new(0) }
+    }
+
+    /// The backend that a client was sent to last, if its time is not over.
+    #[must_use]
+    pub fn find<F: Family>(
+        &self,
+        who: Applicant<F>,
+        rules: &PersistenceRules,
+        now: Nanos,
+    ) -> Option<BackendId> {
+        let (place, backend) = self.clients.find(self.name(who, rules))?;
+        (self.clients.time(place).load(SeqCst) > now.0).then_some(BackendId(backend))
+    }
+
+    /// Remembers that a client is sent to `backend`, in place of what was found before. The backend that it must be sent
+    /// to: another one if another worker has sent it there meanwhile.
+    pub fn remember<F: Family>(
+        &self,
+        who: Applicant<F>,
+        rules: &PersistenceRules,
+        (found, backend): (Option<BackendId>, BackendId),
+        now: Nanos,
+    ) -> BackendId {
+        let name = self.name(who, rules);
+        let until = (now + rules.timeout).0;
+        for _ in 0..TRIES {
+            let Some((place, value)) = self.clients.find(name) else {
+                let entry = (backend.0, Some(until));
+                match self.clients.claim(name, entry, who.worker, |_, until| until <= now.0) {
+                    Claim::Made(_) => return backend,
+                    Claim::Lost => continue,
+                    Claim::Full => break,
+                }
+            };
+            let time = self.clients.time(place);
+            if time.load(SeqCst) <= now.0 {
+                // Claimed anew, so that only one worker of those that come now says where to.
+                self.clients.clear((place, name), value);
+                continue;
+            }
+            if Some(BackendId(value)) != found && value != backend.0 {
+                return BackendId(value);
+            }
+            if self.clients.exchange((place, name), value, backend.0) {
+                time.store(until, SeqCst);
+                return backend;
+            }
+        }
+        self.forgotten.fetch_add(1, Relaxed);
+        backend
+    }
+
+    fn name<F: Family>(&self, who: Applicant<F>, rules: &PersistenceRules) -> Name {
+        self.clients.name::<F>(who.service, rules.prefix, who.client)
+    }
+
+    /// Client prefixes that are remembered at `now`, on the workers' clock. Looks at the whole table.
+    #[must_use]
+    pub fn clients(&self, now: Nanos) -> usize {
+        self.clients.used(|_, until| until > now.0)
+    }
+
+    /// Flows whose backend was not remembered, as there was no room.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Persistence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Persistence").field("forgotten", &self.forgotten).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::model::{ClientPrefix, ServiceId, V4, WorkerId};
+
+    const RULES: PersistenceRules =
+        PersistenceRules { timeout: Nanos::from_secs(300), prefix: ClientPrefix { v4: 32, v6: 128 } };
+    const NOW: Nanos = Nanos::from_secs(1_000);
+
+    fn persistence(clients: usize) -> Persistence {
+        Persistence::new(clients, &IndexKey::new([1, 2, 3, 4]))
+    }
+
+    const fn who(client: u32, worker: u16) -> Applicant<V4> {
+        Applicant { service: ServiceId(1), client, worker: WorkerId(worker) }
+    }
+
+    #[test]
+    fn a_client_is_remembered_for_its_time_from_its_last_flow() {
+        let shared = persistence(16);
+        assert_eq!(shared.find(who(7, 0), &RULES, NOW), None);
+        let remember =
+            |found, backend, now| shared.remember(who(7, 0), &RULES, (found, BackendId(backend)), now);
+        assert_eq!(remember(None, 3, NOW), BackendId(3));
+        let later = |secs| NOW + Nanos::from_secs(secs);
+        assert_eq!(shared.find(who(7, 1), &RULES, later(299)), Some(BackendId(3)));
+        assert_eq!(shared.find(who(8, 1), &RULES, later(299)), None);
+        remember(Some(BackendId(3)), 3, later(299));
+        assert_eq!(shared.find(who(7, 0), &RULES, later(598)), Some(BackendId(3)));
+        assert_eq!(shared.find(who(7, 0), &RULES, later(599)), None);
+        assert_eq!((shared.clients(later(598)), shared.clients(later(599))), (1, 0));
+        assert_eq!(remember(None, 4, later(600)), BackendId(4), "what is over binds nobody");
+        assert_eq!(remember(Some(BackendId(4)), 5, later(600)), BackendId(5), "chosen anew");
+        assert_eq!(remember(None, 6, later(600)), BackendId(5), "another worker was first");
+    }
+
+    #[test]
+    fn without_room_nobody_is_pushed_out_and_what_is_over_makes_room() {
+        let shared = persistence(1);
+        let remember = |client, now| shared.remember(who(client, 0), &RULES, (None, BackendId(client)), now);
+        for client in 0..20 {
+            remember(client, NOW);
+        }
+        assert_eq!((shared.clients(NOW), shared.forgotten()), (8, 12));
+        assert!((0..8).all(|client| shared.find(who(client, 0), &RULES, NOW) == Some(BackendId(client))));
+        let later = NOW + Nanos::from_secs(300);
+        remember(20, later);
+        assert_eq!((shared.clients(later), shared.forgotten()), (1, 12));
+    }
+
+    #[test]
+    fn threads_that_send_a_new_client_somewhere_at_once_agree() {
+        const WORKERS: u16 = 4;
+        let (shared, barrier) = (persistence(8192), Barrier::new(usize::from(WORKERS)));
+        let chosen: Vec<Vec<BackendId>> = std::thread::scope(|scope| {
+            let work = |worker: u16| {
+                let (shared, barrier) = (&shared, &barrier);
+                scope.spawn(move || {
+                    let send = |client| {
+                        barrier.wait();
+                        let found = shared.find(who(client, worker), &RULES, NOW);
+                        found.unwrap_or_else(|| {
+                            let mine = BackendId(worker.into());
+                            shared.remember(who(client, worker), &RULES, (None, mine), NOW)
+                        })
+                    };
+                    (0..2_000).map(send).collect()
+                })
+            };
+            let threads: Vec<_> = (0..WORKERS).map(work).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(chosen.iter().all(|of_worker| *of_worker == chosen[0]));
+        assert_eq!(shared.forgotten(), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! Which service a packet is for, and what a service lets in: from the file as an operator writes it to the frame.
+
+use crate::bench::{Bench, CONFIGURATION, configuration};
+use crate::files::in_turn;
+use crate::packet::{ACK, Build, Kind, SYN};
+
+/// A service on 203.0.113.90 with a backend of its own, 10.0.9.`number`.
+fn service(name: &str, port: &str, protocol: &str, number: u8, more: &str) -> String {
+    format!(
+        "\n[[service]]\nname = \"{name}\"\nvip = \"203.0.113.90\"\nport = {port}\nprotocol = \"{protocol}\"\n{more}\n\
+         [service.health]\nkind = \"none\"\n[[service.backend]]\naddress = \"10.0.9.{number}\"\n"
+    )
+}
+
+#[test]
+fn one_port_goes_before_a_range_and_a_range_before_all_ports_of_any_protocol() {
+    let services = [
+        service("all", "\"*\"", "any", 1, ""),
+        service("range", "\"8000-8009\"", "tcp", 2, ""),
+        service("one", "8005", "tcp", 3, ""),
+        service("dns", "53", "udp", 4, ""),
+    ];
+    let bench = Bench::with(&format!("{CONFIGURATION}{}", services.concat()));
+    let to = |port: u16| Build::new("198.51.100.7:40000", &format!("203.0.113.90:{port}"));
+    let cases = [
+        (to(22).tcp(), "10.0.9.1:22"),
+        (to(8000).tcp(), "10.0.9.2:8000"),
+        (to(8005).tcp(), "10.0.9.3:8005"),
+        (to(8006).tcp(), "10.0.9.2:8006"),
+        (to(8010).tcp(), "10.0.9.1:8010"),
+        (to(8005).udp(), "10.0.9.1:8005"),
+        (to(53).udp(), "10.0.9.4:53"),
+        (to(53).tcp(), "10.0.9.1:53"),
+        (to(65_535).udp(), "10.0.9.1:65535"),
+        (to(1).tcp(), "10.0.9.1:1"),
+    ];
+    let outcome = bench.replay(&in_turn(cases.iter().map(|(frame, _)| frame.clone())));
+    let reached: Vec<String> = outcome.decoded().iter().map(|sent| sent.to.to_string()).collect();
+    assert_eq!(reached, cases.map(|(_, backend)| backend));
+}
+
+#[test]
+fn a_backend_may_be_a_client_of_its_own_vip() {
+    for (client, vip, local) in [
+        ("10.0.9.1:40000", "203.0.113.80", "10.0.8.10"),
+        ("[fd00:9::1]:40000", "[2001:db8::80]", "fd00:8::10"),
+    ] {
+        // Each backend is another client of a service that it alone serves: its own packets come back to it.
+        let alone = configuration(CONFIGURATION)
+            .replace("address = \"10.0.9.2\"\n", "address = \"10.0.9.2\"\nweight = 0\n");
+        let alone = alone.replace("address = \"10.0.9.3\"\n", "address = \"10.0.9.3\"\nweight = 0\n");
+        let alone = alone.replace("address = \"fd00:9::2\"\n", "address = \"fd00:9::2\"\nweight = 0\n");
+        let alone = alone.replace("address = \"fd00:9::3\"\n", "address = \"fd00:9::3\"\nweight = 0\n");
+        let bench = Bench::with(&alone);
+        let syn = Build::new(client, &format!("{vip}:80"));
+        let first = bench.replay(&in_turn([syn.tcp()])).decoded().remove(0);
+        assert_eq!(first.from.ip().to_string(), local, "or it would answer itself, past the balancer");
+        let itself: std::net::SocketAddr = client.parse().unwrap();
+        assert_eq!((first.to.ip(), first.to.port()), (itself.ip(), 8080));
+        let answer = Build::answer(&first).flags(SYN | ACK).tcp();
+        let outcome = bench.replay(&in_turn([syn.tcp(), answer]));
+        let back = &outcome.decoded()[1];
+        assert_eq!((back.from.to_string(), back.to), (format!("{vip}:80"), itself));
+        bench.assert_sound(0);
+    }
+}
+
+#[test]
+fn limits_and_lists_of_the_file_hold() {
+    let more = "deny = [\"198.51.100.66\"]\n[service.limits]\nconnections = 3\nclient_connections = 2";
+    let bench = Bench::with(&format!("{CONFIGURATION}{}", service("web", "80", "tcp", 1, more)));
+    let syn = |client: &str, port: u16| Build::new(&format!("{client}:{port}"), "203.0.113.90:80").tcp();
+    let frames = [
+        syn("198.51.100.66", 1),
+        syn("198.51.100.7", 1),
+        syn("198.51.100.7", 2),
+        syn("198.51.100.7", 3),
+        syn("198.51.100.8", 1),
+        syn("198.51.100.9", 1),
+    ];
+    let outcome = bench.replay(&in_turn(frames));
+    let flags: Vec<bool> = outcome.decoded().iter().map(|sent| sent.flags == SYN).collect();
+    assert_eq!(flags, [true, true, false, true, false]);
+    let drops = outcome.drops();
+    let counted = |reason: &str| drops[reason].as_u64();
+    assert_eq!(
+        [counted("denied"), counted("client_limit"), counted("service_limit")],
+        [Some(1), Some(1), Some(1)],
+        "{drops}"
+    );
+}
+
+#[test]
+fn a_client_comes_back_to_its_backend_while_it_is_remembered() {
+    let mut frames = Vec::new();
+    for n in 0..30_u16 {
+        frames.push(Build::new(&format!("198.51.100.7:{}", 40_000 + n), "203.0.113.80:80").tcp());
+    }
+    let persistent = "\n[service.persistence]\ntimeout = \"1s\"\n[service.health]";
+    let bench = Bench::with(&configuration(CONFIGURATION).replacen("\n[service.health]", persistent, 1));
+    let backends = |outcome: &crate::bench::Outcome| -> Vec<std::net::IpAddr> {
+        let sent = outcome.decoded();
+        assert!(sent.iter().all(|sent| sent.kind == Kind::Tcp));
+        sent.iter().map(|sent| sent.to.ip()).collect()
+    };
+    let reached = backends(&bench.replay(&in_turn(frames.clone())));
+    assert_eq!(reached.iter().collect::<std::collections::BTreeSet<_>>().len(), 1);
+    let reached = backends(&Bench::new().replay(&in_turn(frames)));
+    assert_eq!(reached.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "without it they spread");
+}
