@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod fast_path;
 pub mod flow;
+mod flow_life;
 mod former_lease;
 pub mod fragments;
 mod huge_pages;

@@ -3,6 +3,7 @@
 //! Client and server share these types. Over HTTP go the same results.
 
 mod limits;
+mod ports;
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::difference::Difference;
-use crate::control::port_watch::PortReading;
 
 pub use limits::LimitStatus;
+pub use ports::PortInfo;
+pub use ports::PortStatus;
 
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -180,38 +182,6 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// The sums over workers.
     pub total: Totals,
-}
-
-/// A port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortStatus {
-    /// As launch found it.
-    #[serde(flatten)]
-    pub info: PortInfo,
-    /// What it said of itself within the last second; missing in the first moments.
-    #[serde(flatten)]
-    pub reading: Option<PortReading>,
-}
-
-/// A port, as launch found it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortInfo {
-    /// Its name in the configuration.
-    pub name: String,
-    /// PCI address or vdev.
-    pub device: String,
-    /// The driver that serves it.
-    pub driver: String,
-    /// Its MAC address.
-    pub mac: String,
-    /// Largest IP packet.
-    pub mtu: u16,
-    /// Receive queues.
-    pub rx_queues: u16,
-    /// Transmit queues.
-    pub tx_queues: u16,
-    /// The TAP that is the kernel's side.
-    pub kernel_interface: Option<String>,
 }
 
 /// A worker.

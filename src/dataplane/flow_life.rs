@@ -1,0 +1,60 @@
+//! How flows go from state to state and end: the one place where what counts them is told.
+
+use super::flow::{FlowFamily, FlowId, Tick};
+use super::pipeline::Pipeline;
+use crate::model::{V4, V6};
+use crate::shared::FlowState;
+
+impl Pipeline {
+    /// Moves a flow to another state. One that is over stays so until it ends.
+    #[inline(never)]
+    pub(super) fn advance<F: FlowFamily>(&mut self, id: FlowId, next: FlowState, now: Tick) {
+        let flows = F::table_mut(&mut self.flows);
+        let before = flows.entry(id);
+        let (service, backend) = (before.service, before.backend);
+        if next.is_over() && !before.state().is_over() {
+            if let Some(counters) = self.counters.backend(backend) {
+                counters.count_over();
+            }
+            // What only keeps its lease from being reused is no connection any more.
+            self.limits.release(service, Some(backend), flows.take_holds(id));
+        }
+        flows.set_state(id, next, now);
+    }
+
+    /// Ends a flow.
+    pub(super) fn end<F: FlowFamily>(&mut self, id: FlowId) {
+        let entry = F::table(&self.flows).entry(id);
+        let (service, backend) = (entry.service, entry.backend);
+        let (displaced, was_over) = (entry.is_displaced(), entry.state().is_over());
+        let flows = F::table_mut(&mut self.flows);
+        self.limits.release(service, Some(backend), flows.take_holds(id));
+        flows.remove(id);
+        self.tally.flows_ended += 1;
+        self.tally.displaced -= u64::from(displaced);
+        if let Some(counters) = self.counters.backend(backend) {
+            counters.count_end(was_over);
+        }
+    }
+
+    /// Ends flows whose time is over, of each family within `budget`. Returns whether there are more flows to be looked at
+    /// soon.
+    #[inline]
+    pub(super) fn expire(&mut self, now: Tick, budget: u32) -> bool {
+        // Time-outs are in whole ticks.
+        if self.expired_until == Some(now) {
+            return self.sweep.is_running();
+        }
+        let more = self.expire_family::<V4>(now, budget) | self.expire_family::<V6>(now, budget);
+        self.expired_until = (!more).then_some(now);
+        more || self.sweep.is_running()
+    }
+
+    #[inline(never)]
+    fn expire_family<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) -> bool {
+        while let Some(id) = F::table_mut(&mut self.flows).expired(now, &mut budget) {
+            self.end::<F>(id);
+        }
+        budget == 0
+    }
+}
