@@ -66,8 +66,6 @@ fn what_is_left_of_a_drained_backend_is_reset_at_the_deadline() {
 
 fn configuration() -> Configuration {
     Configuration {
-        // Whatever the balancer remembers of a connection that is closed, it forgets soon.
-        extra: "[timeouts]\ntcp_fin = \"500ms\"\n",
         // No server fails here, however busy the machine is.
         probe: format!("{HTTP_PROBE}fall = 50\nrise = 1\n"),
         ..Configuration::new(Arms::Two)

@@ -113,6 +113,20 @@ fn flows_end_at_the_time_out_of_their_state_and_not_before() {
 }
 
 #[test]
+fn a_flow_of_the_very_first_turn_ends_in_time_whenever_the_clock_began() {
+    // The second is a round of the wheel and a little.
+    for start in [1, 1_101, 1_000_000] {
+        let mut lab = Lab::new(Plan::default());
+        lab.now = Nanos::from_secs(start);
+        lab.forward(&Build::new(CLIENT, DNS).udp());
+        lab.wait(Nanos::from_secs(299));
+        assert_eq!(lab.tally().flows(), 1, "from {start} s");
+        lab.wait(Nanos::from_secs(2));
+        assert_eq!(lab.tally().flows(), 0, "from {start} s");
+    }
+}
+
+#[test]
 fn a_packet_of_either_side_prolongs_an_established_flow() {
     let mut lab = Lab::new(Plan::default());
     let syn = open(&mut lab);

@@ -172,11 +172,21 @@ impl Expiry {
         self.append(queue as u16, entry, links);
     }
 
-    /// Puts an unlisted entry into the slot of the tick it is due at.
-    pub(super) fn schedule(&mut self, due: Tick, entry: u32, links: &mut impl Links) {
+    /// Puts an unlisted entry into the slot of the tick it is due at, `span` after `now`.
+    pub(super) fn schedule(&mut self, now: Tick, span: u32, entry: u32, links: &mut impl Links) {
+        self.start(now);
+        let due = now.after(span);
         // Never behind the hand, which would cost a whole round, nor so far ahead that the round is taken for due.
         let ahead = due.since(self.hand).min(u32::from(WHEEL) - 1);
         self.append(slot(self.hand.after(ahead)), entry, links);
+    }
+
+    /// The clock may start anywhere.
+    fn start(&mut self, now: Tick) {
+        if !self.started {
+            self.hand = now;
+            self.started = true;
+        }
     }
 
     fn append(&mut self, list: u16, entry: u32, links: &mut impl Links) {
@@ -209,11 +219,7 @@ impl Expiry {
     /// The next entry that the wheel wants looked at by `now`, still listed: the caller moves or removes it. `None`
     /// when the hand has caught up, or after `slots` empty slots were passed.
     pub(super) fn due(&mut self, now: Tick, slots: &mut u32) -> Option<u32> {
-        if !self.started {
-            // The clock may start anywhere.
-            self.hand = now;
-            self.started = true;
-        }
+        self.start(now);
         while self.hand.0.wrapping_sub(now.0).cast_signed() <= 0 {
             let head = self.heads[usize::from(slot(self.hand))];
             if head != NONE {

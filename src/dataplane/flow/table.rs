@@ -335,8 +335,8 @@ impl<F: Family> FlowTable<F> {
         match Queue::of(self.entry(id).state()) {
             Some(queue) => self.expiry.enqueue(queue, id.0, &mut self.entries),
             None => {
-                let due = now.after(self.remaining(id, now));
-                self.expiry.schedule(due, id.0, &mut self.entries);
+                let span = self.remaining(id, now);
+                self.expiry.schedule(now, span, id.0, &mut self.entries);
             }
         }
     }
