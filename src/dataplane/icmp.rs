@@ -3,7 +3,7 @@
 //! An error is about a packet that its receiver has sent, so the flow is that of the quoted packet's answer, and the
 //! worker that owns it is that flow's. It goes the way of that answer, and looks like it: both sides of a flow see
 //! nothing but each other's translation, whoever on the way sends the error. RFC 5508 asks for that towards clients
-//! (REQ-5 d: routers behind us have addresses that mean nothing out there). Towards backends it would keep a router's
+//! (REQ-5 c: routers behind us have addresses that mean nothing out there). Towards backends it would keep a router's
 //! address (REQ-4), but there it would be a stranger's, on a way that only the local address leads back to, and a
 //! backend that checks that (RFC 3704) never saw it. An error changes nothing of its flow: neither time nor state, as
 //! anybody can send one.
