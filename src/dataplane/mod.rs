@@ -1,9 +1,10 @@
 //! The data plane: what happens to packets.
 //!
 //! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow), `pick` (its
-//! backend), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a piece of a packet) and [`steer`]
-//! (whose flow is it), over the tables in [`flow`]. Nothing here opens a socket, reads a clock, takes a lock,
-//! allocates after start or logs; time and tables are arguments, errors are drop reasons.
+//! backend), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a piece of a packet), `icmp` and [`steer`]
+//! (whose flow is it), over the tables in [`flow`]; `flow_life` is how flows change and end, `sweep` what a reload means
+//! for them. Nothing here opens a socket, reads a clock, takes a lock, allocates after start or logs; time and tables are
+//! arguments, errors are drop reasons.
 
 pub mod admit;
 pub mod fast_path;

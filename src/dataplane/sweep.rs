@@ -5,7 +5,7 @@
 use super::flow::{FlowFamily, Flows};
 use super::pipeline::Pipeline;
 use crate::model::{BackendId, Direction, Endpoint, V4, V6};
-use crate::shared::{Applicant, FlowState, ServiceTable, Snapshot};
+use crate::shared::{Applicant, ServiceTable, Snapshot};
 
 /// Places of a flow table looked at per turn: about 5 us.
 const BUDGET: usize = 256;
@@ -56,8 +56,7 @@ impl Pipeline {
             let client = entry.incoming(Direction::Forward).source();
             if service.access.as_ref().is_some_and(|access| !access.allows::<F>(client)) {
                 self.end::<F>(id);
-            } else if !entry.is_one_way() && !matches!(entry.state(), FlowState::Closed | FlowState::TimeWait)
-            {
+            } else if !entry.is_one_way() && !entry.state().is_over() {
                 let backend = limited_backend(service, entry.backend_endpoint(), entry.backend);
                 if backend.is_some() || service.limits.any() {
                     let who = Applicant::<F> { service: service.id, client, worker: self.steering.worker() };

@@ -209,6 +209,9 @@ impl<P: Port> Core<P> {
     }
 
     /// The three passes; every frame of the burst ends in its verdict. Returns the octets of all frames.
+    ///
+    /// The third looks at frames of the common shape before those that take the general way, but all leave in the order in
+    /// which they came. So data behind a reset of the same burst still pass; their receiver knows what to do.
     #[inline(never)]
     fn process(&mut self, batch: &mut Batch<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) -> u64 {
         let Batch { frames, ahead } = batch;

@@ -13,53 +13,30 @@ use crate::lab::Lab;
 
 #[test]
 fn datagrams_in_pieces_arrive_there_and_back_over_both_families() {
-    let Some(lab) = Lab::lay("pieces", Arms::Two, 1) else { return };
-    let balancer = Balancer::start(&lab, &configuration());
-    for address in [VIP4, VIP6] {
-        for octets in ["4000", "8000"] {
-            assert_echo(
-                &lab,
-                &balancer,
-                &["python3", "-c", ECHOES, address, &ECHO.to_string(), octets, "20"],
-            );
-        }
-    }
-    assert_undisturbed(&balancer);
+    assert_echoed("pieces", ECHOES, "20");
 }
 
 #[test]
 fn a_datagram_whose_pieces_come_last_one_first_is_answered_over_both_families() {
-    let Some(lab) = Lab::lay("early", Arms::Two, 1) else { return };
-    let balancer = Balancer::start(&lab, &configuration());
+    assert_echoed("early", REVERSED, "5");
+}
+
+/// Runs a client, which fails unless all of the `count` datagrams that it sends come back, over both families and with
+/// several sizes.
+#[track_caller]
+fn assert_echoed(name: &str, client: &str, count: &str) {
+    let Some(lab) = Lab::lay(name, Arms::Two, 1) else { return };
+    let balancer =
+        Balancer::start(&lab, &Configuration { driver: Driver::Pcap, ..Configuration::new(Arms::Two) });
     for address in [VIP4, VIP6] {
         for octets in ["4000", "8000"] {
-            assert_echo(
-                &lab,
-                &balancer,
-                &["python3", "-c", REVERSED, address, &ECHO.to_string(), octets, "5"],
-            );
+            let line = ["python3", "-c", client, address, &ECHO.to_string(), octets, count];
+            let done = lab.on("client", &line);
+            let said = format!("{}{}\n{}", done.out, done.err, balancer.circumstances());
+            assert!(done.success, "{address}, {octets} octets: {said}");
         }
     }
     assert_undisturbed(&balancer);
-}
-
-fn configuration() -> Configuration {
-    Configuration { driver: Driver::Pcap, ..Configuration::new(Arms::Two) }
-}
-
-/// Runs a client, which fails unless all it sent came back.
-#[track_caller]
-fn assert_echo(lab: &Lab, balancer: &Balancer<'_>, line: &[&str]) {
-    let done = lab.on("client", line);
-    let address = line[3];
-    assert!(
-        done.success,
-        "{address}, {} octets: {}{}\n{}",
-        line[5],
-        done.out,
-        done.err,
-        balancer.circumstances()
-    );
 }
 
 /// Nothing was dropped of what was cut, and nothing waits.
