@@ -16,6 +16,7 @@ pub mod lanes;
 pub mod mss;
 pub mod options;
 pub mod parse;
+pub mod proxy;
 pub mod rewrite;
 pub mod segment;
 pub mod split;
