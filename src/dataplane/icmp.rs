@@ -12,6 +12,7 @@ use super::PortClass;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
+use super::proxy;
 use super::verdict::Verdict;
 use crate::io::Frame;
 use crate::model::Direction;
@@ -143,7 +144,13 @@ impl Pipeline {
         }
         let outer = entry.rewrite(direction).to.addresses();
         let quoted = entry.incoming(direction.opposite());
-        // The segment that is quoted left us as its receiver counts.
+        // The segment that is quoted left us as its receiver counts, and perhaps longer than it came.
+        let stream = F::table_mut(&mut self.flows).stream_mut(id);
+        if let Some(stream) = stream
+            && direction == Direction::Return
+        {
+            proxy::part(stream);
+        }
         let stream = F::table(&self.flows).stream(id);
         let undone = stream.map(|stream| stream.undone(direction.opposite()));
         icmp::translate(frame.head_mut(), packet, quote, (outer, undone.as_ref()), &quoted);

@@ -320,9 +320,11 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let fits = end - l3 <= hop.mtu;
+        let growth = stream.as_deref().map_or(0, |stream| alter::growth::<F>(stream, packet, direction));
+        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
+            let mtu = alter::left_of::<F>(hop.mtu, growth);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
         match packet.transport {
             Transport::Fragment => {
@@ -332,8 +334,12 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        let (mut end, mut behind_header) = (end, false);
         if let Some(stream) = stream {
-            alter::segment(frame.head_mut(), packet, stream, direction);
+            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
+                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
+                Err(reason) => return Verdict::Drop(reason),
+            }
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
@@ -364,7 +370,11 @@ impl Pipeline {
         } else {
             self.advance::<F>(id, next, view.tick());
         }
-        if fits { Verdict::Forward(egress) } else { Verdict::Split(egress, mtu) }
+        match fits {
+            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
+            true => Verdict::Forward(egress),
+            false => Verdict::Split(egress, mtu),
+        }
     }
 }
 
