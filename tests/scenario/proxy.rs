@@ -484,7 +484,7 @@ proptest! {
         let mut lab = Lab::new(plan);
         let text = |octets: usize, segment: usize, salt: u8| -> Vec<u8> {
             let octets = octets.min(segment * 60);
-            (0..octets).map(|n| (n % 251) as u8 ^ salt).collect()
+            (0..=250).cycle().take(octets).map(|n: u8| n ^ salt).collect()
         };
         let (client_says, server_says) = (text(says.0 + 1, segments.0, 0), text(says.1, segments.1, 0x55));
         let (at, vip) = ENDS[family];

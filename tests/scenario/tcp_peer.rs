@@ -90,7 +90,7 @@ impl Peer {
             let until = ready.min(from + self.segment);
             let last = until == self.says.len();
             let flags = if last { FIN | ACK } else { ACK };
-            frames.push(self.build(flags, self.number(from), &self.says[from..until].to_vec()));
+            frames.push(self.build(flags, self.number(from), &self.says[from..until]));
             self.said = self.said.max(until + usize::from(last));
             from = until;
         }
@@ -191,7 +191,11 @@ pub fn sack(isn: u32, pieces: &BTreeMap<usize, Vec<u8>>) -> Vec<u8> {
         .flat_map(|(offset, piece)| [*offset, offset + piece.len()])
         .flat_map(|offset| first.wrapping_add(u32::try_from(offset).unwrap()).to_be_bytes())
         .collect();
-    if blocks.is_empty() { Vec::new() } else { [&[1, 1, 5, 2 + blocks.len() as u8][..], &blocks].concat() }
+    if blocks.is_empty() {
+        Vec::new()
+    } else {
+        [&[1, 1, 5, u8::try_from(2 + blocks.len()).unwrap()][..], &blocks].concat()
+    }
 }
 
 /// The edges in a frame's option.
