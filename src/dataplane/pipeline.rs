@@ -337,7 +337,7 @@ impl Pipeline {
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network), 0);
         }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {

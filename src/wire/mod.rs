@@ -18,6 +18,8 @@ pub mod parse;
 pub mod rewrite;
 pub mod segment;
 pub mod split;
+pub mod tcp_options;
+pub mod toa;
 
 pub use common::Common;
 pub use fragment::Fragment;

@@ -1,11 +1,9 @@
 //! The TCP option that says how large a segment its sender takes (RFC 9293, 3.7.1).
 
 use super::checksum::Delta;
-use super::{Network, Packet, Transport};
+use super::{Network, Packet, Transport, tcp_options};
 
-/// Kinds of options (RFC 9293, 3.2) that are told apart here.
-const END: u8 = 0;
-const NOTHING: u8 = 1;
+/// The option's kind.
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 
 /// The largest segment that fits into packets of `mtu` octets: without what IP and TCP headers take that have no options,
@@ -19,9 +17,10 @@ pub const fn largest_for(mtu: u16, network: Network) -> u16 {
     mtu.saturating_sub(headers)
 }
 
-/// Lowers the option of a TCP packet that was found in `head` to `most`, and its checksum with it; a lower one, and a
-/// packet without one, stays. At most 40 octets of options are looked at.
-pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
+/// Lowers the option of a TCP packet that was found in `head` to `most`, then by what its receiver's segments will grow on
+/// their way back, and its checksum with it. What is lower, and a packet without one, stays. At most 40 octets of options
+/// are looked at.
+pub fn clamp(head: &mut [u8], packet: &Packet, most: u16, growth: u16) {
     if packet.transport != Transport::Tcp {
         return;
     }
@@ -31,13 +30,15 @@ pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
     let Some(options) = length.checked_sub(20).and_then(|length| rest.get_mut(..length)) else { return };
     let Some((value, place)) = find(options) else { return };
     let before = u16::from_be_bytes(*value);
-    if before <= most {
+    // One that is below what is added is nobody's who could send.
+    let after = before.min(most).checked_sub(growth).unwrap_or(before);
+    if after >= before {
         return;
     }
-    *value = most.to_be_bytes();
+    *value = after.to_be_bytes();
     // At an odd place its octets belong to two words of the sum: to the low half of one and the high half of the next.
     let in_sum = |value: u16| u32::from(if place % 2 == 0 { value } else { value.swap_bytes() }.to_be());
-    let change = Delta::between(in_sum(before), in_sum(most));
+    let change = Delta::between(in_sum(before), in_sum(after));
     let checksum = change.apply(u16::from_ne_bytes([fixed[16], fixed[17]]));
     [fixed[16], fixed[17]] = checksum.to_ne_bytes();
 }
@@ -46,19 +47,12 @@ pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
 fn find(options: &mut [u8]) -> Option<(&mut [u8; 2], usize)> {
     let mut place = 0;
     loop {
-        match *options.get(place)? {
-            END => return None,
-            NOTHING => place += 1,
-            kind => {
-                let length = usize::from(*options.get(place + 1)?);
-                if kind == MAXIMUM_SEGMENT_SIZE && length == 4 {
-                    place += 2;
-                    return Some((options.get_mut(place..)?.first_chunk_mut()?, place));
-                }
-                // Kind and length are in it.
-                place += if length >= 2 { length } else { return None };
-            }
+        let found = tcp_options::next(options, place)?;
+        if found.kind == MAXIMUM_SEGMENT_SIZE && found.end - found.at == 4 {
+            let value = found.at + 2;
+            return Some((options.get_mut(value..)?.first_chunk_mut()?, value));
         }
+        place = found.end;
     }
 }
 
@@ -71,11 +65,11 @@ mod tests {
     use crate::wire::ethernet::Link;
     use crate::wire::{Parsed, parse};
 
-    fn clamped(frame: &[u8], most: u16) -> Vec<u8> {
+    fn clamped(frame: &[u8], most: u16, growth: u16) -> Vec<u8> {
         let mut frame = frame.to_vec();
         let link = Link::read(&frame).unwrap();
         if let Ok(Parsed::Ip(packet)) = parse(&link, &frame, frame.len()) {
-            clamp(&mut frame, &packet, most);
+            clamp(&mut frame, &packet, most, growth);
         }
         frame
     }
@@ -110,10 +104,23 @@ mod tests {
             [&[2, 4, 0x23, 0x28][..], &[1, 2, 4, 0x23, 0x28, 1, 1, 1], &[3, 3, 7, 2, 4, 0x23, 0x28, 0]]
         {
             assert_eq!(mss(&syn(options)), Some(9000));
-            assert_eq!(mss(&clamped(&syn(options), 1460)), Some(1460), "{options:x?}");
-            assert_eq!(clamped(&syn(options), 9000), syn(options));
+            assert_eq!(mss(&clamped(&syn(options), 1460, 0)), Some(1460), "{options:x?}");
+            assert_eq!(clamped(&syn(options), 9000, 0), syn(options));
         }
-        assert_eq!(clamped(&syn(&[]), 1460), syn(&[]), "536 by default (RFC 9293, 3.7.1), and small enough");
+        assert_eq!(
+            clamped(&syn(&[]), 1460, 20),
+            syn(&[]),
+            "536 by default (RFC 9293, 3.7.1), and small enough"
+        );
+    }
+
+    #[test]
+    fn room_is_kept_for_what_segments_grow_by() {
+        let offer = syn(&[2, 4, 0x05, 0xb4]);
+        assert_eq!(mss(&clamped(&offer, 1460, 8)), Some(1452));
+        assert_eq!(mss(&clamped(&offer, 1300, 20)), Some(1280));
+        assert_eq!(mss(&clamped(&offer, 9000, 20)), Some(1440), "a receiver's own limit, too");
+        assert_eq!(mss(&clamped(&syn(&[2, 4, 0, 7]), 1460, 8)), Some(7), "less than nothing is none");
     }
 
     #[test]
@@ -128,10 +135,11 @@ mod tests {
         fn no_options_however_broken_lead_astray(
             mut options in prop::collection::vec(any::<u8>(), 0..40),
             most: u16,
+            growth in 0_u16..30,
         ) {
             options.truncate(options.len() / 4 * 4);
             let before = syn(&options);
-            let after = clamped(&before, most);
+            let after = clamped(&before, most, growth);
             prop_assert!(mss(&after).is_none_or(|found| found <= most), "{:x?}", options);
             prop_assert_eq!(after.len(), before.len());
         }
