@@ -1,10 +1,8 @@
 //! The TCP option that says how large a segment its sender takes (RFC 9293, 3.7.1).
 
 use super::checksum::Delta;
-use super::{Network, Packet, Transport, tcp_options};
-
-/// The option's kind.
-const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+use super::options::{kind, option_from};
+use super::{Network, Packet, Transport};
 
 /// The largest segment that fits into packets of `mtu` octets: without what IP and TCP headers take that have no options,
 /// as the option's value counts neither (RFC 6691).
@@ -46,14 +44,14 @@ pub fn clamp(head: &mut [u8], packet: &Packet, most: u16, growth: u16) {
 /// The value of the option, and its place in `options`.
 fn find(options: &mut [u8]) -> Option<(&mut [u8; 2], usize)> {
     let mut place = 0;
-    loop {
-        let found = tcp_options::next(options, place)?;
-        if found.kind == MAXIMUM_SEGMENT_SIZE && found.end - found.at == 4 {
-            let value = found.at + 2;
-            return Some((options.get_mut(value..)?.first_chunk_mut()?, value));
+    while let Some((kind, at)) = option_from(options, place) {
+        if kind == kind::MAXIMUM_SEGMENT_SIZE && at.len() == 4 {
+            let place = at.start + 2;
+            return Some((options.get_mut(place..)?.first_chunk_mut()?, place));
         }
-        place = found.end;
+        place = at.end;
     }
+    None
 }
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ impl Kind {
     const OF_SERVICE: u8 = 4;
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
+    const ALTERED: u8 = 32;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
@@ -172,6 +173,19 @@ impl<F: Family> FlowEntry<F> {
     #[inline(always)]
     pub const fn is_one_way(&self) -> bool {
         self.kind.0 & Kind::ONE_WAY != 0
+    }
+
+    /// Whether something is changed in its byte streams: then the table has a [`Stream`](super::Stream) for it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_altered(&self) -> bool {
+        self.kind.0 & Kind::ALTERED != 0
+    }
+
+    /// Notes whether it is.
+    pub(super) const fn set_altered(&mut self, altered: bool) {
+        self.kind.0 = self.kind.0 & !Kind::ALTERED | if altered { Kind::ALTERED } else { 0 };
+        self.settled = Generation::NONE;
     }
 
     /// Whether the flow is counted in its service's connections, its backend's, its client prefix's; not so any more from

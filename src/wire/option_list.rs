@@ -1,20 +1,13 @@
-//! The options of a TCP header (RFC 9293, 3.2): found, taken out, put in front of the others.
-//!
-//! ```text
-//! | kind 0 |                        the end of the list: what follows is padding
-//! | kind 1 |                        nothing, to align the next one
-//! | kind | octets | value ... |     all others; `octets` counts kind and itself
-//! ```
+//! All the options of a TCP header together (RFC 9293, 3.1): some taken out, another one put in front, and the header
+//! given what comes of that, longer than before if need be.
 
 use super::checksum::{self, Delta};
+use super::options::kind::{END, NOTHING};
+use super::options::option_from;
 use super::{Network, Packet, Transport};
 
 /// Octets of options at most (RFC 9293, 3.1: the data offset counts words of four octets in four bits).
 pub const MOST: usize = 40;
-
-/// Kinds that are one octet long.
-pub(super) const END: u8 = 0;
-pub(super) const NOTHING: u8 = 1;
 
 /// The header without options.
 const FIXED: usize = 20;
@@ -60,14 +53,14 @@ impl Options {
         let before = *self;
         let octets = &mut self.octets[..self.length.min(MOST)];
         let mut place = 0;
-        while let Some(found) = next(octets, place) {
-            let option = &mut octets[found.at..found.end];
-            if found.kind == kind {
-                option.fill(NOTHING);
+        while let Some((found, at)) = option_from(octets, place) {
+            place = at.end;
+            if found == kind {
+                octets[at].fill(NOTHING);
             }
-            place = found.end;
         }
-        octets[place..].fill(END);
+        let rest = octets[place..].iter_mut().skip_while(|octet| **octet == NOTHING);
+        rest.for_each(|octet| *octet = END);
         self.octets() != before.octets()
     }
 
@@ -81,11 +74,9 @@ impl Options {
             return Some(options);
         }
         let mut place = 0;
-        while let Some(found) = next(self.octets(), place) {
-            if found.kind != NOTHING {
-                options.push(self.octets().get(found.at..found.end)?)?;
-            }
-            place = found.end;
+        while let Some((_, at)) = option_from(self.octets(), place) {
+            place = at.end;
+            options.push(self.octets().get(at)?)?;
         }
         // The header must not become shorter than it was: its frame only grows.
         options.length = options.length.next_multiple_of(4).max(self.length);
@@ -147,29 +138,6 @@ fn lengthen(header: &mut [u8], network: Network, growth: u16) {
         let checksum = change.apply(u16::from_be_bytes([header[10], header[11]]));
         [header[10], header[11]] = checksum.to_be_bytes();
     }
-}
-
-/// An option, one that says nothing included.
-pub(super) struct Found {
-    pub(super) kind: u8,
-    /// Where it begins.
-    pub(super) at: usize,
-    /// The first octet behind it.
-    pub(super) end: usize,
-}
-
-/// The option at `place`; `None` at the end of the list, and where no option can be read.
-pub(super) fn next(options: &[u8], place: usize) -> Option<Found> {
-    let kind = *options.get(place)?;
-    let octets = match kind {
-        END => return None,
-        NOTHING => 1,
-        // Kind and length are in it.
-        _ => usize::from(*options.get(place + 1)?).max(1),
-    };
-    let end = place + octets;
-    let can_be = kind == NOTHING || octets >= 2;
-    (can_be && end <= options.len()).then_some(Found { kind, at: place, end })
 }
 
 #[cfg(test)]
