@@ -17,6 +17,7 @@ pub mod mss;
 pub mod option_list;
 pub mod options;
 pub mod parse;
+pub mod proxy;
 pub mod rewrite;
 pub mod segment;
 pub mod split;

@@ -150,7 +150,7 @@ impl Sums {
         // At an odd place each octet belongs to the other half of a word (RFC 1071, section 2 B).
         let sum = |field: &[u8; N]| {
             let sum = checksum::fold(checksum::sum(field));
-            u32::from(if place % 2 == 0 { sum } else { sum.swap_bytes() })
+            u32::from(if place.is_multiple_of(2) { sum } else { sum.swap_bytes() })
         };
         self.old += sum(field);
         *field = change(*field);
