@@ -5,6 +5,7 @@ use super::flow::{FlowFamily, FlowId, NewFlow};
 use super::former_lease::FormerLease;
 use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
+use super::toa;
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
@@ -216,7 +217,11 @@ impl Pipeline {
             one_way: false,
             holds,
         };
-        self.insert(arrival.hash, &flow, view)
+        let id = self.insert(arrival.hash, &flow, view)?;
+        if tuple.protocol() == Protocol::Tcp {
+            F::table_mut(&mut self.flows).set_stream(id, toa::begin(service.client_address));
+        }
+        Ok(id)
     }
 
     /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the

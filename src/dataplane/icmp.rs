@@ -12,6 +12,7 @@ use super::PortClass;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
+use super::toa;
 use super::verdict::Verdict;
 use crate::io::Frame;
 use crate::model::Direction;
@@ -145,6 +146,10 @@ impl Pipeline {
         let quoted = entry.incoming(direction.opposite());
         // The segment that is quoted left us as its receiver counts.
         let stream = F::table(&self.flows).stream(id);
+        let growth = toa::growth_now(stream, direction.opposite(), packet.network);
+        if growth > 0 {
+            icmp::lower_mtu::<F>(frame.head_mut(), packet, growth);
+        }
         let undone = stream.map(|stream| stream.undone(direction.opposite()));
         icmp::translate(frame.head_mut(), packet, quote, (outer, undone.as_ref()), &quoted);
         frame.truncate(usize::from(end));

@@ -30,6 +30,7 @@ mod punt;
 mod stateless;
 pub mod steer;
 mod sweep;
+mod toa;
 mod unavailable;
 pub mod verdict;
 mod ways;

@@ -21,6 +21,7 @@ use super::pick::Turns;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
+use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -181,6 +182,7 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
+            is_piece: false,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -311,7 +313,7 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, .. } = self;
-        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
+        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -322,8 +324,13 @@ impl Pipeline {
         let Layout { l3, end, .. } = packet.layout;
         let fits = end - l3 <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
+            let mtu = toa::left_of::<F>(hop.mtu, stream.as_deref(), direction);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
+        let departure = Departure { arrival, direction, mtu: fits.then_some(hop.mtu) };
+        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
+        let end = packet.layout.end;
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -332,15 +339,20 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        let growth = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
         if let Some(stream) = stream {
             alter::segment(frame.head_mut(), packet, stream, direction);
+            if direction == Direction::Return {
+                toa::hear(stream, frame.head(), packet);
+            }
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network), 0);
+            let most = mss::largest_for(mtu, packet.network);
+            mss::clamp(frame.head_mut(), packet, most, growth);
         }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
@@ -388,6 +400,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// Whether the packet is a first fragment.
+    pub(super) is_piece: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

@@ -28,5 +28,7 @@ mod pieces;
 mod refusal;
 mod schedulers;
 mod sessions;
+mod toa;
+mod toa_reader;
 mod tunnel;
 mod unavailable;
