@@ -120,9 +120,10 @@ impl Pipeline {
     /// if there is nothing to be settled.
     fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
         let Some((entry, _)) = F::table_mut(&mut self.flows).guessed(guess) else { return false };
-        // A record's packets are not rewritten.
+        // A record's packets are not rewritten, and an altered flow's are more than that.
         let settles = !entry.is_settled(view.generation)
             && !entry.is_one_way()
+            && !entry.is_altered()
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)
             && entry.route_epoch == view.fib.epoch
             && matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);

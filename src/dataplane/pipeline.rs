@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::admit::Admitted;
+use super::alter;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
@@ -314,8 +315,7 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, .. } = self;
-        let flows = F::table_mut(flows);
-        let entry = flows.entry_mut(id);
+        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -335,6 +335,9 @@ impl Pipeline {
             Transport::Tcp | Transport::Udp | Transport::Other => {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
+        }
+        if let Some(stream) = stream {
+            alter::segment(frame.head_mut(), packet, stream, direction);
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.

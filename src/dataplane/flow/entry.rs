@@ -106,6 +106,7 @@ impl Kind {
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
     const IN_USE: u8 = 32;
+    const ALTERED: u8 = 64;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
@@ -176,6 +177,19 @@ impl<F: Family> FlowEntry<F> {
     /// Makes the place free. Nobody finds it settled, or in use, any more.
     pub(super) const fn end(&mut self) {
         self.kind = Kind(0);
+        self.settled = Generation::NONE;
+    }
+
+    /// Whether something is changed in its byte streams: then the table has a [`Stream`](super::Stream) for it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_altered(&self) -> bool {
+        self.kind.0 & Kind::ALTERED != 0
+    }
+
+    /// Notes whether it is.
+    pub(super) const fn set_altered(&mut self, altered: bool) {
+        self.kind.0 = self.kind.0 & !Kind::ALTERED | if altered { Kind::ALTERED } else { 0 };
         self.settled = Generation::NONE;
     }
 
