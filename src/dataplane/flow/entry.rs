@@ -79,6 +79,8 @@ pub struct FlowEntry<F: Family> {
     pub backend: BackendId,
     /// When a packet last kept the flow alive.
     pub stamp: Tick,
+    /// By direction, see [`super::sequence`]; in UDP flows without meaning.
+    pub(super) expected: [u32; 2],
     /// The service, for its settings and counters.
     pub service: ServiceId,
     /// By direction: where its packets go.
@@ -91,6 +93,8 @@ pub struct FlowEntry<F: Family> {
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
     kind: Kind,
+    /// By direction: of the windows that its senders offer.
+    pub(super) scales: [u8; 2],
     /// See [`settle`](Self::settle).
     settled: u16,
 }
@@ -137,6 +141,7 @@ impl<F: Family> FlowEntry<F> {
             ],
             backend: flow.backend,
             stamp: now,
+            expected: [0; 2],
             service: flow.service,
             hops: [flow.forward_hop, flow.return_hop],
             route_epoch: flow.route_epoch,
@@ -144,6 +149,7 @@ impl<F: Family> FlowEntry<F> {
             state: flow.state,
             fins: super::tcp::Fins::default(),
             kind: Kind::of(flow),
+            scales: [0; 2],
             settled: Generation::NONE,
         }
     }
