@@ -21,19 +21,22 @@ use super::pick::Turns;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
+use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::model::{
+    BackendState, Direction, Nanos, PortId, Protocol, TablePages, Timeouts, V4, V6, WorkerId,
+};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
 };
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
 use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, rewrite_addresses, tcp_flags,
+    Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
 };
 use crate::wire::{ethernet, mss};
 
@@ -46,6 +49,8 @@ pub struct Settings {
     pub workers: u16,
     /// Flows per address family at most.
     pub flows: usize,
+    /// Where their tables lie.
+    pub pages: TablePages,
     /// Ids that there are counters for.
     pub capacities: Capacities,
     /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
@@ -118,8 +123,8 @@ impl Pipeline {
         let steering = Steering::new(settings.worker, settings.workers);
         Self {
             flows: Flows {
-                v4: FlowTable::new(settings.flows, settings.key, ticks),
-                v6: FlowTable::new(settings.flows, settings.key, ticks),
+                v4: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
+                v6: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
             },
             local_ports: LocalPorts::new(steering.class(), settings.capacities.backends, &settings.key),
             last_hops: LastHops::new(),
@@ -181,6 +186,7 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
+            is_piece: false,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -310,8 +316,8 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let Self { flows, last_hops, counters, .. } = self;
-        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
+        let Self { flows, last_hops, counters, tally, .. } = self;
+        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -320,12 +326,17 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let growth = stream.as_deref().map_or(0, |stream| alter::growth::<F>(stream, packet, direction));
+        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
         let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            let mtu = alter::left_of::<F>(hop.mtu, growth);
+            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
+        let departure = Departure { arrival, direction, mtu: fits.then_some(hop.mtu) };
+        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
+        let end = packet.layout.end;
+        let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -334,6 +345,7 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        let growth = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
         let (mut end, mut behind_header) = (end, false);
         if let Some(stream) = stream {
             match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
@@ -346,7 +358,20 @@ impl Pipeline {
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+            let most = mss::largest_for(mtu, packet.network);
+            mss::clamp(frame.head_mut(), packet, most, growth);
+        }
+        let leaves = Segment::read(packet, frame.head());
+        let mut flags = packet.tcp_flags;
+        if let (Some(came), Some(leaves)) = (came, leaves) {
+            entry.note_syn(direction, &leaves, leaves.options(frame.head()));
+            if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
+                // It goes on: its receiver knows better.
+                flags &= !tcp_flags::RST;
+                tally.resets_doubted += 1;
+            } else if let Some(acknowledgement) = came.acknowledgement {
+                entry.note_acknowledgement(direction, acknowledgement);
+            }
         }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
@@ -362,7 +387,7 @@ impl Pipeline {
         let (egress, mtu) = (hop.port, hop.mtu);
         // The flow's state follows, and its time starts again.
         let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
             Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
         if next == entry.state() {
@@ -398,6 +423,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// Whether the packet is a first fragment.
+    pub(super) is_piece: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

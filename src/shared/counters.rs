@@ -47,6 +47,8 @@ pub struct Tally {
     pub originated: u64,
     /// Of the forwarded frames: ICMP errors about packets of flows.
     pub icmp_errors: u64,
+    /// Of the forwarded frames: TCP resets whose numbers do not fit, which end no flow.
+    pub resets_doubted: u64,
     /// Frames sent back as answers of themselves: pings.
     pub echoes: u64,
     /// Answers due but not sent: the rate limit, no buffer, or no way.
@@ -108,6 +110,7 @@ impl Tally {
             self.injected,
             self.originated,
             self.icmp_errors,
+            self.resets_doubted,
             self.echoes,
             self.unanswered,
             self.held,
@@ -132,6 +135,7 @@ impl Tally {
         f(&mut self.injected);
         f(&mut self.originated);
         f(&mut self.icmp_errors);
+        f(&mut self.resets_doubted);
         f(&mut self.echoes);
         f(&mut self.unanswered);
         f(&mut self.held);
@@ -217,6 +221,8 @@ pub struct ServiceCounters {
     refused: AtomicU64,
     limited: AtomicU64,
     denied: AtomicU64,
+    toa_skipped: AtomicU64,
+    toa_forged: AtomicU64,
 }
 
 /// A reading of [`ServiceCounters`], or the sum of several.
@@ -231,6 +237,11 @@ pub struct ServiceTotals {
     pub limited: u64,
     /// Packets of clients that it does not let in, but for those that came before a flow of theirs was ended.
     pub denied: u64,
+    /// Segments that should have carried the client's address and left without it: no room among the options or in the MTU,
+    /// or a fragment.
+    pub toa_skipped: u64,
+    /// Segments from which something was taken that could pass for the client's address.
+    pub toa_forged: u64,
 }
 
 impl ServiceCounters {
@@ -254,6 +265,16 @@ impl ServiceCounters {
         add(&self.denied, 1);
     }
 
+    /// Counts a segment that left without the client's address. Worker only.
+    pub fn count_toa_skipped(&self) {
+        add(&self.toa_skipped, 1);
+    }
+
+    /// Counts a segment from which a forged address was taken. Worker only.
+    pub fn count_toa_forged(&self) {
+        add(&self.toa_forged, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
@@ -262,6 +283,8 @@ impl ServiceCounters {
             refused: self.refused.load(Ordering::Relaxed),
             limited: self.limited.load(Ordering::Relaxed),
             denied: self.denied.load(Ordering::Relaxed),
+            toa_skipped: self.toa_skipped.load(Ordering::Relaxed),
+            toa_forged: self.toa_forged.load(Ordering::Relaxed),
         }
     }
 }

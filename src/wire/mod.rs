@@ -16,6 +16,7 @@ pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
 pub mod mss;
+pub mod option_list;
 pub mod options;
 pub mod parse;
 pub mod proxy;
@@ -23,6 +24,7 @@ pub mod rewrite;
 pub mod segment;
 pub mod split;
 pub mod stream;
+pub mod toa;
 
 pub use common::Common;
 pub use fragment::Fragment;

@@ -51,6 +51,8 @@ pub(crate) struct Configuration {
     pub(crate) tiers: [u8; 3],
     /// Further keys of every service.
     pub(crate) keys: &'static str,
+    /// Further keys of those of TCP.
+    pub(crate) tcp_keys: &'static str,
     /// What stands in every `[service.health]`.
     pub(crate) probe: String,
     /// The largest IP packets of the ports "front" and "back".
@@ -72,6 +74,7 @@ impl Configuration {
             crossed: false,
             tiers: [0; 3],
             keys: "",
+            tcp_keys: "",
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             mtus: [1500; 2],
             extra: "",
@@ -134,6 +137,7 @@ impl Configuration {
             "http-503" if protocol == "udp" => "reject",
             refusal => refusal,
         };
+        let tcp_keys = if protocol == "tcp" { self.tcp_keys } else { "" };
         let mode = if self.mode == "gue" { "tunnel\"\nencapsulation = \"gue" } else { self.mode };
         let network = match (self.crossed, network) {
             (true, "10.0.9.") => "fd00:9::",
@@ -143,7 +147,7 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n[service.health]\n{}",
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n{tcp_keys}\n[service.health]\n{}",
             self.keys, self.probe,
         )
         .unwrap();

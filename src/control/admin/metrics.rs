@@ -114,7 +114,7 @@ impl Gathered {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         type Field = fn(&Totals) -> u64;
-        let counters: [(&str, &str, Field); 14] = [
+        let counters: [(&str, &str, Field); 15] = [
             ("turns", "Turns of the loop", |t| t.turns),
             ("busy_turns", "Turns in which something arrived", |t| t.busy_turns),
             ("rx_packets", "Frames received from ports", |t| t.rx_packets),
@@ -127,6 +127,9 @@ impl Gathered {
             ("injected", "Frames taken from the kernel", |t| t.injected),
             ("originated", "Frames made here: TCP resets, ICMP errors, pieces", |t| t.originated),
             ("icmp_errors", "ICMP errors about packets of flows, sent on", |t| t.icmp_errors),
+            ("resets_doubted", "TCP resets sent on that end no flow, as their numbers do not fit", |t| {
+                t.resets_doubted
+            }),
             ("echoes", "Pings answered", |t| t.echoes),
             ("flows_created", "Flows created", |t| t.flows_created),
         ];
@@ -165,6 +168,10 @@ impl Gathered {
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
         page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
         page.counter("service_denied", "Packets of clients not let in", of(|s| s.denied))?;
+        let help = "Segments that went on without the client's address, for lack of room";
+        page.counter("service_toa_skipped", help, of(|s| s.toa_skipped))?;
+        let help = "Segments from which a forged address of the client was taken";
+        page.counter("service_toa_forged", help, of(|s| s.toa_forged))?;
         let help = "Connections that count for the service's limit";
         page.gauge("service_limit_used", help, of(|s| s.limited_connections.into()))?;
         let help = "Connections that the service may have; 0: any number";

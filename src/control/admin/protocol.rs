@@ -230,6 +230,9 @@ pub struct Totals {
     /// ICMP errors about packets of flows, sent on.
     #[serde(default)]
     pub icmp_errors: u64,
+    /// TCP resets sent on that end no flow, as their numbers do not fit.
+    #[serde(default)]
+    pub resets_doubted: u64,
     /// Pings answered.
     #[serde(default)]
     pub echoes: u64,
@@ -287,6 +290,12 @@ pub struct ServiceStatus {
     /// Packets of clients that it does not let in.
     #[serde(default)]
     pub denied: u64,
+    /// Segments that went on without the client's address, which they should have carried.
+    #[serde(default)]
+    pub toa_skipped: u64,
+    /// Segments from which a forged address was taken.
+    #[serde(default)]
+    pub toa_forged: u64,
     /// Connections that count for its limit.
     #[serde(default)]
     pub limited_connections: u32,

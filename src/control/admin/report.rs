@@ -149,6 +149,8 @@ impl View<'_> {
             refused: totals.refused,
             limited: totals.limited,
             denied: totals.denied,
+            toa_skipped: totals.toa_skipped,
+            toa_forged: totals.toa_forged,
             limited_connections: self.ledger.limits().service_connections(service.id),
             limits: LimitStatus {
                 connections: config.limits.connections,
@@ -364,6 +366,7 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
         injected: tally.injected,
         originated: tally.originated,
         icmp_errors: tally.icmp_errors,
+        resets_doubted: tally.resets_doubted,
         echoes: tally.echoes,
         held: tally.held,
         flows: flows_of(tally),

@@ -23,6 +23,10 @@ pub struct Stream {
     pub scale: [i8; 2],
     /// Octets that the backend got in front of the client's first.
     pub prefix: u8,
+    /// The kind of option that tells the backend who the client is; 0 if none does.
+    pub toa_kind: u8,
+    /// Segments that still carry it, once the backend has sent something; see `dataplane::toa`.
+    pub toa_left: u8,
     /// What is still to be done.
     pub tasks: Tasks,
 }
@@ -42,6 +46,10 @@ impl Tasks {
     pub const PREFIX_APART: Self = Self(4);
     /// The prefix has to be in front of every datagram.
     pub const PREFIX_EVERY: Self = Self(8);
+    /// Segments of the client carry an option that says who it is.
+    pub const TOA: Self = Self(16);
+    /// One of them has.
+    pub const TOA_TOLD: Self = Self(32);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -63,6 +71,14 @@ impl Tasks {
 }
 
 impl Stream {
+    /// Whether its packets may take the fast path: nothing is changed in them, unless a client's options have to be looked
+    /// at.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let Self { shift, clock, isn: _, scale, prefix, toa_kind: _, toa_left: _, tasks } = *self;
+        (shift, clock, scale, prefix, tasks) == ([0; 2], [0; 2], [0; 2], 0, Tasks::NONE)
+    }
+
     /// What a segment of `direction` needs. Those that carry the client's SYN, or the prefix itself, stand in front of what
     /// the prefix moves: they do not `follow` it.
     #[must_use]
