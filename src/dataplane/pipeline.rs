@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::alter;
+use super::farewell::Farewells;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
@@ -105,6 +106,7 @@ pub struct Pipeline {
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
+    pub(super) farewells: Farewells,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -136,6 +138,7 @@ impl Pipeline {
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
+            farewells: Farewells::new(),
             ports,
             counters,
             tally: Tally::default(),
@@ -147,7 +150,8 @@ impl Pipeline {
 
     /// Takes over what the snapshot says of time-outs and of flows that exist; to be called once a turn.
     #[inline]
-    pub fn take_over(&mut self, tables: &Snapshot) {
+    pub fn take_over(&mut self, view: View<'_>) {
+        let tables = view.tables;
         if tables.timeouts != self.timeouts {
             self.timeouts = tables.timeouts;
             self.expired_until = None;
@@ -155,7 +159,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
-        self.sweep(tables);
+        self.sweep(view);
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
