@@ -5,7 +5,6 @@ use super::flow::{FlowFamily, FlowId, NewFlow};
 use super::former_lease::FormerLease;
 use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
-use super::toa;
 use super::verdict::Verdict;
 use crate::model::{
     Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
@@ -218,9 +217,7 @@ impl Pipeline {
             holds,
         };
         let id = self.insert(arrival.hash, &flow, view)?;
-        if tuple.protocol() == Protocol::Tcp {
-            F::table_mut(&mut self.flows).set_stream(id, toa::begin(service.client_address));
-        }
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol());
         Ok(id)
     }
 

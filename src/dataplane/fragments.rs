@@ -140,11 +140,8 @@ impl Pipeline {
                 self.fragments.note(key, First { end, fate: Fate::Drop(reason) }, view);
                 return Verdict::Drop(reason);
             };
-            let (verdict, fate) = self.balance_first::<F, T>(
-                frame,
-                Arrival { packet: &whole, is_piece: true, ..arrival },
-                view,
-            );
+            let (verdict, fate) =
+                self.balance_first::<F, T>(frame, Arrival { packet: &whole, ..arrival }, view);
             self.fragments.note(key, First { end, fate }, view);
             return verdict;
         }
@@ -175,7 +172,7 @@ impl Pipeline {
             None => self.without_ports::<F, T>(frame, arrival, view),
         };
         let fate = match verdict {
-            Verdict::Forward(_) | Verdict::Split(..) => tuple
+            Verdict::Forward(_) | Verdict::Split(..) | Verdict::Behind(..) => tuple
                 .and_then(|tuple| self.forwarded(&tuple, arrival, view))
                 .unwrap_or(Fate::Drop(DropReason::FragmentWithoutFirst)),
             Verdict::Handoff(worker) => Fate::Handoff(worker),

@@ -12,6 +12,7 @@ use super::PortClass;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
+use super::proxy;
 use super::toa;
 use super::verdict::Verdict;
 use crate::io::Frame;
@@ -144,7 +145,13 @@ impl Pipeline {
         }
         let outer = entry.rewrite(direction).to.addresses();
         let quoted = entry.incoming(direction.opposite());
-        // The segment that is quoted left us as its receiver counts.
+        // The segment that is quoted left us as its receiver counts, and perhaps longer than it came.
+        let stream = F::table_mut(&mut self.flows).stream_mut(id);
+        if let Some(stream) = stream
+            && direction == Direction::Return
+        {
+            proxy::part(stream);
+        }
         let stream = F::table(&self.flows).stream(id);
         let growth = toa::growth_now(stream, direction.opposite(), packet.network);
         if growth > 0 {

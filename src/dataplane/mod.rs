@@ -26,6 +26,7 @@ pub mod local_ports;
 mod pick;
 pub mod pipeline;
 mod prefetch;
+mod proxy;
 mod punt;
 mod stateless;
 pub mod steer;

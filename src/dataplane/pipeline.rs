@@ -190,7 +190,6 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
-            is_piece: false,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -330,15 +329,16 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let fits = end - l3 <= hop.mtu;
+        let growth = stream.as_deref().map_or(0, |stream| alter::growth::<F>(stream, packet, direction));
+        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            let mtu = toa::left_of::<F>(hop.mtu, stream.as_deref(), direction);
+            let growth = growth.max(toa::growth_now(stream.as_deref(), direction, packet.network));
+            let mtu = alter::left_of::<F>(hop.mtu, growth);
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
-        let departure = Departure { arrival, direction, mtu: fits.then_some(hop.mtu) };
+        let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
         let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
         let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
-        let end = packet.layout.end;
         let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
@@ -348,11 +348,12 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
-        let growth = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let growth_back = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let (mut end, mut behind_header) = (packet.layout.end, false);
         if let Some(stream) = stream {
-            alter::segment(frame.head_mut(), packet, stream, direction);
-            if direction == Direction::Return {
-                toa::hear(stream, frame.head(), packet);
+            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
+                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
+                Err(reason) => return Verdict::Drop(reason),
             }
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
@@ -361,7 +362,7 @@ impl Pipeline {
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
             let most = mss::largest_for(mtu, packet.network);
-            mss::clamp(frame.head_mut(), packet, most, growth);
+            mss::clamp(frame.head_mut(), packet, most, growth_back);
         }
         let leaves = Segment::read(packet, frame.head());
         let mut flags = packet.tcp_flags;
@@ -397,7 +398,11 @@ impl Pipeline {
         } else {
             self.advance::<F>(id, next, view.tick());
         }
-        if fits { Verdict::Forward(egress) } else { Verdict::Split(egress, mtu) }
+        match fits {
+            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
+            true => Verdict::Forward(egress),
+            false => Verdict::Split(egress, mtu),
+        }
     }
 }
 
@@ -421,8 +426,6 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
-    /// Whether the packet is a first fragment.
-    pub(super) is_piece: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

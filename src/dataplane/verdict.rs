@@ -13,6 +13,9 @@ pub enum Verdict {
     Forward(PortId),
     /// Rewritten; leaves by this port in pieces of so many octets of IP packet at most.
     Split(PortId, u16),
+    /// Rewritten; leaves by this port, in pieces if a size is given, behind a segment that carries the PROXY header of its
+    /// flow.
+    Behind(PortId, Option<u16>, FlowId),
     /// Turned into its own answer; leaves by the port it came in by, within a rate.
     Reply,
     /// For the kernel's side of the port it came in by.
@@ -36,6 +39,7 @@ impl Verdict {
             Self::Drop(reason) | Self::Refuse(reason, _) => Some(reason),
             Self::Forward(_)
             | Self::Split(..)
+            | Self::Behind(..)
             | Self::Reply
             | Self::Punt(_)
             | Self::Handoff(_)

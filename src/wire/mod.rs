@@ -9,7 +9,9 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+pub mod fast_open;
 pub mod fragment;
+pub mod grow;
 pub mod handshake;
 pub mod icmp;
 #[cfg(target_arch = "x86_64")]

@@ -42,10 +42,14 @@ impl Tasks {
     pub const PREFIX: Self = Self(1);
     /// Segments may still come that number what is in the prefix.
     pub const PREFIX_IN_SIGHT: Self = Self(2);
+    /// The prefix leaves in a segment of its own, as one with data did not fit the way.
+    pub const PREFIX_APART: Self = Self(4);
+    /// The prefix has to be in front of every datagram.
+    pub const PREFIX_EVERY: Self = Self(8);
     /// Segments of the client carry an option that says who it is.
-    pub const TOA: Self = Self(4);
+    pub const TOA: Self = Self(16);
     /// One of them has.
-    pub const TOA_TOLD: Self = Self(8);
+    pub const TOA_TOLD: Self = Self(32);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -92,6 +96,7 @@ impl Stream {
             clock: self.clock[own],
             echo: self.clock[other].wrapping_neg(),
             scale: self.scale[own],
+            narrower: 0,
         }
     }
 
@@ -110,7 +115,20 @@ impl Stream {
             clock: self.clock[own].wrapping_neg(),
             echo: self.clock[other],
             scale: 0,
+            narrower: 0,
         }
+    }
+
+    /// The number of the client's first octet of data, as the client counts.
+    #[must_use]
+    pub const fn first_at_client(&self) -> u32 {
+        self.isn.wrapping_add(1)
+    }
+
+    /// The number of what is in front of the client's data, as the backend counts.
+    #[must_use]
+    pub const fn first_at_backend(&self) -> u32 {
+        self.first_at_client().wrapping_add(self.shift[Direction::Forward as usize])
     }
 
     /// What is added to the client's numbers behind the prefix.
@@ -125,7 +143,7 @@ impl Stream {
     /// Of the prefix the client knows nothing: what is in it is the client's first octet.
     fn as_the_client_counts(&self) -> Renumber {
         let in_sight = self.tasks.include(Tasks::PREFIX_IN_SIGHT);
-        Renumber { by: self.moved().wrapping_neg(), least: in_sight.then_some(self.isn.wrapping_add(1)) }
+        Renumber { by: self.moved().wrapping_neg(), least: in_sight.then_some(self.first_at_client()) }
     }
 }
 
