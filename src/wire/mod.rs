@@ -12,6 +12,7 @@ pub mod ethernet;
 pub mod fast_open;
 pub mod fragment;
 pub mod grow;
+pub mod handshake;
 pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;

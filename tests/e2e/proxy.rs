@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::balancer::Balancer;
 use crate::client;
