@@ -62,6 +62,7 @@ use crate::shared::Limits;
 use crate::shared::Persistence;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
+use crate::shared::SynProxies;
 use crate::shared::WorkerCounters;
 use crate::shared::rings::CommandRings;
 
@@ -79,6 +80,8 @@ pub struct ControlPlane {
     pub limits: Arc<Limits>,
     /// What they share of clients that come again.
     pub persistence: Arc<Persistence>,
+    /// What they share of floods.
+    pub syn_proxies: Arc<SynProxies>,
     /// Questions to workers; control is the only reader of the event ends.
     pub rings: CommandRings,
     /// The kernel's side of the ports.
@@ -186,6 +189,7 @@ impl Loop {
             counters,
             limits,
             persistence,
+            syn_proxies,
             rings,
             network,
             tasks,
@@ -230,7 +234,7 @@ impl Loop {
             state,
             load,
             snapshots,
-            ledger: Ledger::new(counters, limits, persistence),
+            ledger: Ledger::new(counters, limits, persistence, syn_proxies),
             watch: WorkerWatch::new(now, workers),
             next_look: started,
             ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),

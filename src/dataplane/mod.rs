@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod alter;
+mod connecting;
 pub mod fast_path;
 pub mod flow;
 mod flow_life;
@@ -30,6 +31,8 @@ mod punt;
 mod stateless;
 pub mod steer;
 mod sweep;
+mod syn_cookie;
+mod syn_proxy;
 mod unavailable;
 pub mod verdict;
 mod ways;

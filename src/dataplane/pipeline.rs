@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::alter;
+use super::connecting::Shaken;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
@@ -21,6 +22,7 @@ use super::pick::Turns;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
+use super::syn_proxy::SynGuard;
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -28,7 +30,8 @@ use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
-    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
+    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, SynProxies, Tally,
+    WorkerCounters,
 };
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
@@ -54,6 +57,8 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// Where clients were sent to, shared likewise.
     pub persistence: Arc<Persistence>,
+    /// Which services are flooded, shared likewise.
+    pub syn_proxies: Arc<SynProxies>,
 }
 
 /// What the pipeline knows of a port.
@@ -95,6 +100,7 @@ pub struct Pipeline {
     pub(super) steering: Steering,
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
+    pub(super) guard: SynGuard,
     pub(super) ways: Ways,
     pub(super) fragments: Fragments,
     pub(super) limits: Arc<Limits>,
@@ -126,6 +132,12 @@ impl Pipeline {
             steering,
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
+            guard: SynGuard::new(
+                &settings.key,
+                &settings.syn_proxies,
+                (settings.capacities.services, settings.workers, settings.flows),
+                ports.iter().map(|port| port.egress.mtu).fold(1500, u16::min),
+            ),
             ways: Ways::new(settings.capacities.backends),
             fragments: Fragments::new(&settings.key),
             limits: Arc::clone(&settings.limits),
@@ -218,6 +230,18 @@ impl Pipeline {
             self.end::<F>(id);
             found = None;
         }
+        if let Some((id, direction)) = found
+            && F::table(&self.flows).entry(id).is_altered()
+        {
+            match self.shake::<F, T>(frame, (id, direction), arrival, view) {
+                Shaken::GoesOn => {}
+                Shaken::Done(verdict) => return verdict,
+                Shaken::Anew => {
+                    self.end::<F>(id);
+                    found = None;
+                }
+            }
+        }
         let fate =
             found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
         let (id, direction) = match fate {
@@ -241,6 +265,10 @@ impl Pipeline {
                 let arrival = Arrival { former, ..arrival };
                 match self.admit(frame.head(), tuple, arrival, view) {
                     Ok(Admitted::Flow(id)) => (id, Direction::Forward),
+                    Ok(Admitted::Connecting(id)) => return self.ask::<F, T>(frame, id, arrival, view),
+                    Ok(Admitted::Challenge(service)) => {
+                        return self.challenge(frame, service, &tuple, arrival, view);
+                    }
                     Ok(Admitted::Stateless(service)) => {
                         return self.forward_stateless(frame, service, tuple, arrival, view);
                     }

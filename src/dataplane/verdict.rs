@@ -13,6 +13,9 @@ pub enum Verdict {
     Forward(PortId),
     /// Rewritten; leaves by this port in pieces of so many octets of IP packet at most.
     Split(PortId, u16),
+    /// Turned into the news, for a client, that its backend has answered our SYN; leaves by this port. The backend is owed
+    /// an acknowledgement on this flow.
+    Connect(PortId, FlowId),
     /// Turned into its own answer; leaves by the port it came in by, within a rate.
     Reply,
     /// For the kernel's side of the port it came in by.
@@ -36,6 +39,7 @@ impl Verdict {
             Self::Drop(reason) | Self::Refuse(reason, _) => Some(reason),
             Self::Forward(_)
             | Self::Split(..)
+            | Self::Connect(..)
             | Self::Reply
             | Self::Punt(_)
             | Self::Handoff(_)

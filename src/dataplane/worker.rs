@@ -176,6 +176,7 @@ impl<P: Port> Worker<P> {
             core.transmit(port);
         }
         busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET);
+        busy |= core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy
@@ -263,6 +264,7 @@ impl<P: Port> Core<P> {
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
+            Verdict::Connect(egress, flow) => self.connect((egress, frame), flow, seen, port, view),
             Verdict::Split(egress, mtu) => self.send_split(frame, port, (egress, mtu)),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
             Verdict::Reply => self.reply(frame, port, view.now),

@@ -16,6 +16,8 @@ pub struct Segment {
     pub acknowledgement: Option<u32>,
     /// See [`super::tcp_flags`].
     pub flags: u8,
+    /// What the sender takes, as it stands there: not scaled.
+    pub window: u16,
     /// Where its data begin in the frame.
     start: u16,
     /// The first octet behind them.
@@ -40,6 +42,7 @@ impl Segment {
             sequence: word(4),
             acknowledgement: (packet.tcp_flags & ACK != 0).then_some(word(8)),
             flags: packet.tcp_flags,
+            window: short(14),
             start,
             end: packet.layout.end,
         })

@@ -28,5 +28,7 @@ mod pieces;
 mod refusal;
 mod schedulers;
 mod sessions;
+mod syn_proxy;
+mod tcp_end;
 mod tunnel;
 mod unavailable;

@@ -25,6 +25,27 @@ pub struct Stream {
     pub prefix: u8,
     /// What is still to be done.
     pub tasks: Tasks,
+    /// What is said to the backend in the client's place, if the handshake is ours.
+    pub handshake: Handshake,
+}
+
+/// What a client said in a handshake that its backend did not hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
+pub struct Handshake {
+    /// Our first sequence number towards the client.
+    pub sequence: u32,
+    /// The client's clock, if it has one.
+    pub clock: u32,
+    /// Ours, which the client has echoed.
+    pub echo: u32,
+    /// The window that it acknowledged our SYN with.
+    pub window: u16,
+    /// The largest segment that it takes.
+    pub mss: u16,
+    /// Its other options, as the cookie has them.
+    pub options: u8,
+    /// SYNs sent to the backend that it has not answered.
+    pub tries: u8,
 }
 
 /// What is still to be done for a flow, a bit each.
@@ -38,6 +59,8 @@ impl Tasks {
     pub const PREFIX: Self = Self(1);
     /// Segments may still come that number what is in the prefix.
     pub const PREFIX_IN_SIGHT: Self = Self(2);
+    /// The backend's SYN, however often it comes, is acknowledged in the client's place.
+    pub const ACKNOWLEDGE_SYN: Self = Self(64);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -95,6 +118,18 @@ impl Stream {
             echo: self.clock[other],
             scale: 0,
         }
+    }
+
+    /// The number with which the backend acknowledges the client's SYN.
+    #[must_use]
+    pub const fn answers_syn(&self) -> u32 {
+        self.isn.wrapping_add(1).wrapping_add(self.shift[Direction::Forward as usize])
+    }
+
+    /// Whether we acknowledge the backend's SYN in the client's place.
+    #[must_use]
+    pub const fn acknowledges_syn(&self) -> bool {
+        self.tasks.include(Tasks::ACKNOWLEDGE_SYN)
     }
 
     /// What is added to the client's numbers behind the prefix.
