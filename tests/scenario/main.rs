@@ -28,6 +28,7 @@ mod pieces;
 mod refusal;
 mod schedulers;
 mod sessions;
+mod syn_flood;
 mod syn_proxy;
 mod tcp_end;
 mod tunnel;
