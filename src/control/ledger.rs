@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use super::registry::Assigned;
 use super::registry::Registry;
+use super::registry::Service;
 use super::workers::Beat;
 use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::model::ServiceId;
+use crate::model::SynProxy;
 use crate::shared::BackendTotals;
 use crate::shared::Limits;
 use crate::shared::Persistence;
@@ -56,10 +58,14 @@ impl Ledger {
         &self.persistence
     }
 
-    /// Which services are flooded.
+    /// Whether a service answers SYNs in its backends' place at `now`, on control's clock, which the workers' follows.
     #[must_use]
-    pub fn syn_proxies(&self) -> &SynProxies {
-        &self.syn_proxies
+    pub fn answers_syns(&self, service: &Service, now: Nanos) -> bool {
+        match service.config.syn_proxy {
+            SynProxy::Off => false,
+            SynProxy::On => true,
+            SynProxy::Above(_) => self.syn_proxies.is_on(service.id, now),
+        }
     }
 
     /// An id has a new owner, whose counters start at zero.

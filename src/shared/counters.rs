@@ -253,6 +253,14 @@ pub struct ServiceTotals {
     pub cookies_late: u64,
 }
 
+impl ServiceTotals {
+    /// SYNs that came: a connection that a cookie opened began with one of those that were answered.
+    #[must_use]
+    pub const fn syns(&self) -> u64 {
+        (self.connections + self.refused + self.cookies_sent).saturating_sub(self.cookies_accepted)
+    }
+}
+
 impl ServiceCounters {
     /// Counts a new flow. Worker only.
     pub fn count_connection(&self) {

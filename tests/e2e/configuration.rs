@@ -51,6 +51,10 @@ pub(crate) struct Configuration {
     pub(crate) tiers: [u8; 3],
     /// Further keys of every service.
     pub(crate) keys: &'static str,
+    /// Further keys of the services on TCP.
+    pub(crate) tcp_keys: &'static str,
+    /// Flows that the worker has room for.
+    pub(crate) flows: u32,
     /// What stands in every `[service.health]`.
     pub(crate) probe: String,
     /// The largest IP packets of the ports "front" and "back".
@@ -72,6 +76,8 @@ impl Configuration {
             crossed: false,
             tiers: [0; 3],
             keys: "",
+            tcp_keys: "",
+            flows: 65_536,
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             mtus: [1500; 2],
             extra: "",
@@ -82,9 +88,9 @@ impl Configuration {
     pub(crate) fn text(&self, socket: &str) -> String {
         let mut text = format!(
             "{}\n[appliance]\ncontrol_core = 0\nworkers = [1]\nidle = \"adaptive\"\nmemory = \"{}\"\n\
-             flows_per_worker = 65536\nhttp_listen = \"127.0.0.1:9180\"\ncontrol_socket = \"{socket}\"\n\
+             flows_per_worker = {}\nhttp_listen = \"127.0.0.1:9180\"\ncontrol_socket = \"{socket}\"\n\
              drain_timeout = \"{}\"\n\n",
-            self.extra, self.memory, self.drain_timeout,
+            self.extra, self.memory, self.flows, self.drain_timeout,
         );
         let ports = match self.arms {
             Arms::One => ONE_ARM,
@@ -143,8 +149,10 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n[service.health]\n{}",
-            self.keys, self.probe,
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n{}\n[service.health]\n{}",
+            self.keys,
+            if protocol == "tcp" { self.tcp_keys } else { "" },
+            self.probe,
         )
         .unwrap();
         let backend_port = if protocol == "tcp" { WEB_PORT } else { ECHO };

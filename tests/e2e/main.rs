@@ -22,6 +22,7 @@ mod poller;
 mod readme;
 mod reload;
 mod standby;
+mod syn_proxy;
 mod traffic;
 mod tunnel;
 mod wait;
