@@ -188,7 +188,9 @@ impl Pipeline {
                 ..Offer::default()
             },
         };
-        F::table_mut(&mut self.flows).set_stream(id, Some(stream));
+        let flows = F::table_mut(&mut self.flows);
+        flows.set_stream(id, Some(stream));
+        flows.entry_mut(id).note_scale(Direction::Return, scale.unwrap_or(0));
         self.advance::<F>(id, FlowState::Established, view.tick());
         match self.say::<F, T>(frame, id, &news, arrival, view) {
             Verdict::Forward(egress) => Verdict::Connect(egress, id),

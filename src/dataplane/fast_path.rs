@@ -102,6 +102,8 @@ impl Pipeline {
         if octets > usize::from(hop.mtu) {
             return None;
         }
+        // Of a UDP flow nobody asks what is expected.
+        entry.note_acknowledgement(direction, F::acknowledgement(head));
         F::rewrite(head, &entry.rewrite(direction));
         ethernet::set_addresses(head, addresses);
         let end = usize::from(F::LAYOUT.l3) + octets;

@@ -28,7 +28,9 @@ use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::model::{
+    BackendState, Direction, Nanos, PortId, Protocol, TablePages, Timeouts, V4, V6, WorkerId,
+};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, SynProxies, Tally,
     WorkerCounters,
@@ -36,7 +38,7 @@ use crate::shared::{
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
 use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, rewrite_addresses, tcp_flags,
+    Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
 };
 use crate::wire::{ethernet, mss};
 
@@ -49,6 +51,8 @@ pub struct Settings {
     pub workers: u16,
     /// Flows per address family at most.
     pub flows: usize,
+    /// Where their tables lie.
+    pub pages: TablePages,
     /// Ids that there are counters for.
     pub capacities: Capacities,
     /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
@@ -124,8 +128,8 @@ impl Pipeline {
         let steering = Steering::new(settings.worker, settings.workers);
         Self {
             flows: Flows {
-                v4: FlowTable::new(settings.flows, settings.key, ticks),
-                v6: FlowTable::new(settings.flows, settings.key, ticks),
+                v4: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
+                v6: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
             },
             local_ports: LocalPorts::new(steering.class(), settings.capacities.backends, &settings.key),
             last_hops: LastHops::new(),
@@ -338,7 +342,7 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let Self { flows, last_hops, counters, .. } = self;
+        let Self { flows, last_hops, counters, tally, .. } = self;
         let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
@@ -352,6 +356,7 @@ impl Pipeline {
         if !fits && !may_split(packet, frame.head()) {
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
+        let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -370,6 +375,18 @@ impl Pipeline {
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
             mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
         }
+        let leaves = Segment::read(packet, frame.head());
+        let mut flags = packet.tcp_flags;
+        if let (Some(came), Some(leaves)) = (came, leaves) {
+            entry.note_syn(direction, &leaves, leaves.options(frame.head()));
+            if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
+                // It goes on: its receiver knows better.
+                flags &= !tcp_flags::RST;
+                tally.resets_doubted += 1;
+            } else if let Some(acknowledgement) = came.acknowledgement {
+                entry.note_acknowledgement(direction, acknowledgement);
+            }
+        }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
@@ -384,7 +401,7 @@ impl Pipeline {
         let (egress, mtu) = (hop.port, hop.mtu);
         // The flow's state follows, and its time starts again.
         let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
             Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
         if next == entry.state() {

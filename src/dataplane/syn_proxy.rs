@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::flow::{FlowFamily, FlowId, Handshake, Stream, Tasks};
+use super::flow::{FlowFamily, FlowId, Handshake, Tasks};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::syn_cookie::{Brought, Cookie, LIFETIME, SynCookies};
 use super::verdict::Verdict;
@@ -252,8 +252,9 @@ impl Pipeline {
             options: cookie.kept.options(),
             tries: 0,
         };
-        let stream = Stream { ..stream };
         flows.set_stream(id, Some(stream));
+        // It has acknowledged our SYN, which nobody sent on.
+        flows.entry_mut(id).note_acknowledgement(Direction::Forward, cookie.sequence.wrapping_add(1));
         self.advance::<F>(id, FlowState::Connecting, view.tick());
     }
 }

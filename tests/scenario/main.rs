@@ -26,6 +26,7 @@ mod packet;
 mod persistence;
 mod pieces;
 mod refusal;
+mod resets;
 mod schedulers;
 mod sessions;
 mod syn_flood;

@@ -46,7 +46,7 @@ fn the_least_loaded_backend_gets_the_next_flow() {
     opened.sort_unstable();
     assert_eq!(opened, [1, 1, 1, 2, 2, 2, 3, 3, 3]);
     for client in &of_two[..2] {
-        lab.forward(&from(*client).flags(RST).tcp());
+        lab.forward(&from(*client).flags(RST).numbers(1001, 0).tcp());
     }
     // A closed flow counts until its place is free.
     lab.wait(Nanos::from_secs(2));

@@ -79,11 +79,8 @@ pub struct FlowEntry<F: Family> {
     pub backend: BackendId,
     /// When a packet last kept the flow alive.
     pub stamp: Tick,
-    /// Neighbours in the list of the expiry that the entry is in.
-    pub(super) next: u32,
-    pub(super) previous: u32,
-    /// That list.
-    pub(super) list: u16,
+    /// By direction, see [`super::sequence`]; in UDP flows without meaning.
+    pub(super) expected: [u32; 2],
     /// The service, for its settings and counters.
     pub service: ServiceId,
     /// By direction: where its packets go.
@@ -96,6 +93,8 @@ pub struct FlowEntry<F: Family> {
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
     kind: Kind,
+    /// By direction: of the windows that its senders offer.
+    pub(super) scales: [u8; 2],
     /// See [`settle`](Self::settle).
     settled: u16,
 }
@@ -110,12 +109,13 @@ impl Kind {
     const OF_SERVICE: u8 = 4;
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
-    const ALTERED: u8 = 32;
+    const IN_USE: u8 = 32;
+    const ALTERED: u8 = 64;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
         let one_way = if flow.one_way { Self::ONE_WAY } else { 0 };
-        Self(displaced | one_way | Self::counted(&flow.holds))
+        Self(Self::IN_USE | displaced | one_way | Self::counted(&flow.holds))
     }
 
     const fn counted(holds: &Holds) -> u8 {
@@ -141,9 +141,7 @@ impl<F: Family> FlowEntry<F> {
             ],
             backend: flow.backend,
             stamp: now,
-            next: super::expiry::NONE,
-            previous: super::expiry::NONE,
-            list: super::expiry::UNLISTED,
+            expected: [0; 2],
             service: flow.service,
             hops: [flow.forward_hop, flow.return_hop],
             route_epoch: flow.route_epoch,
@@ -151,6 +149,7 @@ impl<F: Family> FlowEntry<F> {
             state: flow.state,
             fins: super::tcp::Fins::default(),
             kind: Kind::of(flow),
+            scales: [0; 2],
             settled: Generation::NONE,
         }
     }
@@ -173,6 +172,18 @@ impl<F: Family> FlowEntry<F> {
     #[inline(always)]
     pub const fn is_one_way(&self) -> bool {
         self.kind.0 & Kind::ONE_WAY != 0
+    }
+
+    /// Whether it is a flow: one that has not been removed.
+    #[inline(always)]
+    pub(super) const fn is_in_use(&self) -> bool {
+        self.kind.0 & Kind::IN_USE != 0
+    }
+
+    /// Makes the place free. Nobody finds it settled, or in use, any more.
+    pub(super) const fn end(&mut self) {
+        self.kind = Kind(0);
+        self.settled = Generation::NONE;
     }
 
     /// Whether something is changed in its byte streams: then the table has a [`Stream`](super::Stream) for it.

@@ -4,6 +4,7 @@ mod entry;
 mod expiry;
 mod family;
 mod index;
+mod sequence;
 mod stream;
 mod table;
 mod tags;
