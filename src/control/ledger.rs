@@ -95,6 +95,8 @@ impl Ledger {
             cookies_accepted: sum.cookies_accepted.saturating_sub(before.cookies_accepted),
             cookies_wrong: sum.cookies_wrong.saturating_sub(before.cookies_wrong),
             cookies_late: sum.cookies_late.saturating_sub(before.cookies_late),
+            toa_skipped: sum.toa_skipped.saturating_sub(before.toa_skipped),
+            toa_forged: sum.toa_forged.saturating_sub(before.toa_forged),
         }
     }
 
@@ -147,6 +149,8 @@ impl Ledger {
             sum.cookies_accepted += totals.cookies_accepted;
             sum.cookies_wrong += totals.cookies_wrong;
             sum.cookies_late += totals.cookies_late;
+            sum.toa_skipped += totals.toa_skipped;
+            sum.toa_forged += totals.toa_forged;
         }
         sum
     }

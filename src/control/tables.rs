@@ -173,6 +173,7 @@ fn build(
         protocol: config.protocol,
         mode: config.mode,
         hash,
+        client_address: config.client_address,
         on_no_backend: config.on_no_backend,
         on_unknown_flow: config.on_unknown_flow,
         backends,

@@ -233,7 +233,9 @@ impl Pipeline {
             one_way: false,
             holds,
         };
-        self.insert(arrival.hash, &flow, view)
+        let id = self.insert(arrival.hash, &flow, view)?;
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol());
+        Ok(id)
     }
 
     /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the

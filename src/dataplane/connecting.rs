@@ -8,6 +8,7 @@
 use super::flow::{FlowFamily, FlowId, Stream};
 use super::flow::{Guess, Tick};
 use super::pipeline::{Arrival, Pipeline, View};
+use super::proxy;
 use super::syn_cookie::{Brought, Kept};
 use super::syn_proxy::{SCALE, replace};
 use super::verdict::Verdict;
@@ -68,7 +69,7 @@ impl Pipeline {
         };
         match direction {
             Direction::Forward => self.client_insists::<F, T>(frame, id, (&stream, &segment), arrival, view),
-            Direction::Return if is_answer && segment.acknowledgement == Some(stream.answers_syn()) => {
+            Direction::Return if is_answer && segment.acknowledgement == Some(stream.first_at_backend()) => {
                 Shaken::Done(self.connect::<F, T>(frame, id, (stream, &segment), arrival, view))
             }
             Direction::Return => {
@@ -140,7 +141,7 @@ impl Pipeline {
             // Of another connection (RFC 9293, 3.10.7.3): the reset frees its port, and the next SYN succeeds.
             return Verdict::Refuse(DropReason::UnknownReturn, Refusal::Unreachable);
         }
-        if segment.acknowledgement != Some(stream.answers_syn()) {
+        if segment.acknowledgement != Some(stream.first_at_backend()) {
             return Verdict::Drop(DropReason::UnknownReturn);
         }
         let entry = F::table(&self.flows).entry(id);
@@ -176,13 +177,15 @@ impl Pipeline {
             (Some(clients), None) => (signed(clients), -signed(SCALE)),
             (None, _) => (0, 0),
         };
-        let window = segment.window >> scale.unwrap_or(0);
+        // Of its first window the header of the PROXY protocol takes a part.
+        let octets = segment.window.saturating_sub(proxy::room_to_keep(&stream, F::NETWORK));
+        let window = octets >> scale.unwrap_or(0);
         let news = Bare {
             tuple: F::table(&self.flows).entry(id).incoming(Direction::Return),
             sequence: segment.sequence.wrapping_add(1),
             acknowledgement: segment.acknowledgement,
             flags: 0,
-            window: if segment.window > 0 { window.max(1) } else { 0 },
+            window: if octets > 0 { window.max(1) } else { 0 },
             offer: Offer {
                 timestamps: timestamps.map(|clock| (clock, stream.handshake.clock)),
                 ..Offer::default()
@@ -280,7 +283,13 @@ impl Pipeline {
         };
         let forward = F::table(&self.flows).entry(id).matches(Direction::Forward, &segment.tuple);
         let direction = if forward { Direction::Forward } else { Direction::Return };
-        self.forward::<F, T>(frame, id, direction, Arrival { packet: &packet, ..arrival }, view)
+        self.forward::<F, T>(
+            frame,
+            id,
+            direction,
+            Arrival { packet: &packet, is_piece: false, ..arrival },
+            view,
+        )
     }
 
     /// A flow whose backend has not answered for so long that something is to be done; none twice in a second.
@@ -384,6 +393,7 @@ impl Pipeline {
             vlan: None,
             port: PortId(0),
             handed_in: false,
+            is_piece: false,
             former: None,
         };
         fill(self, frame, arrival)
@@ -395,7 +405,7 @@ fn reset<F: FlowFamily>(tuple: crate::model::FiveTuple<F>, stream: &Stream) -> B
     Bare {
         tuple,
         sequence: 0,
-        acknowledgement: Some(stream.answers_syn()),
+        acknowledgement: Some(stream.first_at_backend()),
         flags: RST,
         window: 0,
         offer: Offer::default(),

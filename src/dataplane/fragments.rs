@@ -140,8 +140,11 @@ impl Pipeline {
                 self.fragments.note(key, First { end, fate: Fate::Drop(reason) }, view);
                 return Verdict::Drop(reason);
             };
-            let (verdict, fate) =
-                self.balance_first::<F, T>(frame, Arrival { packet: &whole, ..arrival }, view);
+            let (verdict, fate) = self.balance_first::<F, T>(
+                frame,
+                Arrival { packet: &whole, is_piece: true, ..arrival },
+                view,
+            );
             self.fragments.note(key, First { end, fate }, view);
             return verdict;
         }
@@ -172,7 +175,7 @@ impl Pipeline {
             None => self.without_ports::<F, T>(frame, arrival, view),
         };
         let fate = match verdict {
-            Verdict::Forward(_) | Verdict::Split(..) | Verdict::Connect(..) => tuple
+            Verdict::Forward(_) | Verdict::Split(..) | Verdict::Connect(..) | Verdict::Behind(..) => tuple
                 .and_then(|tuple| self.forwarded(&tuple, arrival, view))
                 .unwrap_or(Fate::Drop(DropReason::FragmentWithoutFirst)),
             Verdict::Handoff(worker) => Fate::Handoff(worker),

@@ -23,6 +23,7 @@ use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
 use super::syn_proxy::SynGuard;
+use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -197,6 +198,7 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
+            is_piece: false,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -343,7 +345,7 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, tally, .. } = self;
-        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
+        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -352,10 +354,16 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let fits = end - l3 <= hop.mtu;
+        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
+        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
+            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
+        let departure = Departure { arrival, direction, mtu: fits.then_some(hop.mtu) };
+        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
+        let end = packet.layout.end;
         let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
@@ -365,15 +373,21 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        let growth = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let (mut end, mut behind_header) = (end, false);
         if let Some(stream) = stream {
-            alter::segment(frame.head_mut(), packet, stream, direction);
+            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
+                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
+                Err(reason) => return Verdict::Drop(reason),
+            }
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+            let most = mss::largest_for(mtu, packet.network);
+            mss::clamp(frame.head_mut(), packet, most, growth);
         }
         let leaves = Segment::read(packet, frame.head());
         let mut flags = packet.tcp_flags;
@@ -409,7 +423,11 @@ impl Pipeline {
         } else {
             self.advance::<F>(id, next, view.tick());
         }
-        if fits { Verdict::Forward(egress) } else { Verdict::Split(egress, mtu) }
+        match fits {
+            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
+            true => Verdict::Forward(egress),
+            false => Verdict::Split(egress, mtu),
+        }
     }
 }
 
@@ -433,6 +451,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// Whether the packet is a first fragment.
+    pub(super) is_piece: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

@@ -19,12 +19,12 @@ use super::syn_cookie::{Brought, Cookie, LIFETIME, SynCookies};
 use super::verdict::Verdict;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{Direction, FiveTuple, Nanos, ServiceId, SynProxy};
+use crate::model::{ClientAddress, Direction, FiveTuple, Nanos, ServiceId, SynProxy};
 use crate::shared::{DropReason, FlowState, ServiceTable, SynProxies};
 use crate::wire::ethernet::{self, Link};
 use crate::wire::handshake::{Bare, Offer};
 use crate::wire::tcp_flags::{RST, SYN};
-use crate::wire::{Segment, mss};
+use crate::wire::{Segment, mss, toa};
 
 /// When this worker answers SYNs itself, and with what.
 pub(super) struct SynGuard {
@@ -158,6 +158,11 @@ impl Pipeline {
         };
         let offer = Offer::read(arrival.packet, head);
         let Cookie { sequence, clock, kept } = self.guard.cookies.make(tuple, syn.sequence, &offer, view.now);
+        // As in SYN-ACKs of backends: see `toa`.
+        let growth = match service.client_address {
+            ClientAddress::Toa { .. } => toa::octets(F::NETWORK),
+            ClientAddress::None | ClientAddress::ProxyV2 { .. } => 0,
+        };
         let theirs = offer.timestamps.map_or(0, |(clock, _)| clock);
         let answer = Bare {
             tuple: tuple.reversed(),
@@ -166,7 +171,7 @@ impl Pipeline {
             flags: SYN,
             window: 0,
             offer: Offer {
-                mss: Some(mss::largest_for(self.guard.mtu, F::NETWORK)),
+                mss: Some(mss::largest_for(self.guard.mtu, F::NETWORK).saturating_sub(growth)),
                 scale: kept.scale.map(|_| SCALE),
                 sack: kept.sack,
                 timestamps: clock.map(|clock| (clock, theirs)),

@@ -16,6 +16,9 @@ pub enum Verdict {
     /// Turned into the news, for a client, that its backend has answered our SYN; leaves by this port. The backend is owed
     /// an acknowledgement on this flow.
     Connect(PortId, FlowId),
+    /// Rewritten; leaves by this port, in pieces if a size is given, behind a segment that carries the PROXY header of its
+    /// flow.
+    Behind(PortId, Option<u16>, FlowId),
     /// Turned into its own answer; leaves by the port it came in by, within a rate.
     Reply,
     /// For the kernel's side of the port it came in by.
@@ -40,6 +43,7 @@ impl Verdict {
             Self::Forward(_)
             | Self::Split(..)
             | Self::Connect(..)
+            | Self::Behind(..)
             | Self::Reply
             | Self::Punt(_)
             | Self::Handoff(_)

@@ -223,6 +223,8 @@ pub struct ServiceCounters {
     denied: AtomicU64,
     half_open: AtomicU64,
     cookies: CookieCounters,
+    toa_skipped: AtomicU64,
+    toa_forged: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -255,6 +257,11 @@ pub struct ServiceTotals {
     pub cookies_wrong: u64,
     /// Those that brought one too late.
     pub cookies_late: u64,
+    /// Segments that should have carried the client's address and left without it: no room among the options or in the MTU,
+    /// or a fragment.
+    pub toa_skipped: u64,
+    /// Segments from which something was taken that could pass for the client's address.
+    pub toa_forged: u64,
 }
 
 impl ServiceTotals {
@@ -317,6 +324,16 @@ impl ServiceCounters {
         add(&self.cookies.late, 1);
     }
 
+    /// Counts a segment that left without the client's address. Worker only.
+    pub fn count_toa_skipped(&self) {
+        add(&self.toa_skipped, 1);
+    }
+
+    /// Counts a segment from which a forged address was taken. Worker only.
+    pub fn count_toa_forged(&self) {
+        add(&self.toa_forged, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
@@ -330,6 +347,8 @@ impl ServiceCounters {
             cookies_accepted: self.cookies.accepted.load(Ordering::Relaxed),
             cookies_wrong: self.cookies.wrong.load(Ordering::Relaxed),
             cookies_late: self.cookies.late.load(Ordering::Relaxed),
+            toa_skipped: self.toa_skipped.load(Ordering::Relaxed),
+            toa_forged: self.toa_forged.load(Ordering::Relaxed),
         }
     }
 }

@@ -64,6 +64,8 @@ pub enum DropReason {
     TxQueueFull,
     /// The frame does not fit the egress port.
     MtuExceeded,
+    /// No room for the PROXY header.
+    ProxyHeaderUnsent,
     /// Another worker's inbox is full.
     HandoffRingFull,
     /// The ring to the kernel port is full.
@@ -88,7 +90,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -118,6 +120,7 @@ impl DropReason {
         Self::NoRoute,
         Self::TxQueueFull,
         Self::MtuExceeded,
+        Self::ProxyHeaderUnsent,
         Self::HandoffRingFull,
         Self::PuntRingFull,
         Self::PuntPoliced,
@@ -166,6 +169,7 @@ impl DropReason {
             Self::NoRoute => "no_route",
             Self::TxQueueFull => "tx_queue_full",
             Self::MtuExceeded => "mtu_exceeded",
+            Self::ProxyHeaderUnsent => "proxy_header_unsent",
             Self::HandoffRingFull => "handoff_ring_full",
             Self::PuntRingFull => "punt_ring_full",
             Self::PuntPoliced => "punt_policed",
@@ -246,6 +250,9 @@ impl DropReason {
             Self::TxQueueFull => "the port did not take the frame: its transmit queue is full",
             Self::MtuExceeded => {
                 "the packet is larger than its way allows, outer headers included, and must not or cannot be fragmented"
+            }
+            Self::ProxyHeaderUnsent => {
+                "the PROXY header had no place: the packet is a fragment, or no buffer was free for a segment of its own"
             }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
             Self::PuntRingFull => "the ring to the kernel port is full",

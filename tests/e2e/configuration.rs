@@ -51,7 +51,7 @@ pub(crate) struct Configuration {
     pub(crate) tiers: [u8; 3],
     /// Further keys of every service.
     pub(crate) keys: &'static str,
-    /// Further keys of the services on TCP.
+    /// Further keys of those of TCP.
     pub(crate) tcp_keys: &'static str,
     /// Flows that the worker has room for.
     pub(crate) flows: u32,
@@ -140,6 +140,7 @@ impl Configuration {
             "http-503" if protocol == "udp" => "reject",
             refusal => refusal,
         };
+        let tcp_keys = if protocol == "tcp" { self.tcp_keys } else { "" };
         let mode = if self.mode == "gue" { "tunnel\"\nencapsulation = \"gue" } else { self.mode };
         let network = match (self.crossed, network) {
             (true, "10.0.9.") => "fd00:9::",
@@ -149,10 +150,8 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n{}\n[service.health]\n{}",
-            self.keys,
-            if protocol == "tcp" { self.tcp_keys } else { "" },
-            self.probe,
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n{tcp_keys}\n[service.health]\n{}",
+            self.keys, self.probe,
         )
         .unwrap();
         let backend_port = if protocol == "tcp" { WEB_PORT } else { ECHO };

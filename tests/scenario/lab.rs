@@ -11,9 +11,9 @@ use evenkeel::io::Frame;
 use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
-    SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
+    OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
+    ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -52,6 +52,7 @@ pub struct Plan {
     /// The largest IP packet to clients, and to backends.
     pub mtus: (u16, u16),
     pub mode: ForwardingMode,
+    pub client_address: ClientAddress,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
     /// The first targets before they were others, in today's positions.
@@ -85,6 +86,7 @@ impl Default for Plan {
             next_hop_vlan: VlanTag::Untagged,
             mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
+            client_address: ClientAddress::None,
             crossed: false,
             previous: None,
             choice: None,
@@ -280,6 +282,7 @@ impl Lab {
             protocol: if protocol == Protocol::Tcp { ServiceProtocol::Tcp } else { ServiceProtocol::Udp },
             mode: self.plan.mode,
             hash: HashFeature::FiveTuple,
+            client_address: self.plan.client_address,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,
             choice: self.plan.choice.clone().unwrap_or_else(|| Choice::Hash {

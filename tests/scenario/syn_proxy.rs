@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use evenkeel::io::fault::Rates;
-use evenkeel::model::{BackendState, Nanos, ServiceId, SynProxy};
+use evenkeel::model::{BackendState, ClientAddress, Nanos, ProxyDatagrams, ServiceId, SynProxy};
 use evenkeel::shared::{DropReason, ServiceTotals};
 use proptest::prelude::*;
 
@@ -319,6 +319,13 @@ fn rates() -> impl Strategy<Value = Rates> {
     })
 }
 
+/// How backends may learn of clients' addresses.
+const ADDRESSES: [ClientAddress; 3] = [
+    ClientAddress::None,
+    ClientAddress::ProxyV2 { datagrams: ProxyDatagrams::UntilAnswered },
+    ClientAddress::Toa { kind: 254 },
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -328,9 +335,10 @@ proptest! {
         (inward, outward, seed) in (rates(), rates(), any::<u64>()),
         family in 0..2_usize,
         three: bool,
+        client_address in prop::sample::select(&ADDRESSES[..]),
     ) {
         let workers = if three { 3 } else { 1 };
-        let mut lab = Lab::new(Plan { workers, faults: (inward, outward, seed >> 1), ..proxied() });
+        let mut lab = Lab::new(Plan { workers, client_address, faults: (inward, outward, seed >> 1), ..proxied() });
         let says = [client.says, server.says].map(text);
         let mut client = End::new(CLIENTS[family].parse().unwrap(), client);
         client.open(WEB[family].parse().unwrap());
@@ -363,7 +371,14 @@ proptest! {
         }
         let server = at.expect("a backend was asked");
         prop_assert!(client.is_done() && server.is_done(), "{:?} {:?} {:?}", client, server, lab.drops());
-        prop_assert_eq!((&client.heard, &server.heard), (&says[1], &says[0]));
+        prop_assert_eq!(server.was_told, client_address == ADDRESSES[2]);
+        let mut heard = server.heard.as_slice();
+        if client_address == ADDRESSES[1] {
+            let (header, rest) = heard.split_at([28, 52][family]);
+            prop_assert_eq!(&header[..13], b"\r\n\r\n\0\r\nQUIT\n\x21");
+            heard = rest;
+        }
+        prop_assert_eq!((&client.heard, heard), (&says[1], says[0].as_slice()));
         lab.assert_conserved();
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use etherparse::{TcpOptionElement, TcpOptionsIterator};
 use evenkeel::model::Nanos;
 
 use crate::packet::{ACK, Build, Decoded, FIN, RST, SYN};
@@ -56,6 +55,8 @@ pub struct End {
     owes: bool,
     due: Nanos,
     pub was_reset: bool,
+    /// Something said who the client is.
+    pub was_told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,21 +76,30 @@ struct Options {
     sack: bool,
     clocks: Option<(u32, u32)>,
     blocks: Vec<(u32, u32)>,
+    toa: bool,
 }
 
 fn read(decoded: &Decoded) -> Options {
     let mut options = Options::default();
-    for element in TcpOptionsIterator::from_slice(&decoded.tcp_options) {
-        match element.expect("whole options") {
-            TcpOptionElement::Noop => {}
-            TcpOptionElement::MaximumSegmentSize(mss) => options.mss = Some(mss),
-            TcpOptionElement::WindowScale(scale) => options.scale = Some(scale),
-            TcpOptionElement::SelectiveAcknowledgementPermitted => options.sack = true,
-            TcpOptionElement::SelectiveAcknowledgement(first, rest) => {
-                options.blocks.push(first);
-                options.blocks.extend(rest.into_iter().flatten());
+    let mut rest = decoded.tcp_options.as_slice();
+    while let [kind, behind @ ..] = rest {
+        if *kind <= 1 {
+            rest = if *kind == 1 { behind } else { &[] };
+            continue;
+        }
+        let (option, others) = rest.split_at(behind[0].into());
+        rest = others;
+        let number = |at: usize| u32::from_be_bytes(option[at..at + 4].try_into().unwrap());
+        match (kind, option.len()) {
+            (2, 4) => options.mss = Some(u16::from_be_bytes([option[2], option[3]])),
+            (3, 3) => options.scale = Some(option[2]),
+            (4, 2) => options.sack = true,
+            (5, _) => {
+                options.blocks.extend((2..option.len()).step_by(8).map(|at| (number(at), number(at + 4))))
             }
-            TcpOptionElement::Timestamp(value, echo) => options.clocks = Some((value, echo)),
+            (8, 10) => options.clocks = Some((number(2), number(6))),
+            (254, _) => options.toa = true,
+            other => panic!("an option that nobody sent: {other:?}"),
         }
     }
     options
@@ -154,6 +164,7 @@ impl End {
             owes: false,
             due: Nanos(0),
             was_reset: false,
+            was_told: false,
         }
     }
 
@@ -180,6 +191,7 @@ impl End {
     /// A segment arrives.
     pub fn hear(&mut self, segment: &Decoded, now: Nanos) {
         let options = read(segment);
+        self.was_told |= options.toa;
         self.peer.get_or_insert(segment.from);
         assert_eq!(self.peer, Some(segment.from), "from somebody else");
         let acknowledged = segment.acknowledgement.wrapping_sub(self.able.isn);

@@ -100,14 +100,28 @@ impl<P: Port> Core<P> {
         from: PortId,
         fill: impl FnOnce(&mut Pipeline, &mut P::Frame) -> Verdict,
     ) {
-        if let Some(mut frame) = self.sides[from.index()].port.queue.allocate()
-            && let Verdict::Forward(egress) = fill(&mut self.pipeline, &mut frame)
-        {
-            self.pipeline.tally.originated += 1;
-            self.send(egress, frame);
-        } else {
-            self.pipeline.tally.unanswered += 1;
+        if let Some(mut frame) = self.sides[from.index()].port.queue.allocate() {
+            match fill(&mut self.pipeline, &mut frame) {
+                Verdict::Forward(egress) => {
+                    self.pipeline.tally.originated += 1;
+                    return self.send(egress, frame);
+                }
+                Verdict::Behind(egress, mtu, flow) => {
+                    self.pipeline.tally.originated += 1;
+                    return self.send_behind(frame, from, (egress, mtu), flow);
+                }
+                Verdict::Split(..)
+                | Verdict::Connect(..)
+                | Verdict::Reply
+                | Verdict::Punt(_)
+                | Verdict::Handoff(_)
+                | Verdict::Hold(_)
+                | Verdict::Drop(_)
+                | Verdict::Refuse(..)
+                | Verdict::Kill(..) => {}
+            }
         }
+        self.pipeline.tally.unanswered += 1;
     }
 
     /// Sends `answer`, if it `is_due`, by `egress`, in a frame of `ingress`'s.

@@ -76,7 +76,8 @@ impl Said {
                 change.sequence.of(sequence),
                 if self.ack { acknowledged(acknowledgement) } else { acknowledgement },
             ],
-            window: if self.syn { self.window } else { u16::try_from(window).unwrap() },
+            window: if self.syn { self.window } else { u16::try_from(window).unwrap() }
+                .saturating_sub(change.narrower),
             clocks: self.clocks.map(|[clock, echo]| [clock.wrapping_add(change.clock), echoed(echo)]),
             edges: self.edges.iter().map(|edge| acknowledged(*edge)).collect(),
             ..self.clone()
@@ -98,13 +99,14 @@ fn renumber() -> impl Strategy<Value = Renumber> {
 }
 
 fn alteration() -> impl Strategy<Value = Alteration> {
-    (renumber(), renumber(), any::<(u32, u32)>(), -14..=14_i8).prop_map(
-        |(sequence, acknowledgement, (clock, echo), scale)| Alteration {
+    (renumber(), renumber(), any::<(u32, u32)>(), -14..=14_i8, 0..100_u16).prop_map(
+        |(sequence, acknowledgement, (clock, echo), scale, narrower)| Alteration {
             sequence,
             acknowledgement,
             clock,
             echo,
             scale,
+            narrower,
         },
     )
 }
@@ -153,6 +155,7 @@ proptest! {
             clock,
             echo: clock.wrapping_mul(5),
             scale: 0,
+            narrower: 0,
         };
         let before = frame(v6, &said.header(), b"data");
         let there = altered(&before, &change(by, clock));
