@@ -327,7 +327,7 @@ const ADDRESSES: [ClientAddress; 3] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_both_ends_can_their_streams_arrive_whole(
@@ -369,8 +369,11 @@ proptest! {
             lab.now = lab.now + Nanos::from_millis(50);
             lab.settle();
         }
-        let server = at.expect("a backend was asked");
-        prop_assert!(client.is_done() && server.is_done(), "{:?} {:?} {:?}", client, server, lab.drops());
+        prop_assert!(at.is_some(), "no backend was asked: {:?} {:?} {:?}", client, totals(&lab), lab.drops());
+        let server = at.unwrap();
+        // Of an end that is lost its sender may hear only after the flow is forgotten.
+        let ended = client.is_done() && server.is_done() || inward.lose + outward.lose > 0;
+        prop_assert!(ended, "{:?} {:?} {:?}", client, server, lab.drops());
         prop_assert_eq!(server.was_told, client_address == ADDRESSES[2]);
         let mut heard = server.heard.as_slice();
         if client_address == ADDRESSES[1] {

@@ -313,7 +313,7 @@ impl End {
             return said;
         }
         if is_late {
-            (self.next, self.due) = (self.una, now + PATIENCE);
+            self.next = self.una;
         }
         while self.next < self.end() && self.next < self.takes {
             let from = self.next as usize - 1;
@@ -328,22 +328,22 @@ impl End {
                 break;
             }
             said.push(self.segment(peer, self.next, fin, data, now));
-            if self.next == self.most {
+            if self.next == self.most || is_late {
                 self.due = now + PATIENCE;
             }
             self.next += count(to - from) + u32::from(fin != 0);
             self.most = self.most.max(self.next);
         }
-        let is_shut = self.una == self.most && self.most < self.end() && self.takes <= self.most;
+        // A probe that is lost is repeated as what it is.
+        let is_shut = self.una < self.end() && self.takes <= self.una;
         if is_shut && now >= self.due {
             self.due = now + PATIENCE;
-            if self.able.probes_with_data && (self.most as usize) <= self.able.says {
-                let octet = self.text[self.most as usize - 1];
-                said.push(self.segment(peer, self.most, 0, vec![octet], now));
-                self.most += 1;
-                self.next = self.most;
+            let place = self.una as usize - 1;
+            if self.able.probes_with_data && place < self.able.says {
+                said.push(self.segment(peer, self.una, 0, vec![self.text[place]], now));
+                self.most = self.most.max(self.una + 1);
             } else {
-                said.push(self.segment(peer, self.most - 1, 0, Vec::new(), now));
+                said.push(self.segment(peer, self.una - 1, 0, Vec::new(), now));
             }
         }
         if said.is_empty() && self.owes {
