@@ -8,7 +8,7 @@ use crate::io::Frame;
 use crate::model::{ClientAddress, Direction, Protocol};
 use crate::shared::DropReason;
 use crate::wire::tcp_flags::SYN;
-use crate::wire::{Network, Packet, Segment, Transport};
+use crate::wire::{Packet, Segment, Transport};
 
 /// How a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl Pipeline {
         client_address: ClientAddress,
         protocol: Protocol,
     ) {
-        let stream = match client_address {
-            ClientAddress::None => None,
-            ClientAddress::Toa { kind } => (protocol == Protocol::Tcp).then(|| toa::begin(kind)),
-            ClientAddress::ProxyV2 { datagrams } => Some(proxy::begin(protocol, datagrams)),
+        let stream = match (client_address, protocol) {
+            (ClientAddress::None, _) | (ClientAddress::Toa { .. }, Protocol::Udp) => None,
+            (ClientAddress::Toa { kind }, Protocol::Tcp) => Some(toa::begin(kind)),
+            (ClientAddress::ProxyV2 { datagrams }, _) => Some(proxy::begin(protocol, datagrams)),
         };
         if stream.is_some() {
             F::table_mut(&mut self.flows).set_stream(id, stream);
@@ -44,24 +44,37 @@ impl Pipeline {
     }
 }
 
-/// By how many octets a packet will grow that cannot go on without.
+/// By how many octets a packet of `direction` will grow that cannot go on without.
 #[inline]
-pub(super) fn growth<F: FlowFamily>(stream: &Stream, packet: &Packet, direction: Direction) -> u16 {
-    if packet.transport == Transport::Udp && direction == Direction::Forward {
-        proxy::datagram_growth::<F>(stream)
-    } else {
-        0
+pub(super) fn growth<F: FlowFamily>(
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    match (stream, transport, direction) {
+        (Some(stream), Transport::Udp, Direction::Forward) => proxy::datagram_growth::<F>(stream),
+        _ => 0,
     }
 }
 
-/// What is left of `mtu` octets for packets that grow by `growth`: over IPv6 never less than every sender may count on
-/// (RFC 8200, section 5), so that the largest may still not fit.
-pub(super) fn left_of<F: FlowFamily>(mtu: u16, growth: u16) -> u16 {
-    let least = match F::NETWORK {
-        Network::V4 => 68,
-        Network::V6 => 1280,
-    };
-    mtu.saturating_sub(growth).max(least)
+/// By how many octets packets of `direction` grow now if there is room.
+pub(super) fn growth_now<F: FlowFamily>(
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    toa::growth_now(stream, direction, F::NETWORK) + growth::<F>(stream, transport, direction)
+}
+
+/// What is left of `mtu` octets for packets of `direction` that grow now, but never less than every way takes, so that the
+/// largest may still not fit.
+pub(super) fn left_of<F: FlowFamily>(
+    mtu: u16,
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    mtu.saturating_sub(growth_now::<F>(stream, transport, direction)).max(mtu.min(F::LEAST_MTU))
 }
 
 /// Makes of a packet on its way in `direction`, translated and in `frame`, what its receiver understands; it may grow up

@@ -9,18 +9,18 @@
 //! anybody can send one.
 
 use super::PortClass;
+use super::alter;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::proxy;
-use super::toa;
 use super::verdict::Verdict;
 use crate::io::Frame;
-use crate::model::Direction;
+use crate::model::{Direction, Protocol};
 use crate::shared::{AddressRole, DropReason};
 use crate::wire::ethernet::{self, Link};
 use crate::wire::icmp::{self, Flaw, Message, Quote};
-use crate::wire::{Layout, Parsed};
+use crate::wire::{Layout, Parsed, Transport};
 
 impl Pipeline {
     /// The verdict on an ICMP message to an address of ours with this role.
@@ -153,7 +153,11 @@ impl Pipeline {
             proxy::part(stream);
         }
         let stream = F::table(&self.flows).stream(id);
-        let growth = toa::growth_now(stream, direction.opposite(), packet.network);
+        let transport = match quoted.protocol() {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        };
+        let growth = alter::growth_now::<F>(stream, transport, direction.opposite());
         if growth > 0 {
             icmp::lower_mtu::<F>(frame.head_mut(), packet, growth);
         }

@@ -329,11 +329,10 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let growth = stream.as_deref().map_or(0, |stream| alter::growth::<F>(stream, packet, direction));
+        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
         let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            let growth = growth.max(toa::growth_now(stream.as_deref(), direction, packet.network));
-            let mtu = alter::left_of::<F>(hop.mtu, growth);
+            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
         let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
