@@ -396,6 +396,7 @@ const fn reason(malformed: Malformed) -> DropReason {
         Malformed::IpChecksum => DropReason::IpChecksumWrong,
         Malformed::IpTruncated => DropReason::IpTruncated,
         Malformed::TransportHeader => DropReason::TransportHeaderInvalid,
+        Malformed::TcpFlags => DropReason::TcpFlagsInvalid,
         Malformed::ExtensionHeaders => DropReason::ExtensionHeadersTooDeep,
     }
 }
