@@ -197,6 +197,7 @@ fn admits_otherwise(before: &ServiceTable, after: &ServiceTable) -> bool {
     };
     before.access != after.access
         || before.limits != after.limits
+        || before.choice.counts_connections() != after.choice.counts_connections()
         || before.backends != after.backends && limits(before) != limits(after)
 }
 

@@ -176,7 +176,7 @@ impl Pipeline {
             };
             self.unserved(reason, service, &tuple, (head, arrival), view)
         })?;
-        holds.backend = backend.max_connections > 0;
+        holds.backend = service.counts(backend);
         let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
         if created.is_err() && holds.backend {
             let holds = Holds { backend: true, ..Holds::default() };

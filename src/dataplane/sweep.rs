@@ -1,6 +1,6 @@
 //! What a reload means for flows that exist: after it each worker goes through its flows once, a few each turn, so that
 //! packets need not be looked at for that. It ends those of clients that their services do not let in any more, and counts
-//! those for which there are limits only now.
+//! those that are to be counted only now.
 
 use super::flow::{FlowFamily, Flows};
 use super::pipeline::Pipeline;
@@ -57,7 +57,7 @@ impl Pipeline {
             if service.access.as_ref().is_some_and(|access| !access.allows::<F>(client)) {
                 self.end::<F>(id);
             } else if !entry.is_one_way() && !entry.state().is_over() {
-                let backend = limited_backend(service, entry.backend_endpoint(), entry.backend);
+                let backend = counted_backend(service, entry.backend_endpoint(), entry.backend);
                 if backend.is_some() || service.limits.any() {
                     let who = Applicant::<F> { service: service.id, client, worker: self.steering.worker() };
                     let flows = F::table_mut(&mut self.flows);
@@ -70,11 +70,11 @@ impl Pipeline {
     }
 }
 
-/// The backend `id`, which is found by its endpoint, if it has a limit.
-fn limited_backend(service: &ServiceTable, endpoint: Endpoint, id: BackendId) -> Option<BackendId> {
+/// The backend `id`, which is found by its endpoint, if connections to it are counted.
+fn counted_backend(service: &ServiceTable, endpoint: Endpoint, id: BackendId) -> Option<BackendId> {
     let at = |endpoint| service.backends.binary_search_by_key(&endpoint, |backend| backend.endpoint).ok();
     // Port 0 is that of the client.
     let place = at(endpoint).or_else(|| at(Endpoint::new(endpoint.address, 0)))?;
     let backend = service.backends.get(place)?;
-    (backend.id == id && backend.max_connections > 0).then_some(id)
+    (backend.id == id && service.counts(backend)).then_some(id)
 }

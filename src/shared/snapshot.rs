@@ -107,6 +107,12 @@ pub struct ServiceTable {
 }
 
 impl ServiceTable {
+    /// Whether connections to `backend` are counted over all workers: for its limit, or for the scheduler.
+    #[must_use]
+    pub const fn counts(&self, backend: &ServiceBackend) -> bool {
+        backend.max_connections > 0 || self.choice.counts_connections()
+    }
+
     /// Whether a limit may refuse what a backend in service would take.
     #[must_use]
     pub fn is_limited(&self) -> bool {
