@@ -13,8 +13,8 @@ use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, Timeouts, VlanTag,
-    WorkerId,
+    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, TablePages,
+    Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -206,6 +206,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         worker: WorkerId(0),
         workers: 1,
         flows: (flows as usize * 4 / 3).max(1024),
+        pages: TablePages::Reserved,
         capacities,
         key,
         limits: Arc::new(Limits::new(capacities, 1, &key)),

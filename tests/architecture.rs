@@ -21,9 +21,9 @@ const MAY_NAME: [(&str, &[&str]); 9] = [
 /// Files outside `io/dpdk` that may hold `unsafe`, each for one purpose that its head states.
 const MAY_BE_UNSAFE: [&str; 6] = [
     "dataplane/flow/tags.rs",
-    "dataplane/huge_pages.rs",
     "dataplane/lanes.rs",
     "dataplane/prefetch.rs",
+    "dataplane/table_memory.rs",
     "shared/publish.rs",
     "wire/lanes.rs",
 ];

@@ -29,7 +29,7 @@ use crate::hash::IndexKey;
 use crate::io::dpdk::{
     DEFAULT_DESCRIPTORS, Device, DeviceOptions, DpdkPool, DpdkPort, Eal, EalOptions, register_thread,
 };
-use crate::model::{PortId, WorkerId};
+use crate::model::{PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
 use crate::shared::{
     Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, WorkerCounters, channel,
@@ -99,6 +99,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         started: Instant::now(),
         capacities,
         key,
+        pages: eal.memory().table_pages(),
         limits: Arc::clone(&limits),
         persistence: Arc::clone(&persistence),
         frames,
@@ -217,6 +218,7 @@ struct WorkerFactory<'a> {
     started: Instant,
     capacities: Capacities,
     key: IndexKey,
+    pages: TablePages,
     limits: Arc<Limits>,
     persistence: Arc<Persistence>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
@@ -246,6 +248,7 @@ impl WorkerFactory<'_> {
                 worker: WorkerId(worker),
                 workers,
                 flows: self.config.appliance.flows_per_worker,
+                pages: self.pages,
                 capacities: self.capacities,
                 key: self.key,
                 limits: Arc::clone(&self.limits),
@@ -301,6 +304,8 @@ fn start_worker(
             }
         };
         let worker = Worker::new(&settings, ports, connections);
+        let (octets, pages) = worker.flow_tables();
+        tracing::info!(worker = %settings.worker, mib = octets >> 20, %pages, "flow_tables");
         let _gone = report.send(Ok(()));
         worker_thread::turn_until(worker, pace, &stop);
         drop(registered);

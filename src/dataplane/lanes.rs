@@ -110,7 +110,7 @@ mod tests {
 
     use crate::dataplane::flow::{FlowTable, TimeoutTicks};
     use crate::hash::IndexKey;
-    use crate::model::{FiveTuple, Mac, Protocol, Timeouts, V4};
+    use crate::model::{FiveTuple, Mac, Protocol, TablePages, Timeouts, V4};
     use crate::wire::lanes::{LANES, read};
 
     const OURS: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -153,7 +153,7 @@ mod tests {
                 return Ok(());
             }
             let frames = packets.map(|(client, from, vip, to, udp)| frame((client, from), (vip, to), udp));
-            let flows = FlowTable::<V4>::new(64, IndexKey::new(key), TimeoutTicks::new(&Timeouts::default()));
+            let flows = FlowTable::<V4>::new(64, IndexKey::new(key), TimeoutTicks::new(&Timeouts::default()), TablePages::Ordinary);
             // SAFETY: the processor has AVX2.
             let (common, [uppers, lowers]) = unsafe { hash_eight(&frames, &flows) };
             prop_assert_eq!(common, u8::MAX);

@@ -25,7 +25,9 @@ use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, Timeouts, V4, V6, WorkerId};
+use crate::model::{
+    BackendState, Direction, Nanos, PortId, Protocol, TablePages, Timeouts, V4, V6, WorkerId,
+};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
 };
@@ -45,6 +47,8 @@ pub struct Settings {
     pub workers: u16,
     /// Flows per address family at most.
     pub flows: usize,
+    /// Where their tables lie.
+    pub pages: TablePages,
     /// Ids that there are counters for.
     pub capacities: Capacities,
     /// The secret of the index hash, and what others are derived from; the same for all workers of a process.
@@ -117,8 +121,8 @@ impl Pipeline {
         let steering = Steering::new(settings.worker, settings.workers);
         Self {
             flows: Flows {
-                v4: FlowTable::new(settings.flows, settings.key, ticks),
-                v6: FlowTable::new(settings.flows, settings.key, ticks),
+                v4: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
+                v6: FlowTable::new(settings.flows, settings.key, ticks, settings.pages),
             },
             local_ports: LocalPorts::new(steering.class(), settings.capacities.backends, &settings.key),
             last_hops: LastHops::new(),

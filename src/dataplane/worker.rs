@@ -19,7 +19,7 @@ use super::inspect::{Inspected, Lookahead};
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
-use crate::model::{Nanos, PortId, WorkerId};
+use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
 use crate::shared::{Command, DropReason, Egress, Event, Fib, Reader, Snapshot, Tally, WorkerCounters};
 
@@ -148,6 +148,12 @@ impl<P: Port> Worker<P> {
     #[must_use]
     pub const fn id(&self) -> WorkerId {
         self.id
+    }
+
+    /// The memory that its flow tables take when they are full, in octets, and where all of it lies.
+    #[must_use]
+    pub fn flow_tables(&self) -> (usize, TablePages) {
+        self.core.pipeline.flows.memory()
     }
 
     /// What it has counted.

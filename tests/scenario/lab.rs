@@ -13,7 +13,7 @@ use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
     OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
-    Timeouts, VlanTag, WorkerId,
+    TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -149,6 +149,7 @@ impl Lab {
                     worker: id,
                     workers: plan.workers,
                     flows: plan.flows,
+                    pages: TablePages::Ordinary,
                     capacities,
                     key,
                     limits: Arc::clone(&limits),

@@ -17,7 +17,7 @@ use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::io::mem::{MemFrame, MemPort, Pool, Wire};
 use crate::io::pcap::{CaptureWriter, CapturedFrame};
-use crate::model::{Nanos, PortId, WorkerId};
+use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
 use crate::shared::{Capacities, Egress, Limits, Persistence, WorkerCounters};
 
@@ -57,6 +57,7 @@ impl Replay {
             worker: WorkerId(0),
             workers: 1,
             flows: config.appliance.flows_per_worker,
+            pages: TablePages::Ordinary,
             capacities,
             key,
             limits: Arc::clone(&limits),

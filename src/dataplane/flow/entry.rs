@@ -79,11 +79,6 @@ pub struct FlowEntry<F: Family> {
     pub backend: BackendId,
     /// When a packet last kept the flow alive.
     pub stamp: Tick,
-    /// Neighbours in the list of the expiry that the entry is in.
-    pub(super) next: u32,
-    pub(super) previous: u32,
-    /// That list.
-    pub(super) list: u16,
     /// The service, for its settings and counters.
     pub service: ServiceId,
     /// By direction: where its packets go.
@@ -110,11 +105,12 @@ impl Kind {
     const OF_SERVICE: u8 = 4;
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
+    const IN_USE: u8 = 32;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
         let one_way = if flow.one_way { Self::ONE_WAY } else { 0 };
-        Self(displaced | one_way | Self::counted(&flow.holds))
+        Self(Self::IN_USE | displaced | one_way | Self::counted(&flow.holds))
     }
 
     const fn counted(holds: &Holds) -> u8 {
@@ -140,9 +136,6 @@ impl<F: Family> FlowEntry<F> {
             ],
             backend: flow.backend,
             stamp: now,
-            next: super::expiry::NONE,
-            previous: super::expiry::NONE,
-            list: super::expiry::UNLISTED,
             service: flow.service,
             hops: [flow.forward_hop, flow.return_hop],
             route_epoch: flow.route_epoch,
@@ -172,6 +165,18 @@ impl<F: Family> FlowEntry<F> {
     #[inline(always)]
     pub const fn is_one_way(&self) -> bool {
         self.kind.0 & Kind::ONE_WAY != 0
+    }
+
+    /// Whether it is a flow: one that has not been removed.
+    #[inline(always)]
+    pub(super) const fn is_in_use(&self) -> bool {
+        self.kind.0 & Kind::IN_USE != 0
+    }
+
+    /// Makes the place free. Nobody finds it settled, or in use, any more.
+    pub(super) const fn end(&mut self) {
+        self.kind = Kind(0);
+        self.settled = Generation::NONE;
     }
 
     /// Whether the flow is counted in its service's connections, its backend's, its client prefix's; not so any more from

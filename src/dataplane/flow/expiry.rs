@@ -5,16 +5,16 @@
 //! the stamp has moved, the entry moves on. Half-open and closed flows stand in queues in the order of their ends, so
 //! that a flood finds its own oldest flow to evict in constant time.
 //!
-//! The links live in the entries; this module sees them through [`Links`].
+//! What lists an entry is kept here, apart from the flows, as packets do not need it.
 
-use crate::model::{Nanos, Timeouts};
+use bytemuck::Zeroable;
+
+use crate::dataplane::table_memory::TableMemory;
+use crate::model::{Nanos, TablePages, Timeouts};
 use crate::shared::FlowState;
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
-
-/// An entry in no list.
-pub(super) const UNLISTED: u16 = u16::MAX;
 
 /// Time in units of 2^26 ns (67 ms): fine enough for time-outs of seconds, and 32 bits last for nine years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,14 +136,18 @@ const WHEEL: u16 = 8192;
 
 const LISTS: usize = WHEEL as usize + 4;
 
-/// The links of an entry, wherever they are kept.
-pub(super) trait Links {
-    /// Next, previous, list.
-    fn links(&mut self, entry: u32) -> (&mut u32, &mut u32, &mut u16);
+/// An entry's place in the lists. All zero: in none.
+#[derive(Clone, Copy, Zeroable)]
+struct Link {
+    next: u32,
+    previous: u32,
+    /// The number of the list, plus one.
+    list: u32,
 }
 
 /// The heads and tails of all lists, and the wheel's hand.
 pub(super) struct Expiry {
+    links: TableMemory<Link>,
     heads: Box<[u32]>,
     tails: Box<[u32]>,
     /// The next tick whose slot is to be looked at.
@@ -152,14 +156,24 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    pub(super) fn new() -> Self {
+    /// For up to `capacity` entries, none of them listed.
+    pub(super) fn new(capacity: usize, pages: TablePages) -> Self {
         Self {
+            links: TableMemory::zeroed(capacity, pages),
             heads: vec![NONE; LISTS].into_boxed_slice(),
             tails: vec![NONE; LISTS].into_boxed_slice(),
             hand: Tick(0),
             started: false,
         }
     }
+
+    /// Where the lists lie.
+    pub(super) const fn pages(&self) -> TablePages {
+        self.links.pages()
+    }
+
+    /// Memory taken for each entry, in octets.
+    pub(super) const OCTETS_EACH: usize = size_of::<Link>();
 
     /// The oldest entry of a queue.
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {
@@ -168,17 +182,17 @@ impl Expiry {
     }
 
     /// Puts an unlisted entry at the end of a queue.
-    pub(super) fn enqueue(&mut self, queue: Queue, entry: u32, links: &mut impl Links) {
-        self.append(queue as u16, entry, links);
+    pub(super) fn enqueue(&mut self, queue: Queue, entry: u32) {
+        self.append(queue as u16, entry);
     }
 
     /// Puts an unlisted entry into the slot of the tick it is due at, `span` after `now`.
-    pub(super) fn schedule(&mut self, now: Tick, span: u32, entry: u32, links: &mut impl Links) {
+    pub(super) fn schedule(&mut self, now: Tick, span: u32, entry: u32) {
         self.start(now);
         let due = now.after(span);
         // Never behind the hand, which would cost a whole round, nor so far ahead that the round is taken for due.
         let ahead = due.since(self.hand).min(u32::from(WHEEL) - 1);
-        self.append(slot(self.hand.after(ahead)), entry, links);
+        self.append(slot(self.hand.after(ahead)), entry);
     }
 
     /// The clock may start anywhere.
@@ -189,30 +203,27 @@ impl Expiry {
         }
     }
 
-    fn append(&mut self, list: u16, entry: u32, links: &mut impl Links) {
+    fn append(&mut self, list: u16, entry: u32) {
         let tail = std::mem::replace(&mut self.tails[usize::from(list)], entry);
-        let (next, previous, of) = links.links(entry);
-        (*next, *previous, *of) = (NONE, tail, list);
+        self.links[entry as usize] = Link { next: NONE, previous: tail, list: u32::from(list) + 1 };
         match tail {
             NONE => self.heads[usize::from(list)] = entry,
-            tail => *links.links(tail).0 = entry,
+            tail => self.links[tail as usize].next = entry,
         }
     }
 
-    /// Takes an entry out of its list.
-    pub(super) fn unlink(&mut self, entry: u32, links: &mut impl Links) {
-        let (next, previous, of) = links.links(entry);
-        let (next, previous, list) = (*next, *previous, std::mem::replace(of, UNLISTED));
-        if list == UNLISTED {
-            return;
-        }
+    /// Takes an entry out of its list, if it is in one.
+    pub(super) fn unlink(&mut self, entry: u32) {
+        let Link { next, previous, list } =
+            std::mem::replace(&mut self.links[entry as usize], Link::zeroed());
+        let Some(list) = list.checked_sub(1) else { return };
         match previous {
-            NONE => self.heads[usize::from(list)] = next,
-            previous => *links.links(previous).0 = next,
+            NONE => self.heads[list as usize] = next,
+            previous => self.links[previous as usize].next = next,
         }
         match next {
-            NONE => self.tails[usize::from(list)] = previous,
-            next => *links.links(next).1 = previous,
+            NONE => self.tails[list as usize] = previous,
+            next => self.links[next as usize].previous = previous,
         }
     }
 

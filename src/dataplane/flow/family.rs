@@ -1,7 +1,7 @@
 //! The two flow tables of a worker.
 
 use super::FlowTable;
-use crate::model::{V4, V6};
+use crate::model::{TablePages, V4, V6};
 use crate::shared::RoleFamily;
 use crate::wire::{Common, IcmpFamily, Network};
 
@@ -11,6 +11,15 @@ pub struct Flows {
     pub v4: FlowTable<V4>,
     /// IPv6 flows.
     pub v6: FlowTable<V6>,
+}
+
+impl Flows {
+    /// The memory they take when they are full, in octets, and where all of it lies.
+    #[must_use]
+    pub fn memory(&self) -> (usize, TablePages) {
+        let pages = if self.v4.pages() == self.v6.pages() { self.v4.pages() } else { TablePages::Ordinary };
+        (self.v4.octets() + self.v6.octets(), pages)
+    }
 }
 
 /// A family that has a flow table.

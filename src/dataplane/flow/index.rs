@@ -14,8 +14,9 @@
 use bytemuck::Zeroable;
 
 use super::tags;
-use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
+use crate::dataplane::table_memory::TableMemory;
+use crate::model::TablePages;
 
 /// Slots in a bucket.
 const SLOTS: usize = 8;
@@ -51,8 +52,8 @@ const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
 
 /// See the module.
 pub(super) struct Index {
-    /// All there can be. Zeroed by the allocator, so that memory is taken only as buckets are used.
-    buckets: Vec<Bucket>,
+    /// All there can be.
+    buckets: TableMemory<Bucket>,
     /// How many are in use.
     count: u32,
     /// How many shall be.
@@ -87,17 +88,21 @@ impl Place {
 
 impl Index {
     /// An index that holds `keys` keys at least.
-    pub(super) fn new(keys: usize) -> Self {
+    pub(super) fn new(keys: usize, pages: TablePages) -> Self {
         let most = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).next_power_of_two().max(1 << LEAST_BITS);
         let bits = most.ilog2();
         let base = bits.saturating_sub(KEPT_BITS).max(LEAST_BITS);
-        let mut buckets = bytemuck::zeroed_vec(most);
-        huge_pages::advise(&mut buckets);
+        let buckets = TableMemory::zeroed(most, pages);
         let count = 1 << base;
         Self { buckets, count, wanted: count, mask: count - 1, base, keys: 0 }
     }
 
-    /// Memory taken when all of it is in use.
+    /// Where it lies.
+    pub(super) const fn pages(&self) -> TablePages {
+        self.buckets.pages()
+    }
+
+    /// Memory taken when all of it is in use, in octets.
     pub(super) fn octets(&self) -> usize {
         self.buckets.len() * size_of::<Bucket>()
     }
@@ -328,7 +333,7 @@ mod tests {
 
     #[test]
     fn it_holds_what_it_was_made_for_and_finds_all_of_it() {
-        let mut index = Index::new(100_000);
+        let mut index = Index::new(100_000, TablePages::Ordinary);
         for n in 0..100_000 {
             assert!(index.insert(mix(n), n), "key {n}");
         }
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn it_uses_as_much_memory_as_its_keys_need() {
-        let mut index = Index::new(1_000_000);
+        let mut index = Index::new(1_000_000, TablePages::Ordinary);
         for n in 0..1_000_000_u32 {
             let (used, needed) = (index.count as usize * SLOTS, n as usize);
             let least = SLOTS << LEAST_BITS;
@@ -369,7 +374,7 @@ mod tests {
         fn it_agrees_with_a_map_over_any_sequence(
             steps in prop::collection::vec((any::<bool>(), 0_u32..200), 1..400),
         ) {
-            let mut index = Index::new(100);
+            let mut index = Index::new(100, TablePages::Ordinary);
             let mut model = HashMap::new();
             for (insert, key) in steps {
                 if insert && !model.contains_key(&key) && model.len() < 100 {

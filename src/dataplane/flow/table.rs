@@ -1,25 +1,29 @@
 //! The flow table of one worker and family: every flow, found by the tuple of either direction.
 //!
-//! Memory is reserved once for `capacity` flows and taken from the system as flows come; nothing grows, nothing is
-//! rehashed. All operations take constant time but for listing.
+//! Memory is reserved once for `capacity` flows: huge pages are taken at once, ordinary ones as flows come; nothing grows,
+//! nothing is rehashed. All operations take constant time but for listing.
+//!
+//! What a packet needs of a flow is in its entry; what only its beginning and end need stands apart, so that entries are
+//! small.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m256i as Vector;
 
-use super::expiry::{Expiry, Links, NONE, Queue};
+use super::expiry::{Expiry, NONE, Queue};
 use super::index::Index;
 use super::{FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
-use crate::dataplane::huge_pages;
 use crate::dataplane::prefetch::prefetch;
+use crate::dataplane::table_memory::TableMemory;
 use crate::hash::IndexKey;
-use crate::model::{Direction, Family, FiveTuple, V4};
+use crate::model::{Direction, Family, FiveTuple, TablePages, V4};
 use crate::shared::{ClientSlot, FlowRecord, FlowState, Holds};
 
 /// See the module.
 pub struct FlowTable<F: Family> {
     key: IndexKey,
     index: Index,
-    entries: Entries<F>,
+    /// All ever used; those not in use now stand in [`Queue::Free`].
+    entries: TableMemory<FlowEntry<F>>,
     expiry: Expiry,
     timeouts: TimeoutTicks,
     flows: usize,
@@ -37,24 +41,6 @@ impl Guess {
     pub const NONE: Self = Self(u32::MAX);
 }
 
-/// The entries ever used; those not in use now stand in [`Queue::Free`].
-struct Entries<F: Family>(Vec<FlowEntry<F>>);
-
-impl<F: Family> Entries<F> {
-    fn reserved(capacity: usize) -> Self {
-        let mut entries = Vec::with_capacity(capacity);
-        huge_pages::advise(&mut entries);
-        Self(entries)
-    }
-}
-
-impl<F: Family> Links for Entries<F> {
-    fn links(&mut self, entry: u32) -> (&mut u32, &mut u32, &mut u16) {
-        let entry = &mut self.0[entry as usize];
-        (&mut entry.next, &mut entry.previous, &mut entry.list)
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 impl FlowTable<V4> {
     /// [`IndexKey::hash_eight`] with this table's key.
@@ -69,14 +55,13 @@ impl FlowTable<V4> {
 impl<F: Family> FlowTable<F> {
     /// An empty table for up to `capacity` flows, at most 2^31 - 1.
     #[must_use]
-    pub fn new(capacity: usize, key: IndexKey, timeouts: TimeoutTicks) -> Self {
-        let entries = Entries::reserved(capacity);
+    pub fn new(capacity: usize, key: IndexKey, timeouts: TimeoutTicks, pages: TablePages) -> Self {
         Self {
             key,
-            index: Index::new(capacity * 2),
-            clients: bytemuck::zeroed_vec(entries.0.capacity()),
-            entries,
-            expiry: Expiry::new(),
+            index: Index::new(capacity * 2, pages),
+            entries: TableMemory::with_capacity(capacity, pages),
+            clients: bytemuck::zeroed_vec(capacity),
+            expiry: Expiry::new(capacity, pages),
             timeouts,
             flows: 0,
         }
@@ -94,10 +79,18 @@ impl<F: Family> FlowTable<F> {
         self.flows == 0
     }
 
+    /// Where it lies: reserved pages only if all of it does.
+    #[must_use]
+    pub fn pages(&self) -> TablePages {
+        let parts = [self.index.pages(), self.entries.pages(), self.expiry.pages()];
+        if parts.contains(&TablePages::Ordinary) { TablePages::Ordinary } else { TablePages::Reserved }
+    }
+
     /// Memory taken when the table is full, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.index.octets() + self.entries.0.capacity() * (size_of::<FlowEntry<F>>() + size_of::<u32>())
+        let each = size_of::<FlowEntry<F>>() + Expiry::OCTETS_EACH + size_of::<u32>();
+        self.index.octets() + self.entries.capacity() * each
     }
 
     /// The time-outs from now on; flows that wait keep their place and are judged by the new ones.
@@ -145,7 +138,7 @@ impl<F: Family> FlowTable<F> {
     /// The flow that `value` stands for, its entry asked for.
     #[inline(always)]
     fn asked(&self, value: u32) -> Guess {
-        prefetch(&self.entries.0, value as usize >> 1);
+        prefetch(&self.entries, value as usize >> 1);
         Guess(value)
     }
 
@@ -153,7 +146,7 @@ impl<F: Family> FlowTable<F> {
     #[inline(always)]
     pub(in crate::dataplane) fn guessed(&mut self, guess: Guess) -> Option<(&mut FlowEntry<F>, Direction)> {
         let (id, direction) = split(guess.0);
-        Some((self.entries.0.get_mut(id.0 as usize)?, direction))
+        Some((self.entries.get_mut(id.0 as usize)?, direction))
     }
 
     /// Third stage: the flow and direction of packets that carry `tuple`, whose hash is `hash`. The table may have
@@ -162,10 +155,8 @@ impl<F: Family> FlowTable<F> {
     #[inline(always)]
     pub fn find_guessed(&self, guess: Guess, hash: u64, tuple: &FiveTuple<F>) -> Option<(FlowId, Direction)> {
         let (id, direction) = split(guess.0);
-        match self.entries.0.get(id.0 as usize) {
-            Some(entry) if entry.list != Queue::Free as u16 && entry.matches(direction, tuple) => {
-                Some((id, direction))
-            }
+        match self.entries.get(id.0 as usize) {
+            Some(entry) if entry.is_in_use() && entry.matches(direction, tuple) => Some((id, direction)),
             _ => self.find(hash, tuple),
         }
     }
@@ -176,7 +167,7 @@ impl<F: Family> FlowTable<F> {
     pub fn find(&self, hash: u64, tuple: &FiveTuple<F>) -> Option<(FlowId, Direction)> {
         let is = |value| {
             let (id, direction) = split(value);
-            self.entries.0[id.0 as usize].matches(direction, tuple)
+            self.entries[id.0 as usize].matches(direction, tuple)
         };
         self.index.find(hash, is).map(split)
     }
@@ -185,13 +176,13 @@ impl<F: Family> FlowTable<F> {
     #[must_use]
     #[inline]
     pub fn entry(&self, id: FlowId) -> &FlowEntry<F> {
-        &self.entries.0[id.0 as usize]
+        &self.entries[id.0 as usize]
     }
 
     /// The entry of a flow, to change. Its state changes only through [`set_state`](Self::set_state).
     #[inline]
     pub fn entry_mut(&mut self, id: FlowId) -> &mut FlowEntry<F> {
-        &mut self.entries.0[id.0 as usize]
+        &mut self.entries[id.0 as usize]
     }
 
     /// Moves a flow to another state, and its expiry with it.
@@ -204,7 +195,7 @@ impl<F: Family> FlowTable<F> {
             return;
         }
         entry.stamp = now;
-        self.expiry.unlink(id.0, &mut self.entries);
+        self.expiry.unlink(id.0);
         self.arm(id, now);
     }
 
@@ -213,13 +204,13 @@ impl<F: Family> FlowTable<F> {
         let entry = FlowEntry::new(flow, now);
         let id = self.take_entry(entry)?;
         if !self.index.insert(hash, join(id, Direction::Forward)) {
-            self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+            self.expiry.enqueue(Queue::Free, id.0);
             return None;
         }
         let return_hash = self.key.hash(&entry.incoming(Direction::Return));
         if !entry.is_one_way() && !self.index.insert(return_hash, join(id, Direction::Return)) {
             self.index.remove(hash, join(id, Direction::Forward));
-            self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
+            self.expiry.enqueue(Queue::Free, id.0);
             return None;
         }
         self.set_holds(id, flow.holds);
@@ -243,9 +234,9 @@ impl<F: Family> FlowTable<F> {
             let hash = self.key.hash(&entry.incoming(direction));
             self.index.remove(hash, join(id, direction));
         }
-        self.expiry.unlink(id.0, &mut self.entries);
-        self.expiry.enqueue(Queue::Free, id.0, &mut self.entries);
-        self.entry_mut(id).set_state(FlowState::Closed);
+        self.expiry.unlink(id.0);
+        self.expiry.enqueue(Queue::Free, id.0);
+        self.entry_mut(id).end();
         self.flows -= 1;
     }
 
@@ -275,7 +266,7 @@ impl<F: Family> FlowTable<F> {
             if self.remaining(id, now) == 0 {
                 return Some(id);
             }
-            self.expiry.unlink(id.0, &mut self.entries);
+            self.expiry.unlink(id.0);
             self.arm(id, now);
         }
         None
@@ -292,18 +283,18 @@ impl<F: Family> FlowTable<F> {
     /// The flow at a place of the table: `Some(None)` if there is none now, `None` behind all that were ever used.
     #[must_use]
     pub fn at(&self, place: usize) -> Option<Option<FlowId>> {
-        let entry = self.entries.0.get(place)?;
+        let entry = self.entries.get(place)?;
         let id = u32::try_from(place).ok()?;
-        Some((entry.list != Queue::Free as u16).then_some(FlowId(id)))
+        Some((entry.is_in_use()).then_some(FlowId(id)))
     }
 
     /// The flows from place `cursor` on, up to `places` places of the table, for listings; `None` behind the last.
     pub fn scan(&self, cursor: usize, places: usize) -> Option<impl Iterator<Item = &FlowEntry<F>>> {
-        let end = self.entries.0.len().min(cursor.saturating_add(places));
+        let end = self.entries.len().min(cursor.saturating_add(places));
         if cursor >= end {
             return None;
         }
-        Some(self.entries.0[cursor..end].iter().filter(|entry| entry.list != Queue::Free as u16))
+        Some(self.entries[cursor..end].iter().filter(|entry| entry.is_in_use()))
     }
 
     /// A copy of a flow for control.
@@ -333,27 +324,22 @@ impl<F: Family> FlowTable<F> {
 
     fn arm(&mut self, id: FlowId, now: Tick) {
         match Queue::of(self.entry(id).state()) {
-            Some(queue) => self.expiry.enqueue(queue, id.0, &mut self.entries),
+            Some(queue) => self.expiry.enqueue(queue, id.0),
             None => {
                 let span = self.remaining(id, now);
-                self.expiry.schedule(now, span, id.0, &mut self.entries);
+                self.expiry.schedule(now, span, id.0);
             }
         }
     }
 
     fn take_entry(&mut self, entry: FlowEntry<F>) -> Option<FlowId> {
         if let Some(free) = self.expiry.first(Queue::Free) {
-            self.expiry.unlink(free, &mut self.entries);
-            self.entries.0[free as usize] = entry;
+            self.expiry.unlink(free);
+            self.entries[free as usize] = entry;
             return Some(FlowId(free));
         }
-        let next = u32::try_from(self.entries.0.len()).ok().filter(|next| *next < NONE >> 1)?;
-        // Pushing beyond the capacity would allocate.
-        if self.entries.0.len() == self.entries.0.capacity() {
-            return None;
-        }
-        self.entries.0.push(entry);
-        Some(FlowId(next))
+        let next = u32::try_from(self.entries.len()).ok().filter(|next| *next < NONE >> 1)?;
+        self.entries.push(entry).then_some(FlowId(next))
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use core_affinity::CoreId;
 
 use super::DpdkError;
-use crate::model::Memory;
+use crate::model::{Memory, TablePages};
 
 /// What EAL needs to know.
 #[derive(Clone, Debug)]
@@ -106,6 +106,17 @@ impl Eal {
     #[must_use]
     pub const fn memory(&self) -> &MemoryChoice {
         &self.memory
+    }
+}
+
+impl MemoryChoice {
+    /// Where flow tables shall lie: beside the buffers.
+    #[must_use]
+    pub const fn table_pages(&self) -> TablePages {
+        match self {
+            Self::Hugepages { .. } => TablePages::Reserved,
+            Self::Ordinary { .. } => TablePages::Ordinary,
+        }
     }
 }
 
