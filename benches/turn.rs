@@ -167,6 +167,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         name: "dns".into(),
         protocol: ServiceProtocol::Udp,
         mode: ForwardingMode::FullNat,
+        one_packet: false,
         hash: HashFeature::FiveTuple,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,

@@ -211,12 +211,17 @@ impl Pipeline {
             forward_hop,
             return_hop: return_hop.ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?,
             route_epoch: view.fib.epoch,
-            state: FlowState::first(tuple.protocol()),
+            state: if service.one_packet { FlowState::Asked } else { FlowState::first(tuple.protocol()) },
             displaced,
             one_way: false,
             holds,
         };
-        self.insert(arrival.hash, &flow, view)
+        let id = self.insert(arrival.hash, &flow, view)?;
+        if service.one_packet {
+            // Nothing else that later fragments have leads to it.
+            self.fragments.made = Some(id);
+        }
+        Ok(id)
     }
 
     /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the

@@ -145,7 +145,8 @@ impl Pipeline {
 
     /// Takes over what the snapshot says of time-outs and of flows that exist; to be called once a turn.
     #[inline]
-    pub fn take_over(&mut self, tables: &Snapshot) {
+    pub fn take_over(&mut self, view: View<'_>) {
+        let tables = view.tables;
         if tables.timeouts != self.timeouts {
             self.timeouts = tables.timeouts;
             self.expired_until = None;
@@ -153,7 +154,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
-        self.sweep(tables);
+        self.sweep(tables, view.tick());
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
@@ -184,6 +185,7 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
+            in_pieces: packet.transport == Transport::Fragment,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -360,7 +362,14 @@ impl Pipeline {
             Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
             Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
-        if next == entry.state() {
+        if direction == Direction::Return && entry.is_one_packet() {
+            // Its answer is what the flow was for; later pieces of that find it closed.
+            if arrival.in_pieces {
+                self.advance::<F>(id, FlowState::Closed, view.tick());
+            } else {
+                self.end::<F>(id);
+            }
+        } else if next == entry.state() {
             entry.touch(view.tick());
         } else {
             self.advance::<F>(id, next, view.tick());
@@ -389,6 +398,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// There is more of the packet than is in this frame.
+    pub(super) in_pieces: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

@@ -169,7 +169,7 @@ impl<P: Port> Worker<P> {
         let (fib, fib_number) = fibs.current_numbered();
         let generation = generation.of((tables_number, fib_number));
         let view = View { tables, fib, generation, now };
-        core.pipeline.take_over(view.tables);
+        core.pipeline.take_over(view);
 
         let mut busy = false;
         for port in core.port_ids() {

@@ -84,6 +84,8 @@ pub struct ServiceTable {
     pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
+    /// Whether each datagram is a flow of its own, which ends with its answer. Of UDP in full NAT alone.
+    pub one_packet: bool,
     /// What the choice of a backend hashes.
     pub hash: HashFeature,
     /// What a client gets when there is no backend to choose.

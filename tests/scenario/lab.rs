@@ -52,6 +52,8 @@ pub struct Plan {
     /// The largest IP packet to clients, and to backends.
     pub mtus: (u16, u16),
     pub mode: ForwardingMode,
+    /// Of the UDP services.
+    pub one_packet: bool,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
     /// The first targets before they were others, in today's positions.
@@ -83,6 +85,7 @@ impl Default for Plan {
             next_hop_vlan: VlanTag::Untagged,
             mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
+            one_packet: false,
             crossed: false,
             previous: None,
             choice: None,
@@ -272,6 +275,7 @@ impl Lab {
             name: format!("{protocol}-{port}").into(),
             protocol: if protocol == Protocol::Tcp { ServiceProtocol::Tcp } else { ServiceProtocol::Udp },
             mode: self.plan.mode,
+            one_packet: self.plan.one_packet && protocol == Protocol::Udp,
             hash: HashFeature::FiveTuple,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,

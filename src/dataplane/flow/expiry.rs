@@ -73,6 +73,7 @@ pub struct TimeoutTicks {
     fin: u32,
     closed: u32,
     udp: u32,
+    asked: u32,
 }
 
 impl TimeoutTicks {
@@ -88,6 +89,7 @@ impl TimeoutTicks {
             fin: Tick::span(timeouts.tcp_fin),
             closed: Tick::span(Self::CLOSED),
             udp: Tick::span(timeouts.udp),
+            asked: Tick::span(timeouts.one_packet),
         }
     }
 
@@ -101,6 +103,7 @@ impl TimeoutTicks {
             FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait => self.fin,
             FlowState::Closed => self.closed,
             FlowState::Udp => self.udp,
+            FlowState::Asked => self.asked,
         }
     }
 }
@@ -112,12 +115,13 @@ pub(super) enum Queue {
     HalfOpen = WHEEL,
     Closed,
     TimeWait,
+    Asked,
     Free,
 }
 
 impl Queue {
     /// The queues that entries expire from.
-    pub(super) const EXPIRING: [Self; 3] = [Self::HalfOpen, Self::Closed, Self::TimeWait];
+    pub(super) const EXPIRING: [Self; 4] = [Self::HalfOpen, Self::Closed, Self::TimeWait, Self::Asked];
 
     /// The queue of `state`; `None` if it goes by the wheel.
     #[inline]
@@ -126,6 +130,7 @@ impl Queue {
             FlowState::SynSent | FlowState::SynReceived => Some(Self::HalfOpen),
             FlowState::Closed => Some(Self::Closed),
             FlowState::TimeWait => Some(Self::TimeWait),
+            FlowState::Asked => Some(Self::Asked),
             FlowState::Established | FlowState::FinWait | FlowState::LastAck | FlowState::Udp => None,
         }
     }
@@ -134,7 +139,7 @@ impl Queue {
 /// Slots of the wheel: nine minutes. What is due later is looked at once a round.
 const WHEEL: u16 = 8192;
 
-const LISTS: usize = WHEEL as usize + 4;
+const LISTS: usize = WHEEL as usize + 5;
 
 /// An entry's place in the lists. All zero: in none.
 #[derive(Clone, Copy, Zeroable)]

@@ -203,15 +203,15 @@ impl<F: Family> FlowTable<F> {
     pub fn insert(&mut self, hash: u64, flow: &NewFlow<F>, now: Tick) -> Option<FlowId> {
         let entry = FlowEntry::new(flow, now);
         let id = self.take_entry(entry)?;
-        if !self.index.insert(hash, join(id, Direction::Forward)) {
-            self.expiry.enqueue(Queue::Free, id.0);
-            return None;
-        }
-        let return_hash = self.key.hash(&entry.incoming(Direction::Return));
-        if !entry.is_one_way() && !self.index.insert(return_hash, join(id, Direction::Return)) {
-            self.index.remove(hash, join(id, Direction::Forward));
-            self.expiry.enqueue(Queue::Free, id.0);
-            return None;
+        for direction in entry.ways() {
+            let hash = match direction {
+                Direction::Forward => hash,
+                Direction::Return => self.key.hash(&entry.incoming(Direction::Return)),
+            };
+            if !self.index.insert(hash, join(id, *direction)) {
+                self.free(id);
+                return None;
+            }
         }
         self.set_holds(id, flow.holds);
         self.flows += 1;
@@ -227,24 +227,34 @@ impl<F: Family> FlowTable<F> {
 
     /// Ends a flow and gives its lease back.
     pub fn remove(&mut self, id: FlowId) {
-        let entry = *self.entry(id);
-        let ways: &[Direction] =
-            if entry.is_one_way() { &[Direction::Forward] } else { &[Direction::Forward, Direction::Return] };
-        for direction in ways.iter().copied() {
-            let hash = self.key.hash(&entry.incoming(direction));
-            self.index.remove(hash, join(id, direction));
-        }
         self.expiry.unlink(id.0);
-        self.expiry.enqueue(Queue::Free, id.0);
-        self.entry_mut(id).end();
+        self.free(id);
         self.flows -= 1;
     }
 
-    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one. Established
-    /// flows are never given up.
+    /// Makes the place of an unlisted entry free, and nobody find it.
+    fn free(&mut self, id: FlowId) {
+        let entry = *self.entry(id);
+        for direction in entry.ways() {
+            let hash = self.key.hash(&entry.incoming(*direction));
+            self.index.remove(hash, join(id, *direction));
+        }
+        self.expiry.enqueue(Queue::Free, id.0);
+        self.entry_mut(id).end();
+    }
+
+    /// Makes a UDP flow that of its last datagram: what its client sends from now on does not find it.
+    pub fn make_one_packet(&mut self, id: FlowId, now: Tick) {
+        let hash = self.key.hash(&self.entry(id).incoming(Direction::Forward));
+        self.index.remove(hash, join(id, Direction::Forward));
+        self.set_state(id, FlowState::Asked, now);
+    }
+
+    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one, then the datagram
+    /// that has waited longest for its answer. Established flows are never given up.
     #[must_use]
     pub fn victim(&self) -> Option<FlowId> {
-        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen]
+        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen, Queue::Asked]
             .into_iter()
             .find_map(|queue| self.expiry.first(queue))
             .map(FlowId)

@@ -51,7 +51,11 @@ impl Fins {
 pub const fn syn_starts_anew(state: FlowState) -> bool {
     match state {
         FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => true,
-        FlowState::SynSent | FlowState::SynReceived | FlowState::Established | FlowState::Udp => false,
+        FlowState::SynSent
+        | FlowState::SynReceived
+        | FlowState::Established
+        | FlowState::Udp
+        | FlowState::Asked => false,
     }
 }
 
@@ -85,7 +89,7 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
                 state
             }
         }
-        FlowState::TimeWait | FlowState::Closed | FlowState::Udp => state,
+        FlowState::TimeWait | FlowState::Closed | FlowState::Udp | FlowState::Asked => state,
     }
 }
 
@@ -108,7 +112,8 @@ pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
         | FlowState::LastAck
         | FlowState::TimeWait
         | FlowState::Closed
-        | FlowState::Udp => state,
+        | FlowState::Udp
+        | FlowState::Asked => state,
     }
 }
 
