@@ -88,8 +88,8 @@ impl Frame for Owned {
 
     fn prefetch(&self) {}
 
-    fn copy_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.head());
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.head())
     }
 }
 

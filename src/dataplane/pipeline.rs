@@ -17,6 +17,7 @@ use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
+use super::pieces::Pieces;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
@@ -100,6 +101,8 @@ pub struct Pipeline {
     pub(super) cookies: Cookies,
     pub(super) ways: Ways,
     pub(super) fragments: Fragments,
+    /// What is to be done to the pieces of the last packet that is to be split.
+    pub(super) pieces: Pieces,
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
@@ -131,6 +134,7 @@ impl Pipeline {
             cookies: Cookies::new(&settings.key),
             ways: Ways::new(settings.capacities.backends),
             fragments: Fragments::new(&settings.key),
+            pieces: Pieces::Plain,
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
@@ -374,7 +378,11 @@ impl Pipeline {
         } else {
             self.advance::<F>(id, next, view.tick());
         }
-        if fits { Verdict::Forward(egress) } else { Verdict::Split(egress, mtu) }
+        if fits {
+            return Verdict::Forward(egress);
+        }
+        self.pieces = Pieces::Renumbered;
+        Verdict::Split(egress, mtu)
     }
 }
 
