@@ -102,6 +102,8 @@ impl Pipeline {
         if octets > usize::from(hop.mtu) {
             return None;
         }
+        // Of a UDP flow nobody asks what is expected.
+        entry.note_acknowledgement(direction, F::acknowledgement(head));
         F::rewrite(head, &entry.rewrite(direction));
         ethernet::set_addresses(head, addresses);
         let end = usize::from(F::LAYOUT.l3) + octets;
@@ -120,9 +122,10 @@ impl Pipeline {
     /// if there is nothing to be settled.
     fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
         let Some((entry, _)) = F::table_mut(&mut self.flows).guessed(guess) else { return false };
-        // A record's packets are not rewritten.
+        // A record's packets are not rewritten, and an altered flow's are more than that.
         let settles = !entry.is_settled(view.generation)
             && !entry.is_one_way()
+            && !entry.is_altered()
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)
             && entry.route_epoch == view.fib.epoch
             && matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);

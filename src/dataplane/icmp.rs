@@ -143,7 +143,10 @@ impl Pipeline {
         }
         let outer = entry.rewrite(direction).to.addresses();
         let quoted = entry.incoming(direction.opposite());
-        icmp::translate(frame.head_mut(), packet, quote, outer, &quoted);
+        // The segment that is quoted left us as its receiver counts.
+        let stream = F::table(&self.flows).stream(id);
+        let undone = stream.map(|stream| stream.undone(direction.opposite()));
+        icmp::translate(frame.head_mut(), packet, quote, (outer, undone.as_ref()), &quoted);
         frame.truncate(usize::from(end));
         if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
             return Verdict::Drop(DropReason::MtuExceeded);

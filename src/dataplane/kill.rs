@@ -1,5 +1,6 @@
 //! The end of a TCP flow whose backend is dead: the side that a packet is on its way to is told, in the packet's place.
 
+use super::alter;
 use super::flow::{FlowFamily, FlowId};
 use super::inspect::Inspected;
 use super::pipeline::{Pipeline, View};
@@ -37,6 +38,7 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let entry = *F::table(&self.flows).entry(id);
+        let stream = F::table(&self.flows).stream(id).copied();
         self.end::<F>(id);
         let hop = entry.hop(direction);
         let hop = view.fib.next_hop(hop).or_else(|| self.last_hops.next_hop(hop))?;
@@ -47,6 +49,9 @@ impl Pipeline {
             VlanTag::AsReceived => vlan,
         };
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+        if let Some(mut stream) = stream {
+            alter::segment(frame.head_mut(), packet, &mut stream, direction);
+        }
         Some((hop.port, craft::reset_onward(macs, vlan, packet, frame.head())?))
     }
 }

@@ -7,6 +7,7 @@
 //! arguments, errors are drop reasons.
 
 pub mod admit;
+mod alter;
 pub mod fast_path;
 pub mod flow;
 mod flow_life;

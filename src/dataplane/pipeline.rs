@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::admit::Admitted;
+use super::alter;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
@@ -35,7 +36,7 @@ use crate::shared::{
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
 use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Transport, rewrite, rewrite_addresses, tcp_flags,
+    Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
 };
 use crate::wire::{ethernet, mss};
 
@@ -319,9 +320,8 @@ impl Pipeline {
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }
-        let Self { flows, last_hops, counters, .. } = self;
-        let flows = F::table_mut(flows);
-        let entry = flows.entry_mut(id);
+        let Self { flows, last_hops, counters, tally, .. } = self;
+        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -334,6 +334,7 @@ impl Pipeline {
         if !fits && !may_split(packet, frame.head()) {
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
         }
+        let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -342,12 +343,27 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        if let Some(stream) = stream {
+            alter::segment(frame.head_mut(), packet, stream, direction);
+        }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
             mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+        }
+        let leaves = Segment::read(packet, frame.head());
+        let mut flags = packet.tcp_flags;
+        if let (Some(came), Some(leaves)) = (came, leaves) {
+            entry.note_syn(direction, &leaves, leaves.options(frame.head()));
+            if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
+                // It goes on: its receiver knows better.
+                flags &= !tcp_flags::RST;
+                tally.resets_doubted += 1;
+            } else if let Some(acknowledgement) = came.acknowledgement {
+                entry.note_acknowledgement(direction, acknowledgement);
+            }
         }
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
@@ -363,7 +379,7 @@ impl Pipeline {
         let (egress, mtu) = (hop.port, hop.mtu);
         // The flow's state follows, and its time starts again.
         let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, packet.tcp_flags),
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
             Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
         if direction == Direction::Return && entry.is_one_packet() {

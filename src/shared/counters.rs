@@ -47,6 +47,8 @@ pub struct Tally {
     pub originated: u64,
     /// Of the forwarded frames: ICMP errors about packets of flows.
     pub icmp_errors: u64,
+    /// Of the forwarded frames: TCP resets whose numbers do not fit, which end no flow.
+    pub resets_doubted: u64,
     /// Frames sent back as answers of themselves: pings.
     pub echoes: u64,
     /// Answers due but not sent: the rate limit, no buffer, or no way.
@@ -108,6 +110,7 @@ impl Tally {
             self.injected,
             self.originated,
             self.icmp_errors,
+            self.resets_doubted,
             self.echoes,
             self.unanswered,
             self.held,
@@ -132,6 +135,7 @@ impl Tally {
         f(&mut self.injected);
         f(&mut self.originated);
         f(&mut self.icmp_errors);
+        f(&mut self.resets_doubted);
         f(&mut self.echoes);
         f(&mut self.unanswered);
         f(&mut self.held);

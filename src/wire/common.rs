@@ -65,6 +65,12 @@ pub trait Common: WireFamily {
         }
     }
 
+    /// The acknowledgement number of a TCP packet; of a UDP packet four octets of its data, or what follows it.
+    #[inline(always)]
+    fn acknowledgement(head: &[u8]) -> u32 {
+        head.get(..Self::HEADERS).map_or(0, |head| long(head, usize::from(Self::LAYOUT.l4) + 8))
+    }
+
     /// Octets of the IP packet, by its header.
     fn ip_octets(head: &[u8]) -> usize;
 

@@ -13,7 +13,7 @@ use super::checksum::{self, Delta};
 use super::craft::HOP_LIMIT;
 use super::parse::MAX_EXTENSION_HEADERS;
 use super::rewrite::rewrite_quote;
-use super::{Packet, WireFamily};
+use super::{Alteration, Packet, WireFamily};
 use crate::model::{FiveTuple, PortPair, Protocol, V4, V6};
 
 /// A message.
@@ -166,13 +166,14 @@ fn quote<F: IcmpFamily>(header: &[u8; HEADER], rest: &[u8], receiver: F::Address
 
 /// Makes the error that `packet` in `head` carries, and whose quote was found to be `quote`, what the other side of a
 /// flow understands: between `addresses`, about a packet that carried `to`, with one hop less. All checksums are updated
-/// incrementally (RFC 1624). The quoted header's own checksum is not judged before (RFC 5508, REQ-3 a advises to): there
+/// incrementally (RFC 1624). `alteration` is what makes of the quoted segment the one that the other side sent, if its
+/// numbers were changed. The quoted header's own checksum is not judged before (RFC 5508, REQ-3 a advises to): there
 /// are hosts and routers that quote a header with fields changed, and their errors are as true as others.
 pub fn translate<F: IcmpFamily>(
     head: &mut [u8],
     packet: &Packet,
     quote: &Quote<F>,
-    addresses: F::Pair,
+    (addresses, alteration): (F::Pair, Option<&Alteration>),
     to: &FiveTuple<F>,
 ) {
     let Some(from) = &quote.tuple else { return };
@@ -184,12 +185,18 @@ pub fn translate<F: IcmpFamily>(
     );
     F::rewrite_header(header, addresses, moved.and(Delta::HOP));
 
-    // Nothing changes behind the checksum of the quoted transport header.
-    let changing = HEADER + quote.octets.min(quote.transport + 20);
+    // Nothing changes behind the quoted transport header, which is of 60 octets at most.
+    let changing = HEADER + quote.octets.min(quote.transport + 60);
     let start = usize::from(packet.layout.l4);
     let Some(message) = head.get_mut(start..start + changing) else { return };
     let old = checksum::sum(message) + F::pseudo_sum(before, 0);
     rewrite_quote(&mut message[HEADER..], quote.transport, from, to);
+    if let Some(alteration) = alteration
+        && to.protocol() == Protocol::Tcp
+        && let Some(segment) = message.get_mut(HEADER + quote.transport..)
+    {
+        alteration.apply_to(segment);
+    }
     let new = checksum::sum(message) + F::pseudo_sum(addresses, 0);
     update_checksum(message, Delta::between(old, new));
 }

@@ -14,10 +14,12 @@ pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
 pub mod mss;
+pub mod options;
 pub mod parse;
 pub mod rewrite;
 pub mod segment;
 pub mod split;
+pub mod stream;
 
 pub use common::Common;
 pub use fragment::Fragment;
@@ -25,6 +27,7 @@ pub use icmp::IcmpFamily;
 pub use parse::{Layout, Malformed, Network, Packet, Parsed, Transport, parse};
 pub use rewrite::{Change, Rewrite, WireFamily, rewrite, rewrite_addresses};
 pub use segment::Segment;
+pub use stream::{Alteration, Renumber};
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod tcp_flags {

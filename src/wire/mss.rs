@@ -1,12 +1,8 @@
 //! The TCP option that says how large a segment its sender takes (RFC 9293, 3.7.1).
 
 use super::checksum::Delta;
+use super::options::{kind, option_from};
 use super::{Network, Packet, Transport};
-
-/// Kinds of options (RFC 9293, 3.2) that are told apart here.
-const END: u8 = 0;
-const NOTHING: u8 = 1;
-const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 
 /// The largest segment that fits into packets of `mtu` octets: without what IP and TCP headers take that have no options,
 /// as the option's value counts neither (RFC 6691).
@@ -45,21 +41,14 @@ pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
 /// The value of the option, and its place in `options`.
 fn find(options: &mut [u8]) -> Option<(&mut [u8; 2], usize)> {
     let mut place = 0;
-    loop {
-        match *options.get(place)? {
-            END => return None,
-            NOTHING => place += 1,
-            kind => {
-                let length = usize::from(*options.get(place + 1)?);
-                if kind == MAXIMUM_SEGMENT_SIZE && length == 4 {
-                    place += 2;
-                    return Some((options.get_mut(place..)?.first_chunk_mut()?, place));
-                }
-                // Kind and length are in it.
-                place += if length >= 2 { length } else { return None };
-            }
+    while let Some((kind, at)) = option_from(options, place) {
+        if kind == kind::MAXIMUM_SEGMENT_SIZE && at.len() == 4 {
+            let place = at.start + 2;
+            return Some((options.get_mut(place..)?.first_chunk_mut()?, place));
         }
+        place = at.end;
     }
+    None
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn however_a_flow_ends_its_place_is_free() {
     let is_free = |lab: &Lab| lab.limits.service_connections(WEB_ID) == 0 && lab.limits.clients() == 0;
 
     assert!(open(&mut lab, 0).is_some());
-    lab.forward(&Build::new(&client(0), WEB).flags(RST).tcp());
+    lab.forward(&Build::new(&client(0), WEB).flags(RST).numbers(1001, 0).tcp());
     assert!(is_free(&lab), "a reset");
 
     let syn = lab.forward(&Build::new(&client(1), WEB).tcp());
@@ -111,7 +111,7 @@ fn however_a_flow_ends_its_place_is_free() {
     }
 
     assert!(open(&mut lab, 2).is_some());
-    lab.forward(&Build::new(&client(2), WEB).flags(RST).tcp());
+    lab.forward(&Build::new(&client(2), WEB).flags(RST).numbers(1001, 0).tcp());
     assert!(open(&mut lab, 2).is_some(), "the client uses its port again");
     lab.wait(Nanos::from_secs(40));
     assert!(is_free(&lab), "timed out");
@@ -257,7 +257,7 @@ fn limits_that_come_with_a_reload_count_the_connections_that_are_there() {
     for workers in [1, 3] {
         let mut lab = lab(workers, none());
         assert_eq!((0..20).filter(|n| open(&mut lab, *n).is_some()).count(), 20);
-        let closed = lab.forward(&Build::new(&client(0), WEB).flags(RST).tcp());
+        let closed = lab.forward(&Build::new(&client(0), WEB).flags(RST).numbers(1001, 0).tcp());
         assert_eq!(closed.flags, RST);
         lab.plan.limits = ServiceLimits { connections: 22, client_connections: 1, ..none() };
         lab.plan.max_connections = 100;

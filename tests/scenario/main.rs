@@ -27,6 +27,7 @@ mod packet;
 mod persistence;
 mod pieces;
 mod refusal;
+mod resets;
 mod schedulers;
 mod sessions;
 mod tunnel;

@@ -53,7 +53,7 @@ fn the_least_loaded_backend_gets_the_next_flow() {
     opened.sort_unstable();
     assert_eq!(opened, [1, 1, 1, 2, 2, 2, 3, 3, 3]);
     for client in &of_two[..2] {
-        lab.forward(&from(*client).flags(RST).tcp());
+        lab.forward(&from(*client).flags(RST).numbers(1001, 0).tcp());
     }
     assert_eq!([open(&mut lab, 20), open(&mut lab, 21)], [2, 2]);
 }

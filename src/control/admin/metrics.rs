@@ -114,7 +114,7 @@ impl Gathered {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         type Field = fn(&Totals) -> u64;
-        let counters: [(&str, &str, Field); 14] = [
+        let counters: [(&str, &str, Field); 15] = [
             ("turns", "Turns of the loop", |t| t.turns),
             ("busy_turns", "Turns in which something arrived", |t| t.busy_turns),
             ("rx_packets", "Frames received from ports", |t| t.rx_packets),
@@ -127,6 +127,9 @@ impl Gathered {
             ("injected", "Frames taken from the kernel", |t| t.injected),
             ("originated", "Frames made here: TCP resets, ICMP errors, pieces", |t| t.originated),
             ("icmp_errors", "ICMP errors about packets of flows, sent on", |t| t.icmp_errors),
+            ("resets_doubted", "TCP resets sent on that end no flow, as their numbers do not fit", |t| {
+                t.resets_doubted
+            }),
             ("echoes", "Pings answered", |t| t.echoes),
             ("flows_created", "Flows created", |t| t.flows_created),
         ];

@@ -230,6 +230,9 @@ pub struct Totals {
     /// ICMP errors about packets of flows, sent on.
     #[serde(default)]
     pub icmp_errors: u64,
+    /// TCP resets sent on that end no flow, as their numbers do not fit.
+    #[serde(default)]
+    pub resets_doubted: u64,
     /// Pings answered.
     #[serde(default)]
     pub echoes: u64,

@@ -364,6 +364,7 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
         injected: tally.injected,
         originated: tally.originated,
         icmp_errors: tally.icmp_errors,
+        resets_doubted: tally.resets_doubted,
         echoes: tally.echoes,
         held: tally.held,
         flows: flows_of(tally),

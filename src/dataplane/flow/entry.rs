@@ -79,6 +79,8 @@ pub struct FlowEntry<F: Family> {
     pub backend: BackendId,
     /// When a packet last kept the flow alive.
     pub stamp: Tick,
+    /// By direction, see [`super::sequence`]; in UDP flows without meaning.
+    pub(super) expected: [u32; 2],
     /// The service, for its settings and counters.
     pub service: ServiceId,
     /// By direction: where its packets go.
@@ -91,6 +93,8 @@ pub struct FlowEntry<F: Family> {
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
     kind: Kind,
+    /// By direction: of the windows that its senders offer.
+    pub(super) scales: [u8; 2],
     /// See [`settle`](Self::settle).
     settled: u16,
 }
@@ -106,6 +110,7 @@ impl Kind {
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
     const IN_USE: u8 = 32;
+    const ALTERED: u8 = 64;
 
     const fn of<F: Family>(flow: &NewFlow<F>) -> Self {
         let displaced = if flow.displaced { Self::DISPLACED } else { 0 };
@@ -136,6 +141,7 @@ impl<F: Family> FlowEntry<F> {
             ],
             backend: flow.backend,
             stamp: now,
+            expected: [0; 2],
             service: flow.service,
             hops: [flow.forward_hop, flow.return_hop],
             route_epoch: flow.route_epoch,
@@ -143,6 +149,7 @@ impl<F: Family> FlowEntry<F> {
             state: flow.state,
             fins: super::tcp::Fins::default(),
             kind: Kind::of(flow),
+            scales: [0; 2],
             settled: Generation::NONE,
         }
     }
@@ -203,6 +210,19 @@ impl<F: Family> FlowEntry<F> {
     /// Makes the place free. Nobody finds it settled, or in use, any more.
     pub(super) const fn end(&mut self) {
         self.kind = Kind(0);
+        self.settled = Generation::NONE;
+    }
+
+    /// Whether something is changed in its byte streams: then the table has a [`Stream`](super::Stream) for it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_altered(&self) -> bool {
+        self.kind.0 & Kind::ALTERED != 0
+    }
+
+    /// Notes whether it is.
+    pub(super) const fn set_altered(&mut self, altered: bool) {
+        self.kind.0 = self.kind.0 & !Kind::ALTERED | if altered { Kind::ALTERED } else { 0 };
         self.settled = Generation::NONE;
     }
 

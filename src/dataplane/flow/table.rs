@@ -11,7 +11,7 @@ use std::arch::x86_64::__m256i as Vector;
 
 use super::expiry::{Expiry, NONE, Queue};
 use super::index::Index;
-use super::{FlowEntry, FlowId, NewFlow, Tick, TimeoutTicks};
+use super::{FlowEntry, FlowId, NewFlow, Stream, Tick, TimeoutTicks};
 use crate::dataplane::prefetch::prefetch;
 use crate::dataplane::table_memory::TableMemory;
 use crate::hash::IndexKey;
@@ -30,6 +30,8 @@ pub struct FlowTable<F: Family> {
     /// By flow, where its client prefix is counted, if it is. Apart from the entries, as hardly any packet needs it, and
     /// zeroed by the allocator, so that it takes memory only where clients have limits.
     clients: Vec<u32>,
+    /// By flow, what is changed in its byte streams, if anything is; apart for the same reason.
+    streams: Vec<Stream>,
 }
 
 /// What a look-up ahead expects to find: after its first stage the bucket, after its second the flow.
@@ -61,6 +63,7 @@ impl<F: Family> FlowTable<F> {
             index: Index::new(capacity * 2, pages),
             entries: TableMemory::with_capacity(capacity, pages),
             clients: bytemuck::zeroed_vec(capacity),
+            streams: bytemuck::zeroed_vec(capacity),
             expiry: Expiry::new(capacity, pages),
             timeouts,
             flows: 0,
@@ -89,7 +92,7 @@ impl<F: Family> FlowTable<F> {
     /// Memory taken when the table is full, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
-        let each = size_of::<FlowEntry<F>>() + Expiry::OCTETS_EACH + size_of::<u32>();
+        let each = size_of::<FlowEntry<F>>() + Expiry::OCTETS_EACH + size_of::<u32>() + size_of::<Stream>();
         self.index.octets() + self.entries.capacity() * each
     }
 
@@ -183,6 +186,37 @@ impl<F: Family> FlowTable<F> {
     #[inline]
     pub fn entry_mut(&mut self, id: FlowId) -> &mut FlowEntry<F> {
         &mut self.entries[id.0 as usize]
+    }
+
+    /// What is changed in the byte streams of a flow; `None` if nothing is.
+    #[must_use]
+    #[inline]
+    pub fn stream(&self, id: FlowId) -> Option<&Stream> {
+        self.entry(id).is_altered().then(|| &self.streams[id.0 as usize])
+    }
+
+    /// [`stream`](Self::stream), to change.
+    #[inline]
+    pub fn stream_mut(&mut self, id: FlowId) -> Option<&mut Stream> {
+        self.entry_and_stream(id).1
+    }
+
+    /// A flow's entry and what is changed in its byte streams, both to change.
+    #[inline]
+    pub fn entry_and_stream(&mut self, id: FlowId) -> (&mut FlowEntry<F>, Option<&mut Stream>) {
+        let place = id.0 as usize;
+        let entry = &mut self.entries[place];
+        let stream = if entry.is_altered() { self.streams.get_mut(place) } else { None };
+        (entry, stream)
+    }
+
+    /// Says what is changed in the byte streams of a flow from now on; `None` if nothing is. Its packets leave the fast
+    /// path while there is anything.
+    pub fn set_stream(&mut self, id: FlowId, stream: Option<Stream>) {
+        self.entry_mut(id).set_altered(stream.is_some());
+        if let Some(stream) = stream {
+            self.streams[id.0 as usize] = stream;
+        }
     }
 
     /// Moves a flow to another state, and its expiry with it.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Family;
 use crate::wire::ethernet::Link;
-use crate::wire::{Layout, Parsed, Rewrite, parse, rewrite};
+use crate::wire::{Alteration, Layout, Parsed, Renumber, Rewrite, parse, rewrite};
 
 /// A frame with an ICMP message of this type and word, and `rest` behind it.
 fn message(v6: bool, (icmp_type, word): (u8, [u8; 4]), rest: &[u8], ends: &[[u8; 16]; 2]) -> Vec<u8> {
@@ -74,13 +74,20 @@ fn there_and_back<F: IcmpFamily>(
     frame: &[u8],
     to: &FiveTuple<F>,
     outer: F::Pair,
-    (router, octets): ([u8; 16], usize),
+    (router, octets, shift): ([u8; 16], usize, u32),
 ) {
     let v6 = F::VERSION == 6;
     let original = packet(frame);
     let from = original.tuple::<F>(frame).unwrap();
     let mut translated = frame.to_vec();
     rewrite(&mut translated, original.layout, &Rewrite::between(&from, *to));
+    let altered = |by: u32| Alteration {
+        sequence: Renumber::by(by),
+        acknowledgement: Renumber::by(by.wrapping_mul(3)),
+        ..Alteration::default()
+    };
+    let undone = altered(shift.wrapping_neg());
+    altered(shift).apply(&mut translated, &original);
     let hops = if v6 { 21 } else { 22 };
     // As if no hop had been spent, which the quote then would not have, either.
     translated[hops] = frame[hops];
@@ -95,7 +102,7 @@ fn there_and_back<F: IcmpFamily>(
     let seen = packet(&complaint);
     let Ok(Message::Error(quote)) = read::<F>(&seen, &complaint) else { panic!("{complaint:x?}") };
     assert_eq!(quote.tuple, Some(*to));
-    translate(&mut complaint, &seen, &quote, outer, &from);
+    translate(&mut complaint, &seen, &quote, (outer, Some(&undone)), &from);
     assert_right(v6, &complaint, frame);
     assert_eq!(F::pair_in(&complaint[14..]), Some(outer));
     assert_eq!(complaint[hops], before[hops] - 1);
@@ -103,7 +110,7 @@ fn there_and_back<F: IcmpFamily>(
     let seen = packet(&complaint);
     let quote = Quote { tuple: Some(from), ..quote };
     let back = F::pair_in(&before[14..]).unwrap();
-    translate(&mut complaint, &seen, &quote, back, to);
+    translate(&mut complaint, &seen, &quote, (back, Some(&altered(shift))), to);
     assert_right(v6, &complaint, &translated);
     F::set_hop_limit(&mut complaint[14..], 64);
     assert_eq!(complaint, before, "there and back is as it was");
@@ -142,7 +149,7 @@ fn survive<F: IcmpFamily>(frame: &mut [u8], packet: &Packet) {
     match read::<F>(packet, frame) {
         Ok(Message::Error(quote)) => {
             let to = FiveTuple::new((F::Address::default(), 1), (F::Address::default(), 2), Protocol::Udp);
-            translate(frame, packet, &quote, to.addresses(), &to);
+            translate(frame, packet, &quote, (to.addresses(), None), &to);
         }
         Ok(Message::EchoRequest) => answer_echo::<F>(frame, packet),
         Ok(Message::EchoReply | Message::Neighbour | Message::Other) | Err(_) => {}
@@ -160,8 +167,9 @@ proptest! {
         router in any::<[u8; 16]>(),
         ports in any::<[u16; 4]>(),
         payload in prop::collection::vec(any::<u8>(), 0..80),
-        // Two octets at a time: half a checksum cannot be updated.
-        octets in (24_usize..100).prop_map(|words| words * 2),
+        // Four octets at a time: half a number or checksum cannot be updated.
+        octets in (12_usize..50).prop_map(|words| words * 4),
+        shift: u32,
     ) {
         let (v6, udp) = shape;
         let [p, q, other_ports @ ..] = ports;
@@ -170,12 +178,12 @@ proptest! {
             let [a, b, c, d] = others.map(u128::from_be_bytes);
             let protocol = packet(&frame).tuple::<V6>(&frame).unwrap().protocol();
             let to = FiveTuple::<V6>::new((a, other_ports[0]), (b, other_ports[1]), protocol);
-            there_and_back::<V6>(&frame, &to, V6::pair(c, d), (router, octets));
+            there_and_back::<V6>(&frame, &to, V6::pair(c, d), (router, octets, shift));
         } else {
             let [a, b, c, d] = others.map(short).map(u32::from_be_bytes);
             let protocol = packet(&frame).tuple::<V4>(&frame).unwrap().protocol();
             let to = FiveTuple::<V4>::new((a, other_ports[0]), (b, other_ports[1]), protocol);
-            there_and_back::<V4>(&frame, &to, V4::pair(c, d), (router, octets - 20));
+            there_and_back::<V4>(&frame, &to, V4::pair(c, d), (router, octets - 20, shift));
         }
     }
 

@@ -1,0 +1,58 @@
+//! What both sides of a TCP connection expect next, as far as a middle can know: for telling a reset that ends a
+//! connection from one that somebody guessed, and for resets of our own.
+//!
+//! Numbers of a *direction* are those of the octets that its segments carry, as the receiver of that direction counts: as
+//! they leave us.
+
+use super::FlowEntry;
+use crate::model::{Direction, Family};
+use crate::shared::FlowState;
+use crate::wire::Segment;
+use crate::wire::options::{kind, option_from};
+use crate::wire::tcp_flags::{RST, SYN};
+
+/// The largest scale (RFC 7323, 2.3).
+const MAX_SCALE: u8 = 14;
+
+impl<F: Family> FlowEntry<F> {
+    /// Notes what the sender of a segment in `direction` expects of the other one.
+    #[inline(always)]
+    pub const fn note_acknowledgement(&mut self, direction: Direction, acknowledgement: u32) {
+        self.expected[direction.opposite() as usize] = acknowledgement;
+    }
+
+    /// Notes what a SYN, as it leaves in `direction` with these options, lets the other side expect. On a connection that
+    /// stands already it means nothing.
+    pub fn note_syn(&mut self, direction: Direction, segment: &Segment, options: &[u8]) {
+        if segment.flags & SYN == 0 || !self.state().is_half_open() {
+            return;
+        }
+        self.expected[direction as usize] = segment.sequence.wrapping_add(1);
+        let mut found =
+            std::iter::successors(option_from(options, 0), |(_, at)| option_from(options, at.end));
+        let scale = found.find(|(kind, at)| *kind == kind::WINDOW_SCALE && at.len() == 3);
+        let scale = scale.and_then(|(_, at)| options.get(at.start + 2).copied());
+        self.scales[direction as usize] = scale.unwrap_or(0).min(MAX_SCALE);
+    }
+
+    /// Whether a reset, as it leaves in `direction`, can be its sender's: whoever cannot see the connection has to guess.
+    /// It has to be in the window (RFC 9293, 3.10.7.4; RFC 5961, 3.2), which begins at what was acknowledged last and is
+    /// no larger than the receiver's scale allows; one that answers a SYN has to acknowledge that (RFC 9293, 3.10.7.3).
+    #[must_use]
+    pub fn believes_reset(&self, direction: Direction, segment: &Segment) -> bool {
+        debug_assert!(segment.flags & RST != 0, "only resets are judged");
+        let within = |number: u32, of: Direction, scale: u8| {
+            number.wrapping_sub(self.expected[of as usize]) <= u32::from(u16::MAX) << scale
+        };
+        if self.state() == FlowState::SynSent && direction == Direction::Return {
+            return segment.acknowledgement.is_some_and(|number| within(number, Direction::Forward, 0));
+        }
+        within(segment.sequence, direction, self.scales[direction.opposite() as usize])
+    }
+
+    /// What the receiver of `direction` expects next, by the last that it said.
+    #[must_use]
+    pub const fn expected(&self, direction: Direction) -> u32 {
+        self.expected[direction as usize]
+    }
+}
