@@ -147,7 +147,8 @@ impl Tally {
     }
 }
 
-const TALLY_FIELDS: usize = 17 + DropReason::COUNT;
+/// All of its fields are numbers of 64 bits.
+const TALLY_FIELDS: usize = size_of::<Tally>() / size_of::<u64>();
 
 /// One worker's counters.
 #[derive(Debug)]
