@@ -26,7 +26,10 @@ use crate::wire::{Fragment, Packet, Parsed, Transport};
 /// take millions of fragmented packets a second to push one out too early.
 const RECORDS: usize = 4096;
 
-const _: () = assert!(Records::<First>::octets(RECORDS) == 192 << 10, "as docs/ARCHITECTURE.md says");
+/// Memory for those that a worker remembers, in octets.
+pub const RECORD_OCTETS: usize = Records::<First>::octets(RECORDS);
+
+const _: () = assert!(RECORD_OCTETS == 192 << 10, "as docs/ARCHITECTURE.md says");
 
 /// How long. As much as 64 KiB take over a line of 100 kbit/s; receivers wait longer (RFC 791, section 3.2: 15 s; RFC 8200,
 /// section 4.5: 60 s; Linux: 30 s). But a sender of 13,000 fragmented datagrams a second begins anew with the

@@ -172,6 +172,14 @@ impl WorkerCounters {
         }
     }
 
+    /// Memory that the counters of a worker take, in octets.
+    #[must_use]
+    pub const fn octets(capacities: Capacities) -> usize {
+        size_of::<Self>()
+            + capacities.services * size_of::<ServiceCounters>()
+            + capacities.backends * size_of::<BackendCounters>()
+    }
+
     /// Counts a turn. Worker only.
     pub fn count_turn(&self) {
         add(&self.turns, 1);

@@ -73,6 +73,12 @@ impl Limits {
         }
     }
 
+    /// Memory that it takes for so much, in octets.
+    #[must_use]
+    pub const fn octets(capacities: Capacities, clients: usize) -> usize {
+        (capacities.services + capacities.backends) * size_of::<Usage>() + PrefixTable::octets(clients)
+    }
+
     /// Lets a connection in, if `limits` have room for it: first the client prefix's, so that one client that asks too
     /// much takes nothing from the others. What was let in and does not become a flow is to be
     /// [`withdraw`](Self::withdraw)n; for that moment it takes a place.

@@ -10,7 +10,7 @@
 use bytemuck::Zeroable;
 
 use crate::dataplane::table_memory::TableMemory;
-use crate::model::{Nanos, TablePages, Timeouts};
+use crate::model::{MemoryNeed, Nanos, TablePages, Timeouts};
 use crate::shared::FlowState;
 
 /// No entry.
@@ -177,8 +177,10 @@ impl Expiry {
         self.links.pages()
     }
 
-    /// Memory taken for each entry, in octets.
-    pub(super) const OCTETS_EACH: usize = size_of::<Link>();
+    /// What the places of `capacity` entries take.
+    pub(super) const fn need(capacity: usize) -> MemoryNeed {
+        TableMemory::<Link>::need(capacity)
+    }
 
     /// The oldest entry of a queue.
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {

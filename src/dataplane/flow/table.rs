@@ -15,7 +15,7 @@ use super::{FlowEntry, FlowId, NewFlow, Stream, Tick, TimeoutTicks};
 use crate::dataplane::prefetch::prefetch;
 use crate::dataplane::table_memory::TableMemory;
 use crate::hash::IndexKey;
-use crate::model::{Direction, Family, FiveTuple, TablePages, V4};
+use crate::model::{Direction, Family, FiveTuple, MemoryNeed, TablePages, V4};
 use crate::shared::{ClientSlot, FlowRecord, FlowState, Holds};
 
 /// See the module.
@@ -89,11 +89,20 @@ impl<F: Family> FlowTable<F> {
         if parts.contains(&TablePages::Ordinary) { TablePages::Ordinary } else { TablePages::Reserved }
     }
 
+    /// What a table for `capacity` flows takes of the machine.
+    #[must_use]
+    pub fn need(capacity: usize) -> MemoryNeed {
+        let beside = capacity * (size_of::<u32>() + size_of::<Stream>());
+        Index::need(capacity * 2)
+            + TableMemory::<FlowEntry<F>>::need(capacity)
+            + Expiry::need(capacity)
+            + MemoryNeed { octets: beside, huge_pages: 0 }
+    }
+
     /// Memory taken when the table is full, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
-        let each = size_of::<FlowEntry<F>>() + Expiry::OCTETS_EACH + size_of::<u32>() + size_of::<Stream>();
-        self.index.octets() + self.entries.capacity() * each
+        Self::need(self.entries.capacity()).octets
     }
 
     /// The time-outs from now on; flows that wait keep their place and are judged by the new ones.
