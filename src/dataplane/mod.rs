@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod alter;
+mod farewell;
 pub mod fast_path;
 pub mod flow;
 mod flow_life;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::alter;
+use super::farewell::Farewells;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
@@ -107,6 +108,7 @@ pub struct Pipeline {
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
+    pub(super) farewells: Farewells,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -139,6 +141,7 @@ impl Pipeline {
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
+            farewells: Farewells::new(),
             ports,
             counters,
             tally: Tally::default(),
@@ -159,7 +162,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
-        self.sweep(tables, view.tick());
+        self.sweep(view);
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames

@@ -181,7 +181,8 @@ impl<P: Port> Worker<P> {
         for port in core.port_ids() {
             core.transmit(port);
         }
-        busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET);
+        busy |= core.pipeline.expire(view, EXPIRY_BUDGET);
+        busy |= core.say_farewells(view.now);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy

@@ -10,6 +10,7 @@ pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
 pub mod fragment;
+pub mod handshake;
 pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
