@@ -77,7 +77,7 @@ fn a_service_of_single_datagrams_spreads_those_of_one_client() {
     to.sort();
     assert_eq!(to, ["10.0.9.1:53", "10.0.9.1:53", "10.0.9.2:53", "10.0.9.2:53"]);
     // The second of two is answered first.
-    let [first, second] = [0, 1].map(|n: usize| Build::answer(&asked[n]).payload(&[n as u8]).udp());
+    let [first, second] = [0, 1].map(|n: u8| Build::answer(&asked[usize::from(n)]).payload(&[n]).udp());
     let outcome = bench.replay(&in_turn([ask.udp(), ask.udp(), second, first]));
     let answers = &outcome.decoded()[2..];
     assert!(answers.iter().all(|answer| answer.to == ask.from && answer.from == ask.to));
