@@ -88,8 +88,8 @@ impl Frame for Owned {
 
     fn prefetch(&self) {}
 
-    fn copy_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.head());
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.head())
     }
 }
 
@@ -167,6 +167,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         name: "dns".into(),
         protocol: ServiceProtocol::Udp,
         mode: ForwardingMode::FullNat,
+        one_packet: false,
         hash: HashFeature::FiveTuple,
         client_address: ClientAddress::None,
         on_no_backend: OnNoBackend::Drop,

@@ -41,7 +41,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  evenkeel run -c /etc/evenkeel/evenkeel.toml\n\n\
                             The log goes to standard error; EVENKEEL_LOG=debug shows more of it.")]
     Run(ConfigArgs),
-    /// Validate a configuration file and print all of its errors at once
+    /// Validate a configuration file and print all of its errors at once, or the memory that it will take
     #[command(after_help = "Example:\n  evenkeel check -c /etc/evenkeel/evenkeel.toml")]
     Check(ConfigArgs),
     /// Run the same pipeline over a capture, offline: no root, no DPDK

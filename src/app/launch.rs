@@ -14,6 +14,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
 use super::kernel_network::KernelNetwork;
+use super::memory_plan::{capacities, device_options, eal_options};
 use super::worker_thread::{self, Pace};
 use crate::config::{Config, PortConfig};
 use crate::control::admin::protocol::PortInfo;
@@ -22,15 +23,12 @@ use crate::control::kernel_port::{Exit, KernelCounters, KernelPort, KernelSide, 
 use crate::control::neighbours::Neighbours;
 use crate::control::port_watch::{PortReading, ReadPorts};
 use crate::control::run::ControlPlane;
-use crate::dataplane::fragments::HELD_FRAGMENTS;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
 use crate::hash::IndexKey;
-use crate::io::dpdk::{
-    DEFAULT_DESCRIPTORS, Device, DeviceOptions, DpdkPool, DpdkPort, Eal, EalOptions, register_thread,
-};
+use crate::io::dpdk::{Device, DeviceOptions, DpdkPool, DpdkPort, Eal, register_thread};
 use crate::model::{PortId, TablePages, WorkerId};
-use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
+use crate::shared::rings::{CommandRings, FrameRings};
 use crate::shared::{
     Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, SynProxies, WorkerCounters, channel,
 };
@@ -49,13 +47,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config.appliance)?;
 
     let options = device_options(&config);
-    let eal = Eal::start(&EalOptions {
-        memory: config.appliance.memory,
-        control_core: config.appliance.control_core,
-        memory_mib: options.iter().map(DeviceOptions::memory_mib).sum(),
-        devices: config.ports.iter().map(|port| port.device.clone()).collect(),
-        extra_args: config.appliance.eal_args.clone(),
-    })?;
+    let eal = Eal::start(&eal_options(&config, &options))?;
     tracing::info!(memory = %eal.memory(), "packet_memory");
     let ports = options
         .iter()
@@ -72,8 +64,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let kernel_port = KernelPort::open(&sides)?;
 
     let count = config.appliance.workers.len();
-    let capacities =
-        Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+    let capacities = capacities(&config);
     let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
     let (fibs, fib_readers) = channel(Fib::default(), count);
     let neighbours = Neighbours::new(sides.clone(), egresses, config.next_hops.clone(), fibs);
@@ -368,22 +359,6 @@ fn kernel_sides(ports: &[OpenPort<'_>]) -> Vec<KernelSide> {
         })
     };
     ports.iter().zip(port_ids()).filter_map(side).collect()
-}
-
-fn device_options(config: &Config) -> Vec<DeviceOptions> {
-    let workers = config.appliance.workers.len();
-    let option = |port: &PortConfig| DeviceOptions {
-        device: port.device.clone(),
-        workers,
-        mtu: port.mtu,
-        mac: port.mac,
-        mbufs: config.appliance.mbufs,
-        ports: config.ports.len(),
-        // An inbox and an injection ring per worker, and the ring to the kernel port; fragments that wait.
-        waiting_frames: FRAME_RING * (2 * workers + 1) + HELD_FRAGMENTS * workers,
-        descriptors: DEFAULT_DESCRIPTORS,
-    };
-    config.ports.iter().map(option).collect()
 }
 
 /// Every core that is named must be one that this process may run on.

@@ -10,6 +10,8 @@ mod kernel_network;
 #[cfg(feature = "dpdk")]
 pub mod launch;
 mod logging;
+#[cfg(feature = "dpdk")]
+mod memory_plan;
 pub mod replay;
 pub mod table;
 #[cfg(feature = "dpdk")]
@@ -26,6 +28,8 @@ use self::cli::Cli;
 use self::cli::Command;
 use crate::config::ConfigErrors;
 use crate::control::admin::protocol::FaultKind;
+#[cfg(feature = "dpdk")]
+use crate::io::dpdk::HugePages;
 
 /// The program: reads the command line and does what it says.
 #[must_use]
@@ -60,6 +64,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
         count(config.services.len(), "service"),
         count(backends, "backend"),
     );
+    #[cfg(feature = "dpdk")]
+    let summary = summary + &memory_plan::MemoryPlan::new(&config, HugePages::of_machine()).to_string();
     print(&summary)
 }
 

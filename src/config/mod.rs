@@ -211,6 +211,8 @@ pub struct ServiceConfig {
     pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
+    /// Whether each datagram is a flow of its own. Of UDP in full NAT alone.
+    pub one_packet: bool,
     /// Without flows: how long sessions on the former first target of a slot are looked after once configuration or
     /// operator gave the slot to another; 0: not at all.
     pub transition: Duration,

@@ -106,6 +106,7 @@ pub(super) struct Timeouts {
     pub(super) tcp_established: Entry<Duration>,
     pub(super) tcp_fin: Entry<Duration>,
     pub(super) udp: Entry<Duration>,
+    pub(super) one_packet: Entry<Duration>,
 }
 
 /// A key of `[local_addresses]`.
@@ -123,6 +124,7 @@ pub(super) struct Service {
     pub(super) ports: Entry<PortRange>,
     pub(super) protocol: Entry<ServiceProtocol>,
     pub(super) mode: Entry<Mode>,
+    pub(super) one_packet: Entry<bool>,
     pub(super) encapsulation: Entry<Encapsulation>,
     pub(super) encapsulation_port: Entry<u16>,
     pub(super) tracking: Entry<Tracking>,
@@ -276,6 +278,7 @@ impl Timeouts {
             tcp_established: table.optional("tcp_established", timeout),
             tcp_fin: table.optional("tcp_fin", timeout),
             udp: table.optional("udp", timeout),
+            one_packet: table.optional("one_packet", timeout),
         };
         table.finish();
         timeouts
@@ -320,6 +323,7 @@ impl Service {
                 ];
                 v.one_of(&choices, &["redirect"])
             }),
+            one_packet: table.optional("one_packet", Value::truth),
             encapsulation: table.optional("encapsulation", |v| {
                 v.one_of(&[("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)], &[])
             }),

@@ -180,6 +180,7 @@ fn build(
         name: config.name.as_str().into(),
         protocol: config.protocol,
         mode: config.mode,
+        one_packet: config.one_packet,
         hash,
         client_address: config.client_address,
         on_no_backend: config.on_no_backend,
@@ -207,6 +208,8 @@ fn admits_otherwise(before: &ServiceTable, after: &ServiceTable) -> bool {
     };
     before.access != after.access
         || before.limits != after.limits
+        || before.one_packet != after.one_packet
+        || before.choice.counts_connections() != after.choice.counts_connections()
         || before.backends != after.backends && limits(before) != limits(after)
 }
 

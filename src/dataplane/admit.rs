@@ -193,7 +193,7 @@ impl Pipeline {
             };
             self.unserved(reason, service, &tuple, (head, arrival), view)
         })?;
-        holds.backend = backend.max_connections > 0;
+        holds.backend = service.counts(backend);
         let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
         if created.is_err() && holds.backend {
             let holds = Holds { backend: true, ..Holds::default() };
@@ -228,13 +228,17 @@ impl Pipeline {
             forward_hop,
             return_hop: return_hop.ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?,
             route_epoch: view.fib.epoch,
-            state: FlowState::first(tuple.protocol()),
+            state: if service.one_packet { FlowState::Asked } else { FlowState::first(tuple.protocol()) },
             displaced,
             one_way: false,
             holds,
         };
         let id = self.insert(arrival.hash, &flow, view)?;
         self.begin_stream::<F>(id, service.client_address, tuple.protocol());
+        if service.one_packet {
+            // Nothing else that later fragments have leads to it.
+            self.fragments.made = Some(id);
+        }
         Ok(id)
     }
 

@@ -387,6 +387,7 @@ impl Pipeline {
             vlan: None,
             port: PortId(0),
             handed_in: false,
+            in_pieces: false,
             former: None,
         };
         fill(self, frame, arrival)

@@ -12,13 +12,13 @@ mod records;
 
 pub use self::records::FragmentKey;
 use self::records::Records;
-use super::flow::{FlowFamily, Tick};
+use super::flow::{FlowFamily, FlowId, Tick};
 use super::inspect::Inspected;
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::hash::{IndexKey, SipKey};
 use crate::io::Frame;
-use crate::model::{BackendId, FiveTuple, Nanos, PortPair, Protocol, ServiceId, WorkerId};
+use crate::model::{BackendId, Direction, FiveTuple, Nanos, PortPair, Protocol, ServiceId, WorkerId};
 use crate::shared::DropReason;
 use crate::wire::{Fragment, Packet, Parsed, Transport};
 
@@ -26,7 +26,10 @@ use crate::wire::{Fragment, Packet, Parsed, Transport};
 /// take millions of fragmented packets a second to push one out too early.
 const RECORDS: usize = 4096;
 
-const _: () = assert!(Records::<First>::octets(RECORDS) == 192 << 10, "as docs/ARCHITECTURE.md says");
+/// Memory for those that a worker remembers, in octets.
+pub const RECORD_OCTETS: usize = Records::<First>::octets(RECORDS);
+
+const _: () = assert!(RECORD_OCTETS == 192 << 10, "as docs/ARCHITECTURE.md says");
 
 /// How long. As much as 64 KiB take over a line of 100 kbit/s; receivers wait longer (RFC 791, section 3.2: 15 s; RFC 8200,
 /// section 4.5: 60 s; Linux: 30 s). But a sender of 13,000 fragmented datagrams a second begins anew with the
@@ -48,6 +51,8 @@ pub(super) struct Fragments {
     records: Records<First>,
     /// The packet whose first fragment was dealt with since [`Pipeline::take_settled_fragment`] was called.
     settled: Option<FragmentKey>,
+    /// The last flow that was made for one datagram.
+    pub(super) made: Option<FlowId>,
 }
 
 /// What is remembered of a first fragment.
@@ -63,6 +68,8 @@ struct First {
 enum Fate {
     /// The flow of this protocol and these ports, beside the addresses that each fragment has.
     Flow(Protocol, PortPair),
+    /// This flow, made for the datagram alone, while it is one between these ports.
+    OnePacket(FlowId, PortPair),
     /// A backend of a service without flows; the index hash of the five-tuple.
     Stateless(ServiceId, BackendId, u64),
     Handoff(WorkerId),
@@ -77,6 +84,7 @@ impl Fragments {
             key: key.derive(u64::from_be_bytes(*b"fragment")),
             records: Records::new(RECORDS, Tick::span(LIFE)),
             settled: None,
+            made: None,
         }
     }
 
@@ -164,6 +172,7 @@ impl Pipeline {
         view: View<'_>,
     ) -> (Verdict, Fate) {
         let tuple = arrival.packet.tuple::<F>(frame.head());
+        self.fragments.made = None;
         let verdict = match &tuple {
             Some(tuple) => {
                 arrival.hash = F::table(&self.flows).hash(tuple);
@@ -192,6 +201,9 @@ impl Pipeline {
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Option<Fate> {
+        if let Some(id) = self.fragments.made {
+            return Some(Fate::OnePacket(id, tuple.ports()));
+        }
         let flows = F::table(&self.flows);
         let Some((id, _)) = flows.find(arrival.hash, tuple) else {
             let (service, backend) = self.stateless_target(tuple, arrival.packet, view)?;
@@ -224,6 +236,15 @@ impl Pipeline {
                     }
                     // It ended in between.
                     _ => Verdict::Drop(DropReason::FragmentWithoutFirst),
+                }
+            }
+            Fate::OnePacket(id, ports) => {
+                let tuple = FiveTuple::<F>::from_wire(addresses, ports, Protocol::Udp);
+                // It may have been answered or given up in between.
+                if F::table(&self.flows).entry(id).is_one_packet_of(&tuple) {
+                    self.forward::<F, T>(frame, id, Direction::Forward, arrival, view)
+                } else {
+                    Verdict::Drop(DropReason::FragmentWithoutFirst)
                 }
             }
             Fate::Stateless(service, backend, hash) => {

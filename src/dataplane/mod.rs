@@ -25,6 +25,7 @@ mod link;
 mod listing;
 pub mod local_ports;
 mod pick;
+mod pieces;
 pub mod pipeline;
 mod prefetch;
 mod proxy;

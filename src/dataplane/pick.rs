@@ -49,7 +49,7 @@ impl Turns {
 }
 
 impl Pipeline {
-    /// The backend for a flow that begins with `tuple`, and a place on it, if it has a limit: where the client was sent to
+    /// The backend for a flow that begins with `tuple`, and a place on it, if those are counted: where the client was sent to
     /// before, if the service remembers that and the backend is up, else the one that the scheduler picks. Constant time, but for least connections, and if nearly all backends are full: these look at every
     /// backend.
     ///
@@ -67,7 +67,7 @@ impl Pipeline {
         let serving = |id| persistent.position(id).and_then(|position| at(service, position, view));
         let found = self.persistence.find(who, &persistent.rules, view.now);
         if let Some(backend) = found.and_then(serving) {
-            if !self.takes(backend) {
+            if !self.takes(service, backend) {
                 // Its place stays its own: it comes back when there is room.
                 return self.pick_anew(service, tuple, view);
             }
@@ -78,8 +78,8 @@ impl Pipeline {
         let agreed = self.persistence.remember(who, &persistent.rules, (found, picked.backend.id), view.now);
         match serving(agreed).filter(|backend| backend.id != picked.backend.id) {
             // Another worker has just sent the client there.
-            Some(backend) if self.takes(backend) => {
-                let holds = Holds { backend: picked.backend.max_connections > 0, ..Holds::default() };
+            Some(backend) if self.takes(service, backend) => {
+                let holds = Holds { backend: service.counts(picked.backend), ..Holds::default() };
                 self.limits.release(service.id, Some(picked.backend.id), holds);
                 Ok(Picked { backend, displaced: false })
             }
@@ -96,15 +96,15 @@ impl Pipeline {
     ) -> Result<Picked<'a>, NotPicked> {
         let first = self.first_choice(service, tuple, view);
         match first {
-            Some(picked) if self.takes(picked.backend) => Ok(picked),
+            Some(picked) if self.takes(service, picked.backend) => Ok(picked),
             Some(_) => self.pick_another(service, tuple, view),
             None => Err(NotPicked::NoneInService),
         }
     }
 
     /// Takes a place on a backend that counts its connections; whether there was one.
-    fn takes(&self, backend: &ServiceBackend) -> bool {
-        backend.max_connections == 0 || self.limits.take_backend(backend.id, backend.max_connections)
+    fn takes(&self, service: &ServiceTable, backend: &ServiceBackend) -> bool {
+        !service.counts(backend) || self.limits.take_backend(backend.id, backend.max_connections)
     }
 
     fn first_choice<'a, F: RoleFamily>(
@@ -166,14 +166,14 @@ impl Pipeline {
                 Choice::LeastConnections(_) | Choice::One(_) => None,
             };
             let backend = position.and_then(|position| at(service, position, view));
-            if let Some(backend) = backend.filter(|backend| self.takes(backend)) {
+            if let Some(backend) = backend.filter(|backend| self.takes(service, backend)) {
                 return Ok(Picked { backend, displaced });
             }
         }
         // Another worker may be faster: what had room a moment ago has none any more.
         for _ in 0..=FURTHER_CHOICES {
             let Some(backend) = self.with_room(service, number, view) else { break };
-            if self.takes(backend) {
+            if self.takes(service, backend) {
                 return Ok(Picked { backend, displaced });
             }
         }
@@ -202,12 +202,11 @@ impl Pipeline {
         }
     }
 
-    /// The one of two backends with fewer flows on this worker for its weight, counting the flow to come; the first of
-    /// equals.
+    /// The one of two backends with fewer connections for its weight, on all workers and with the one to come; the first
+    /// of equals. Workers that ask at the same moment may find the same one.
     fn less_loaded<'a>(&self, one: &'a ServiceBackend, other: &'a ServiceBackend) -> &'a ServiceBackend {
-        let load =
-            |id: BackendId| 1 + self.counters.backend(id).map_or(0, |counters| counters.totals().flows);
-        // Flows over weight, without a division.
+        let load = |id: BackendId| 1 + u64::from(self.limits.backend_connections(id));
+        // Connections over weight, without a division.
         let of_one = load(one.id).saturating_mul(u64::from(other.weight));
         let of_other = load(other.id).saturating_mul(u64::from(one.weight));
         if of_other < of_one { other } else { one }

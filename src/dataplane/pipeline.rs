@@ -20,6 +20,7 @@ use super::last_hop::LastHops;
 use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
+use super::pieces::Pieces;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
@@ -110,6 +111,8 @@ pub struct Pipeline {
     pub(super) guard: SynGuard,
     pub(super) ways: Ways,
     pub(super) fragments: Fragments,
+    /// What is to be done to the pieces of the last packet that is to be split.
+    pub(super) pieces: Pieces,
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
@@ -148,6 +151,7 @@ impl Pipeline {
             ),
             ways: Ways::new(settings.capacities.backends),
             fragments: Fragments::new(&settings.key),
+            pieces: Pieces::Plain,
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
@@ -203,6 +207,7 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
+            in_pieces: packet.transport == Transport::Fragment,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -423,10 +428,20 @@ impl Pipeline {
             Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
             Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
         };
-        if next == entry.state() {
+        if direction == Direction::Return && entry.is_one_packet() {
+            // Its answer is what the flow was for; later pieces of that find it closed.
+            if arrival.in_pieces {
+                self.advance::<F>(id, FlowState::Closed, view.tick());
+            } else {
+                self.end::<F>(id);
+            }
+        } else if next == entry.state() {
             entry.touch(view.tick());
         } else {
             self.advance::<F>(id, next, view.tick());
+        }
+        if !fits {
+            self.pieces = Pieces::Renumbered;
         }
         match fits {
             _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
@@ -456,6 +471,8 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
+    /// There is more of the packet than is in this frame.
+    pub(super) in_pieces: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }
@@ -467,6 +484,7 @@ const fn reason(malformed: Malformed) -> DropReason {
         Malformed::IpChecksum => DropReason::IpChecksumWrong,
         Malformed::IpTruncated => DropReason::IpTruncated,
         Malformed::TransportHeader => DropReason::TransportHeaderInvalid,
+        Malformed::TcpFlags => DropReason::TcpFlagsInvalid,
         Malformed::ExtensionHeaders => DropReason::ExtensionHeadersTooDeep,
     }
 }

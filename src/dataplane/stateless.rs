@@ -12,21 +12,21 @@
 use super::flow::{FlowFamily, FlowId, NewFlow, tcp};
 use super::link;
 use super::pick::in_slot;
+use super::pieces::{Pieces, Wrapping};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
 use crate::io::Frame;
 use crate::model::{
     BackendId, BackendState, Direction, Encapsulation, FiveTuple, ForwardingMode, Protocol, ServiceId,
-    VlanTag,
 };
 use crate::shared::{
     AddressRole, Choice, DropReason, FlowState, Holds, NextHop, ServiceBackend, ServiceTable,
 };
-use crate::wire::checksum::Delta;
 use crate::wire::craft::Refusal;
 use crate::wire::encapsulate::Outer;
-use crate::wire::ethernet::{self, HEADER, TAG};
-use crate::wire::{Layout, Network, Packet, tcp_flags};
+use crate::wire::ethernet;
+use crate::wire::split::may_split;
+use crate::wire::{Layout, Packet, tcp_flags};
 
 /// Where a packet without a record goes.
 struct Target<'a> {
@@ -135,7 +135,7 @@ impl Pipeline {
             backend.or_else(|| target(service, tuple, arrival.packet, view).map(|target| target.backend.id));
         let Some(backend) = backend else { return Verdict::Drop(DropReason::NoBackend) };
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
-        self.tally.icmp_errors += u64::from(matches!(verdict, Verdict::Forward(_)));
+        self.tally.icmp_errors += u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Split(..)));
         verdict
     }
 
@@ -229,8 +229,9 @@ impl Pipeline {
         let Some(hop) = view.fib.next_hop(hop) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
-        let sent = match service.mode {
-            ForwardingMode::DirectRouting => route_directly::<F, T>(frame, arrival, hop),
+        let Layout { l3, end, .. } = arrival.packet.layout;
+        let (mtu, wrapping) = match service.mode {
+            ForwardingMode::DirectRouting => (hop.mtu, None),
             ForwardingMode::Tunnel(encapsulation) => {
                 let sources = &service.local_addresses;
                 let source = sources.iter().find(|source| source.is_ipv4() == address.is_ipv4());
@@ -240,20 +241,36 @@ impl Pipeline {
                 };
                 let outer = source.and_then(|source| Outer::new(*source, address, udp, arrival.hash));
                 // Control gives the service a source for each family of its backends.
-                outer.map_or(Err(Verdict::Drop(DropReason::NoRoute)), |outer| {
-                    tunnel::<F, T>(frame, arrival, &outer, hop)
-                })
+                let Some(outer) = outer else { return Verdict::Drop(DropReason::NoRoute) };
+                let Some(wrapping) = Wrapping::new(outer, hop, arrival.vlan) else {
+                    return Verdict::Drop(DropReason::NextHopUnresolved);
+                };
+                (hop.mtu - outer.octets(), Some(wrapping))
             }
             // Such a service has flows, and none of its packets comes here.
-            ForwardingMode::FullNat => Err(Verdict::Drop(DropReason::NoService)),
+            ForwardingMode::FullNat => return Verdict::Drop(DropReason::NoService),
         };
-        if let Err(verdict) = sent {
-            return verdict;
+        let fits = end - l3 <= mtu;
+        if !fits && !may_split(arrival.packet, frame.head()) {
+            // Less outer headers: RFC 2003, section 5.1; RFC 2473, section 7.1.
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
+        }
+        let sent = match &wrapping {
+            None => route_directly::<F, T>(frame, arrival, hop),
+            Some(wrapping) if fits && !wrapping.wrap(frame, arrival.packet) => Err(DropReason::MtuExceeded),
+            Some(_) => Ok(()),
+        };
+        if let Err(reason) = sent {
+            return Verdict::Drop(reason);
         }
         if let Some(counters) = self.counters.backend(backend) {
             counters.count(Direction::Forward, frame.octets() as u64);
         }
-        Verdict::Forward(hop.port)
+        if fits {
+            return Verdict::Forward(hop.port);
+        }
+        self.pieces = wrapping.map_or(Pieces::Plain, Pieces::Wrapped);
+        Verdict::Split(hop.port, mtu)
     }
 }
 
@@ -338,70 +355,19 @@ fn route_directly<F: FlowFamily, T: Frame>(
     frame: &mut T,
     arrival: Arrival<'_>,
     hop: &NextHop,
-) -> Result<(), Verdict> {
-    let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
+) -> Result<(), DropReason> {
+    let addresses = hop.addresses().ok_or(DropReason::NextHopUnresolved)?;
     let Layout { l3, end, .. } = arrival.packet.layout;
-    if end - l3 > hop.mtu {
-        return Err(too_big(hop.mtu));
-    }
     // As everywhere, padding is the sender's link's.
     frame.truncate(usize::from(end));
     if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
-        return Err(Verdict::Drop(DropReason::MtuExceeded));
+        return Err(DropReason::MtuExceeded);
     }
     ethernet::set_addresses(frame.head_mut(), addresses);
     Ok(())
 }
 
-/// The verdict on a packet of more than `mtu` octets.
-const fn too_big(mtu: u16) -> Verdict {
-    Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu })
-}
-
 /// Whether a packet must not be sent on: a tunnel is a hop, direct routing none.
 const fn is_spent(service: &ServiceTable, packet: &Packet) -> bool {
     matches!(service.mode, ForwardingMode::Tunnel(_)) && packet.hop_limit <= 1
-}
-
-/// Puts the frame's packet into another one. It stays as it is but for its TTL, as it is being forwarded (RFC 2003,
-/// section 3.1; RFC 2473, section 3.1).
-fn tunnel<F: FlowFamily, T: Frame>(
-    frame: &mut T,
-    arrival: Arrival<'_>,
-    outer: &Outer,
-    hop: &NextHop,
-) -> Result<(), Verdict> {
-    let addresses = hop.addresses().ok_or(Verdict::Drop(DropReason::NextHopUnresolved))?;
-    let Layout { l3, end, .. } = arrival.packet.layout;
-    if (end - l3).saturating_add(outer.octets()) > hop.mtu {
-        // RFC 2003, section 5.1; RFC 2473, section 7.1.
-        return Err(too_big(hop.mtu - outer.octets()));
-    }
-    let vlan = match hop.vlan {
-        VlanTag::AsReceived => arrival.vlan,
-        VlanTag::Untagged => None,
-        VlanTag::Id(id) => Some(id),
-    };
-    let link = HEADER + if vlan.is_some() { TAG } else { 0 };
-    let l3 = usize::from(l3);
-    // Outer headers are longer than all tags that may go.
-    if !frame.prepend(link + usize::from(outer.octets()) - l3) {
-        return Err(Verdict::Drop(DropReason::MtuExceeded));
-    }
-    frame.truncate(link + usize::from(outer.octets() + end) - l3);
-    let head = frame.head_mut();
-    let ether_type = match outer.network() {
-        Network::V4 => ethernet::IPV4,
-        Network::V6 => ethernet::IPV6,
-    };
-    ethernet::set_addresses(head, addresses);
-    ethernet::set_type(head, vlan, ether_type);
-    let Some(head) = head.get_mut(link..) else { return Ok(()) };
-    if let Some(inner) = head.get_mut(usize::from(outer.octets())..)
-        && let Some(pair) = F::pair_in(inner)
-    {
-        F::rewrite_header(inner, pair, Delta::HOP);
-    }
-    outer.write(head, arrival.packet);
-    Ok(())
 }

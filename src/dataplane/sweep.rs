@@ -1,6 +1,7 @@
 //! What new tables mean for flows that exist: each worker goes through its flows once, a few each turn, so that packets
 //! need not be looked at for that. It ends those of clients that their services do not let in any more, resets connections
-//! whose backend is dead, and counts flows for which there are limits only now.
+//! whose backend is dead, counts flows that are to be counted only now, and leaves one datagram of each where a service
+//! takes them one by one from now on.
 
 use super::flow::{FlowFamily, FlowId, Flows};
 use super::pipeline::{Pipeline, View};
@@ -71,8 +72,14 @@ impl Pipeline {
             let client = entry.incoming(Direction::Forward).source();
             if service.access.as_ref().is_some_and(|access| !access.allows::<F>(client)) {
                 self.end::<F>(id);
-            } else if !entry.is_one_way() && !entry.state().is_over() {
-                let backend = limited_backend(service, entry.backend_endpoint(), entry.backend);
+                continue;
+            }
+            if service.one_packet && entry.state() == FlowState::Udp {
+                F::table_mut(&mut self.flows).make_one_packet(id, view.tick());
+            }
+            let entry = F::table(&self.flows).entry(id);
+            if !entry.is_one_way() && !entry.state().is_over() {
+                let backend = counted_backend(service, entry.backend_endpoint(), entry.backend);
                 if backend.is_some() || service.limits.any() {
                     let who = Applicant::<F> { service: service.id, client, worker: self.steering.worker() };
                     let flows = F::table_mut(&mut self.flows);
@@ -106,11 +113,11 @@ enum Swept {
     NoRoom,
 }
 
-/// The backend `id`, which is found by its endpoint, if it has a limit.
-fn limited_backend(service: &ServiceTable, endpoint: Endpoint, id: BackendId) -> Option<BackendId> {
+/// The backend `id`, which is found by its endpoint, if connections to it are counted.
+fn counted_backend(service: &ServiceTable, endpoint: Endpoint, id: BackendId) -> Option<BackendId> {
     let at = |endpoint| service.backends.binary_search_by_key(&endpoint, |backend| backend.endpoint).ok();
     // Port 0 is that of the client.
     let place = at(endpoint).or_else(|| at(Endpoint::new(endpoint.address, 0)))?;
     let backend = service.backends.get(place)?;
-    (backend.id == id && backend.max_connections > 0).then_some(id)
+    (backend.id == id && service.counts(backend)).then_some(id)
 }

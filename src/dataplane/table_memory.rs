@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use bytemuck::Zeroable;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use crate::model::TablePages;
+use crate::model::{MemoryNeed, TablePages};
 
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -59,6 +59,12 @@ impl<T: Copy> TableMemory<T> {
         // All there is room for came zeroed from the system, which `T` may be.
         memory.len = memory.capacity;
         memory
+    }
+
+    /// What room for `capacity` elements takes of the machine.
+    pub(super) const fn need(capacity: usize) -> MemoryNeed {
+        let octets = capacity * size_of::<T>();
+        MemoryNeed { octets, huge_pages: octets.next_multiple_of(HUGE_PAGE) }
     }
 
     /// Elements there is room for.

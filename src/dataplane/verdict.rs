@@ -11,7 +11,8 @@ use crate::wire::craft::Refusal;
 pub enum Verdict {
     /// Rewritten; leaves by this port.
     Forward(PortId),
-    /// Rewritten; leaves by this port in pieces of so many octets of IP packet at most.
+    /// Leaves by this port in pieces of so many octets of IP packet at most. Rewritten, but for what `Pipeline::pieces` says
+    /// is to be done to each.
     Split(PortId, u16),
     /// Turned into the news, for a client, that its backend has answered our SYN; leaves by this port. The backend is owed
     /// an acknowledgement on this flow.

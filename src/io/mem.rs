@@ -189,11 +189,9 @@ impl Frame for MemFrame {
 
     fn prefetch(&self) {}
 
-    fn copy_to(&self, out: &mut Vec<u8>) {
-        out.clear();
-        for part in std::iter::successors(Some(self.buffer()), |part| part.next.as_deref()) {
-            out.extend_from_slice(&part.bytes[part.start..part.end]);
-        }
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::successors(Some(self.buffer()), |part| part.next.as_deref())
+            .map(|part| &part.bytes[part.start..part.end])
     }
 }
 
@@ -284,6 +282,21 @@ mod tests {
         assert_eq!(frame.octets(), HEADROOM + 10);
         frame.trim_front(HEADROOM);
         assert_eq!(frame.head(), &[7; 10]);
+    }
+
+    #[test]
+    fn any_range_of_a_frame_in_parts_is_copied_to_another() {
+        let pool = Pool::new(8, 64);
+        let frame = pool.frame_in_parts(&[&[0, 1, 2], &[3], &[], &[4, 5, 6, 7]]).unwrap();
+        for start in 0..8 {
+            for end in start..8 {
+                let mut copy = pool.frame(b"x").unwrap();
+                assert!(frame.append_to(start..end, &mut copy));
+                assert_eq!(copy.head()[1..], [0, 1, 2, 3, 4, 5, 6, 7][start..end]);
+            }
+        }
+        assert!(!frame.append_to(5..9, &mut pool.frame(&[]).unwrap()), "it ends before");
+        assert!(!frame.append_to(0..8, &mut pool.frame(&[0; 60]).unwrap()), "there is no room");
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod fault;
 pub mod mem;
 pub mod pcap;
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
 /// The largest number of frames handled in one pass: what DPDK's drivers and applications are tuned for, and small
@@ -51,8 +53,34 @@ pub trait Frame: Send + 'static {
     /// Asks the processor to bring the first bytes near; no effect on the frame.
     fn prefetch(&self);
 
+    /// The parts, in order.
+    fn parts(&self) -> impl Iterator<Item = &[u8]>;
+
     /// Writes every byte, all parts in order, to `out`, which is emptied first.
-    fn copy_to(&self, out: &mut Vec<u8>);
+    fn copy_to(&self, out: &mut Vec<u8>) {
+        out.clear();
+        for part in self.parts() {
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// Appends the octets of `range`, which may lie in several parts, to the end of `to`. False if they do not fit, or are
+    /// not all there; `to` may have some of them then.
+    fn append_to(&self, range: Range<usize>, to: &mut Self) -> bool
+    where
+        Self: Sized,
+    {
+        let mut at = 0;
+        for part in self.parts() {
+            let end = at + part.len();
+            let wanted = range.start.max(at)..range.end.min(end);
+            if wanted.start < wanted.end && !to.append(&part[wanted.start - at..wanted.end - at]) {
+                return false;
+            }
+            at = end;
+        }
+        range.end <= at
+    }
 }
 
 /// A worker's view of a port: one receive and one transmit queue that no other thread uses.

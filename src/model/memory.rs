@@ -1,6 +1,7 @@
 //! Where packet buffers and flow tables come from.
 
 use std::fmt;
+use std::ops::Add;
 
 /// The choice of pages for packet buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,23 @@ pub enum TablePages {
     Reserved,
     /// Ordinary ones, which the system may make huge ones of.
     Ordinary,
+}
+
+/// What a table takes of the machine's memory, in octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// When it is full.
+    pub octets: usize,
+    /// Of that, what lies in reserved huge pages if there are any, in whole pages of 2 MiB.
+    pub huge_pages: usize,
+}
+
+impl Add for MemoryNeed {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { octets: self.octets + other.octets, huge_pages: self.huge_pages + other.huge_pages }
+    }
 }
 
 impl fmt::Display for TablePages {

@@ -25,7 +25,7 @@ pub use five_tuple::{Direction, FiveTuple, PortPair};
 pub use forwarding::{Encapsulation, ForwardingMode, Tracking};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use limits::{ClientPrefix, PersistenceRules, ServiceLimits};
-pub use memory::{Memory, TablePages};
+pub use memory::{Memory, MemoryNeed, TablePages};
 pub use net::{Cidr, CidrError, FIRST_LOCAL_PORT, LOCAL_PORTS, Mac, MacError, VlanTag};
 pub use service::{
     BackendState, Closeness, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol,

@@ -240,17 +240,20 @@ pub struct Timeouts {
     pub tcp_fin: Nanos,
     /// UDP.
     pub udp: Nanos,
+    /// UDP of services that take each datagram by itself: from a datagram to its answer.
+    pub one_packet: Nanos,
 }
 
 impl Default for Timeouts {
     /// 30 s, 900 s, 60 s, 300 s: what IPVS users are used to for established and UDP flows, shorter where nothing is
-    /// gained by waiting.
+    /// gained by waiting. 5 s for an answer: resolvers ask again after that time (resolv.conf(5), `timeout`).
     fn default() -> Self {
         Self {
             tcp_syn: Nanos::from_secs(30),
             tcp_established: Nanos::from_secs(900),
             tcp_fin: Nanos::from_secs(60),
             udp: Nanos::from_secs(300),
+            one_packet: Nanos::from_secs(5),
         }
     }
 }

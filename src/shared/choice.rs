@@ -30,6 +30,15 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// Whether it goes by the connections that backends have, over all workers.
+    #[must_use]
+    pub const fn counts_connections(&self) -> bool {
+        match self {
+            Self::LeastConnections(_) | Self::TwoChoices(_) => true,
+            Self::Hash { .. } | Self::Turns(_) | Self::One(_) => false,
+        }
+    }
+
     /// Whether there is no backend to choose.
     #[must_use]
     pub fn is_empty(&self) -> bool {

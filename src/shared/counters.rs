@@ -147,7 +147,8 @@ impl Tally {
     }
 }
 
-const TALLY_FIELDS: usize = 18 + DropReason::COUNT;
+/// All of its fields are numbers of 64 bits.
+const TALLY_FIELDS: usize = size_of::<Tally>() / size_of::<u64>();
 
 /// One worker's counters.
 #[derive(Debug)]
@@ -169,6 +170,14 @@ impl WorkerCounters {
             services: (0..capacities.services).map(|_| ServiceCounters::default()).collect(),
             backends: (0..capacities.backends).map(|_| BackendCounters::default()).collect(),
         }
+    }
+
+    /// Memory that the counters of a worker take, in octets.
+    #[must_use]
+    pub const fn octets(capacities: Capacities) -> usize {
+        size_of::<Self>()
+            + capacities.services * size_of::<ServiceCounters>()
+            + capacities.backends * size_of::<BackendCounters>()
     }
 
     /// Counts a turn. Worker only.

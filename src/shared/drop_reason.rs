@@ -18,6 +18,8 @@ pub enum DropReason {
     IpTruncated,
     /// TCP or UDP header that contradicts itself.
     TransportHeaderInvalid,
+    /// TCP flags that no TCP sends together.
+    TcpFlagsInvalid,
     /// Extension headers beyond the depth cap.
     ExtensionHeadersTooDeep,
     /// Source or destination address that no packet may have.
@@ -90,13 +92,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
         Self::IpChecksumWrong,
         Self::IpTruncated,
         Self::TransportHeaderInvalid,
+        Self::TcpFlagsInvalid,
         Self::ExtensionHeadersTooDeep,
         Self::Martian,
         Self::TtlExpired,
@@ -146,6 +149,7 @@ impl DropReason {
             Self::IpChecksumWrong => "ip_checksum_wrong",
             Self::IpTruncated => "ip_truncated",
             Self::TransportHeaderInvalid => "transport_header_invalid",
+            Self::TcpFlagsInvalid => "tcp_flags_invalid",
             Self::ExtensionHeadersTooDeep => "extension_headers_too_deep",
             Self::Martian => "martian",
             Self::TtlExpired => "ttl_expired",
@@ -208,13 +212,16 @@ impl DropReason {
             Self::IpChecksumWrong => "the IPv4 header checksum is wrong",
             Self::IpTruncated => "the IP length field promises more than the frame holds",
             Self::TransportHeaderInvalid => "the TCP or UDP header is cut short or its length is impossible",
+            Self::TcpFlagsInvalid => {
+                "the TCP flags contradict each other, or are those of no segment: neither SYN, nor RST, nor ACK"
+            }
             Self::ExtensionHeadersTooDeep => "the packet has more IPv6 extension headers than are walked",
             Self::Martian => {
                 "the source is multicast, broadcast, loopback, unspecified or an address of ours, or is the destination"
             }
             Self::TtlExpired => "the TTL or hop limit does not allow another hop",
             Self::FragmentInvalid => {
-                "the fragment overlaps its first one, has no part of the packet, or is a first one without all headers"
+                "the fragment overlaps its first one, has no part of the packet, or is a first one without all headers in order"
             }
             Self::FragmentStoreFull => {
                 "the fragment waited for its first one, and made way for another that has to wait"

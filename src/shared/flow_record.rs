@@ -22,10 +22,12 @@ pub enum FlowState {
     LastAck,
     /// Closed, and the backend holds TIME_WAIT: the lease rests.
     TimeWait,
-    /// Closed or reset; the lease is free in a second.
+    /// Closed or reset, or a datagram of which a part of the answer was forwarded; the lease is free in a second.
     Closed,
     /// UDP has no states.
     Udp,
+    /// UDP, where each datagram is a flow of its own: it was forwarded, and its answer is due.
+    Asked,
 }
 
 impl FlowState {
@@ -63,6 +65,7 @@ impl FlowState {
             Self::TimeWait => "time_wait",
             Self::Closed => "closed",
             Self::Udp => "udp",
+            Self::Asked => "asked",
         }
     }
 }

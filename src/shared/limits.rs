@@ -1,7 +1,8 @@
 //! What limits of services, backends and client prefixes have let in: shared by all workers, so that a limit is one
 //! number and not one for each worker.
 //!
-//! Touched only when a flow begins or ends whose service or backend has a limit. A count goes up by compare-and-swap and
+//! Touched only when a flow begins or ends whose service or backend has a limit, or whose service goes to the least
+//! loaded backend, which must be the least loaded of all workers. A count goes up by compare-and-swap and
 //! never above its limit. A flow remembers what it was counted in ([`Holds`]) and gives just that back, whatever the
 //! configuration is by then; so counts outlast every reload.
 
@@ -70,6 +71,12 @@ impl Limits {
             clients: PrefixTable::new(clients, key.derive(u64::from_be_bytes(*b"clients "))),
             clients_unlimited: AtomicU64::new(0),
         }
+    }
+
+    /// Memory that it takes for so much, in octets.
+    #[must_use]
+    pub const fn octets(capacities: Capacities, clients: usize) -> usize {
+        (capacities.services + capacities.backends) * size_of::<Usage>() + PrefixTable::octets(clients)
     }
 
     /// Lets a connection in, if `limits` have room for it: first the client prefix's, so that one client that asks too
@@ -170,7 +177,7 @@ impl Limits {
     }
 
     /// Counts a connection that is there already where it is not counted yet, as limits came only now; whether that is more
-    /// than they allow or not. `backend` is its backend if that has a limit. What it is counted in from now on.
+    /// than they allow or not. `backend` is its backend if connections to that [are counted](super::ServiceTable::counts). What it is counted in from now on.
     pub fn adopt<F: Family>(
         &self,
         who: Applicant<F>,
@@ -243,9 +250,10 @@ impl Limits {
         most == 0 || self.backend_connections(backend) < most
     }
 
-    /// Takes a place on a backend; whether there was one.
+    /// Takes a place on a backend that has `most`, 0 for any number; whether there was one.
     #[must_use]
     pub fn take_backend(&self, backend: BackendId, most: u32) -> bool {
+        let most = if most == 0 { u32::MAX } else { most };
         self.backends.get(backend.index()).is_some_and(|usage| take(&usage.connections, most))
     }
 
@@ -255,7 +263,7 @@ impl Limits {
         self.services.get(id.index()).map_or(0, |usage| usage.connections.load(Relaxed))
     }
 
-    /// Connections of a backend that count for its limit.
+    /// Connections of a backend that count for its limit, or for its scheduler.
     #[must_use]
     pub fn backend_connections(&self, id: BackendId) -> u32 {
         self.backends.get(id.index()).map_or(0, |usage| usage.connections.load(Relaxed))

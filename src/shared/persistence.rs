@@ -56,6 +56,12 @@ impl Persistence {
         Self { clients: PrefixTable::new(clients, key), forgotten: AtomicU64::new(0) }
     }
 
+    /// Memory that it takes for so many, in octets.
+    #[must_use]
+    pub const fn octets(clients: usize) -> usize {
+        PrefixTable::octets(clients)
+    }
+
     /// The backend that a client was sent to last, if its time is not over.
     #[must_use]
     pub fn find<F: Family>(

@@ -72,8 +72,18 @@ impl PrefixTable {
     /// one are in use before (of two buckets a name takes the emptier one: Azar et al., "Balanced allocations", 1994).
     /// 64 octets a name.
     pub(super) fn new(names: usize, key: SipKey) -> Self {
-        let buckets = names.next_power_of_two().max(2);
+        let buckets = Self::buckets(names);
         Self { key, buckets: (0..buckets).map(|_| Bucket::default()).collect() }
+    }
+
+    /// Memory for `names` names, in octets.
+    pub(super) const fn octets(names: usize) -> usize {
+        Self::buckets(names) * size_of::<Bucket>()
+    }
+
+    const fn buckets(names: usize) -> usize {
+        let buckets = names.next_power_of_two();
+        if buckets < 2 { 2 } else { buckets }
     }
 
     /// The name of a service's client prefix. About 30 ns.

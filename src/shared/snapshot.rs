@@ -87,6 +87,8 @@ pub struct ServiceTable {
     pub protocol: ServiceProtocol,
     /// How packets get to the backends.
     pub mode: ForwardingMode,
+    /// Whether each datagram is a flow of its own, which ends with its answer. Of UDP in full NAT alone.
+    pub one_packet: bool,
     /// What the choice of a backend hashes.
     pub hash: HashFeature,
     /// What backends are told of the client's address.
@@ -114,6 +116,12 @@ pub struct ServiceTable {
 }
 
 impl ServiceTable {
+    /// Whether connections to `backend` are counted over all workers: for its limit, or for the scheduler.
+    #[must_use]
+    pub const fn counts(&self, backend: &ServiceBackend) -> bool {
+        backend.max_connections > 0 || self.choice.counts_connections()
+    }
+
     /// Whether a limit may refuse what a backend in service would take.
     #[must_use]
     pub fn is_limited(&self) -> bool {

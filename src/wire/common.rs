@@ -5,7 +5,7 @@
 //! it does not accept says nothing but that the frame must be looked at by the general way.
 
 use super::rewrite::rewrite_at;
-use super::tcp_flags::{FIN, RST, SYN};
+use super::tcp_flags::{ACK, FIN, RST, SYN};
 use super::{Layout, Rewrite, WireFamily, checksum, ethernet};
 use crate::model::{FiveTuple, PortPair, Protocol, V4, V6};
 
@@ -29,7 +29,9 @@ pub trait Common: WireFamily {
             Protocol::Tcp => {
                 let word = word(head, l4 + 12);
                 let header = usize::from(word >> 12) * 4;
-                header >= 20 && l4 + header <= end && word & u16::from(SYN | FIN | RST) == 0
+                header >= 20
+                    && l4 + header <= end
+                    && word & u16::from(SYN | FIN | RST | ACK) == u16::from(ACK)
             }
             Protocol::Udp => {
                 let length = usize::from(word(head, l4 + 4));
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::wire::ethernet::Link;
-    use crate::wire::{Parsed, parse};
+    use crate::wire::{Parsed, Transport, parse};
 
     const PAYLOAD: [u8; 20] = [0; 20];
 
@@ -208,7 +210,8 @@ mod tests {
         assert!(!F::carries(frame, &tuple.reversed()));
         assert_eq!(F::ip_octets(frame) + 14, usize::from(packet.layout.end));
         assert_eq!((packet.layout.l3, packet.layout.l4), (F::LAYOUT.l3, F::LAYOUT.l4));
-        assert_eq!(packet.tcp_flags & (SYN | FIN | RST), 0);
+        let is_tcp = packet.transport == Transport::Tcp;
+        assert_eq!(packet.tcp_flags & (SYN | FIN | RST | ACK), if is_tcp { ACK } else { 0 });
         assert!(packet.hop_limit > 1);
         assert!(link.vlan.is_none());
         true

@@ -197,10 +197,12 @@ mod tests {
     fn a_first_fragment_without_all_headers_is_none() {
         assert_eq!(first(&v4(6, 0x2000, &[0x50; 16])), None, "no TCP flags");
         let mut header = [0; 24];
-        header[12] = 0x70;
+        (header[12], header[13]) = (0x70, 0x10);
         assert_eq!(first(&v4(6, 0x2000, &header)), None, "four octets of options are missing");
         header[12] = 0x60;
         assert!(first(&v4(6, 0x2000, &header)).is_some());
+        header[13] = 0x13;
+        assert_eq!(first(&v4(6, 0x2000, &header)), None, "SYN and FIN");
         assert_eq!(first(&v6(60, 1, &[17, 1, 1, 4, 0, 0, 0, 0])), None, "cut inside an extension header");
         assert_eq!(first(&v6(44, 1, &[17, 0, 0, 1, 0, 0, 0, 0])), None, "a piece of a piece");
     }

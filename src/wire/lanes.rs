@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
 };
 
-use super::tcp_flags::{FIN, RST, SYN};
+use super::tcp_flags::{ACK, FIN, RST, SYN};
 use super::{Common, ethernet};
 use crate::model::{Mac, Protocol, V4};
 
@@ -72,7 +72,7 @@ pub(crate) fn read(heads: &[&Head; LANES], octets: &[u32; LANES], mac: Mac) -> E
     );
     // The header's length is counted in words of four octets, in the upper half of octet 46; the flags are 47.
     let header = and(shift::<18>(tcp), number(0x3c));
-    let no_marks = equal(and(tcp, word([0, 0, 0, SYN | FIN | RST])), number(0));
+    let no_marks = equal(and(tcp, word([0, 0, 0, SYN | FIN | RST | ACK])), word([0, 0, 0, ACK]));
     let tcp = and(
         and(equal(protocol, number(Protocol::Tcp as i32)), no_marks),
         _mm256_andnot_si256(greater(header, transport), greater(header, number(19))),

@@ -45,4 +45,17 @@ pub mod tcp_flags {
     pub const RST: u8 = 0x04;
     /// The acknowledgement field counts.
     pub const ACK: u8 = 0x10;
+
+    /// Whether some TCP sends segments with these flags. None begins and ends at once (SYN with FIN was T/TCP's, which is
+    /// history: RFC 6247), or resets what it begins or ends; and all but a SYN and a reset acknowledge something, or their
+    /// receiver drops them (RFC 9293, 3.10.7.4, fifth). Port scanners send the rest: nothing (null), FIN with URG and PSH
+    /// (Christmas tree). Linux's connection tracking judges alike, but also of URG, which harms nobody.
+    #[must_use]
+    #[inline(always)]
+    pub const fn are_possible(flags: u8) -> bool {
+        match flags & (SYN | RST | FIN) {
+            0 | FIN => flags & ACK != 0,
+            marks => marks == SYN || marks == RST,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
+use super::tcp_flags::are_possible;
 use crate::model::{FiveTuple, PortPair, Protocol};
 
 /// Why a frame cannot be used.
@@ -19,6 +20,8 @@ pub enum Malformed {
     IpTruncated,
     /// The TCP or UDP header is cut short, or its length field is impossible.
     TransportHeader,
+    /// TCP flags that [no TCP sends together](super::tcp_flags::are_possible).
+    TcpFlags,
     /// More IPv6 extension headers than [`MAX_EXTENSION_HEADERS`].
     ExtensionHeaders,
 }
@@ -270,6 +273,9 @@ fn transport(head: &[u8], at: Layout, protocol: u8, is_whole: bool) -> Result<(T
             let header_octets = u16::from(header[12] >> 4) * 4;
             if header_octets < 20 || header_octets > octets {
                 return Err(Malformed::TransportHeader);
+            }
+            if !are_possible(header[13]) {
+                return Err(Malformed::TcpFlags);
             }
             Ok((Transport::Tcp, header[13]))
         }

@@ -10,7 +10,7 @@ use super::ethernet::{HEADER, Link, TAG};
 use super::{Network, Packet};
 
 /// How a packet is split. Of the frame itself remains the first piece; the others are made of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Octets of data of the packet.
     data: usize,
@@ -18,50 +18,66 @@ pub struct Split {
     step: usize,
     /// Where the packet starts.
     l3: usize,
-    /// The header that all pieces share.
-    header: [u8; IP_HEADER],
+    /// The header of the first piece, with all options.
+    first: IpHeader,
+    /// That of the others, with those options that every piece has.
+    later: IpHeader,
 }
 
 /// What a piece begins with: link and IP header.
-pub type Headers = ArrayVec<u8, { HEADER + 2 * TAG + IP_HEADER }>;
+pub type Headers = ArrayVec<u8, { HEADER + 2 * TAG + MOST_IP_HEADER }>;
 
-/// The IP header without options; with some a packet is not split, as their copies would have rules of their own.
+type IpHeader = ArrayVec<u8, MOST_IP_HEADER>;
+
+/// The IP header without options, and with as many as it can have.
 const IP_HEADER: usize = 20;
+const MOST_IP_HEADER: usize = 60;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// In units of eight octets.
 const OFFSET: u16 = 0x1fff;
 
-/// Whether a packet, which is in a frame that `head` is the first part of, may and can be split.
+/// Whether a packet, which is in a frame that `head` is the first part of, may and can be split: its options must make
+/// sense, as each piece gets those that are meant for all.
 #[must_use]
 pub fn may_split(packet: &Packet, head: &[u8]) -> bool {
-    let layout = packet.layout;
-    let flags = head.get(usize::from(layout.l3) + 6).copied().unwrap_or(u8::MAX);
-    packet.network == Network::V4
-        && u16::from(flags) << 8 & DONT_FRAGMENT == 0
-        && usize::from(layout.l4 - layout.l3) == IP_HEADER
-        && usize::from(layout.end) <= head.len()
+    if packet.network == Network::V6 {
+        return false;
+    }
+    let Some(header) = head.get(usize::from(packet.layout.l3)..usize::from(packet.layout.l4)) else {
+        return false;
+    };
+    let flags = header.get(6).copied().unwrap_or(u8::MAX);
+    u16::from(flags) << 8 & DONT_FRAGMENT == 0 && (header.len() == IP_HEADER || later(header).is_some())
 }
 
 impl Split {
-    /// How to split the packet of a frame, of which [`may_split`] said yes, into pieces of `mtu` octets at most, all with
-    /// this identification if the packet is no fragment itself (RFC 6864, section 5.3: who translates addresses sees to
-    /// it that identifications are unique). `None` if it is no such packet.
+    /// How to split the packet of a frame of `octets`, whose first part is `head` and of which [`may_split`] said yes, into
+    /// pieces of `mtu` octets at most. With an `identification` they all have that, if the packet is no fragment itself
+    /// (RFC 6864, section 5.3: who translates addresses sees to it that identifications are unique). `None` if it is no
+    /// such packet.
     #[must_use]
-    pub fn new(frame: &[u8], mtu: u16, identification: u16) -> Option<Self> {
-        let l3 = usize::from(Link::read(frame)?.payload);
-        let mut header: [u8; IP_HEADER] = *frame.get(l3..)?.first_chunk()?;
-        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let data = total.checked_sub(IP_HEADER)?;
-        let step = usize::from(mtu).checked_sub(IP_HEADER)? / 8 * 8;
-        if step == 0 || frame.len() < l3 + total {
+    pub fn new(head: &[u8], octets: usize, mtu: u16, identification: Option<u16>) -> Option<Self> {
+        let l3 = usize::from(Link::read(head)?.payload);
+        let packet = head.get(l3..)?;
+        let header = packet.get(..usize::from(packet.first()? & 0x0f) * 4)?;
+        let mut first = IpHeader::new();
+        first.try_extend_from_slice(header).ok()?;
+        let total = usize::from(word(&first, 2)?);
+        let data = total.checked_sub(first.len())?;
+        // All pieces as the first, which has the longest header.
+        let step = usize::from(mtu).checked_sub(first.len())? / 8 * 8;
+        if step == 0 || octets < l3 + total {
             return None;
         }
-        if u16::from_be_bytes([header[6], header[7]]) & (MORE_FRAGMENTS | OFFSET) == 0 {
-            header[4..6].copy_from_slice(&identification.to_be_bytes());
+        if let Some(identification) = identification
+            && word(&first, 6)? & (MORE_FRAGMENTS | OFFSET) == 0
+        {
+            first[4..6].copy_from_slice(&identification.to_be_bytes());
         }
-        Some(Self { data, step, l3, header })
+        let later = later(&first)?;
+        Some(Self { data, step, l3, first, later })
     }
 
     /// Into how many pieces, 1 at least.
@@ -70,14 +86,15 @@ impl Split {
         self.data.div_ceil(self.step)
     }
 
-    /// What piece `n`, from 0, begins with, and where in the frame its data stand. `frame` is unchanged so far.
+    /// What piece `n`, from 0, begins with, and where in the frame its data stand. The first part of the frame, `head`, is
+    /// unchanged so far.
     #[must_use]
-    pub fn piece(&self, frame: &[u8], n: usize) -> Option<(Headers, Range<usize>)> {
+    pub fn piece(&self, head: &[u8], n: usize) -> Option<(Headers, Range<usize>)> {
         let data = n * self.step..self.data.min((n + 1) * self.step);
-        let mut header = self.header;
-        let total = u16::try_from(IP_HEADER + data.len()).ok()?;
+        let mut header = if n == 0 { self.first.clone() } else { self.later.clone() };
+        let total = u16::try_from(header.len() + data.len()).ok()?;
         header[2..4].copy_from_slice(&total.to_be_bytes());
-        let own = u16::from_be_bytes([header[6], header[7]]);
+        let own = word(&header, 6)?;
         let offset = (own & OFFSET).checked_add(u16::try_from(data.start / 8).ok()?)?;
         let more = if data.end < self.data { MORE_FRAGMENTS } else { own & MORE_FRAGMENTS };
         header[6..8].copy_from_slice(&(offset | more).to_be_bytes());
@@ -86,11 +103,45 @@ impl Split {
         header[10..12].copy_from_slice(&sum.to_be_bytes());
 
         let mut headers = Headers::new();
-        headers.try_extend_from_slice(frame.get(..self.l3)?).ok()?;
+        headers.try_extend_from_slice(head.get(..self.l3)?).ok()?;
         headers.try_extend_from_slice(&header).ok()?;
-        let start = self.l3 + IP_HEADER;
+        let start = self.l3 + self.first.len();
         Some((headers, start + data.start..start + data.end))
     }
+}
+
+/// The header of later pieces, from that of the packet: of its options those whose type begins with a bit that says so
+/// (RFC 791, 3.1), in whole words. `None` if the options contradict themselves.
+fn later(header: &[u8]) -> Option<IpHeader> {
+    const COPIED: u8 = 0x80;
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    let (fixed, mut rest) = header.split_at_checked(IP_HEADER)?;
+    let mut later = IpHeader::new();
+    later.try_extend_from_slice(fixed).ok()?;
+    while let [kind, behind @ ..] = rest {
+        let octets = match *kind {
+            END => break,
+            NOTHING => 1,
+            // Of its type and itself at least.
+            _ => usize::from(*behind.first().filter(|octets| **octets >= 2)?),
+        };
+        let (option, behind) = rest.split_at_checked(octets)?;
+        if kind & COPIED != 0 {
+            later.try_extend_from_slice(option).ok()?;
+        }
+        rest = behind;
+    }
+    while later.len() % 4 != 0 {
+        later.try_push(END).ok()?;
+    }
+    later[0] = 0x40 | u8::try_from(later.len() / 4).ok()?;
+    Some(later)
+}
+
+/// The 16 bits at a place of a header.
+fn word(header: &[u8], at: usize) -> Option<u16> {
+    header.get(at..)?.first_chunk().map(|octets| u16::from_be_bytes(*octets))
 }
 
 #[cfg(test)]
@@ -120,10 +171,33 @@ mod tests {
     }
 
     #[test]
-    fn who_forbids_it_or_has_options_is_not_split() {
+    fn who_forbids_it_or_has_senseless_options_is_not_split() {
+        let with = |options: [u8; 4]| frame(1480, |header| header.options = options.into());
         assert!(may_be_split(&frame(1480, |_| {})));
+        assert!(may_be_split(&with([1, 1, 1, 0])));
+        assert!(may_be_split(&with([0x94, 4, 0, 0])));
         assert!(!may_be_split(&frame(1480, |header| header.dont_fragment = true)));
-        assert!(!may_be_split(&frame(1480, |header| header.options = [1, 1, 1, 0].into())));
+        for contradiction in [[0x94, 5, 0, 0], [1, 1, 1, 7], [7, 0, 0, 0]] {
+            assert!(!may_be_split(&with(contradiction)), "{contradiction:?}");
+        }
+    }
+
+    /// What stands in IPv4 options, and whether later pieces have it.
+    fn options() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
+        let one = prop::sample::select(vec![
+            (vec![1], false),
+            (vec![7, 7, 4, 0, 0, 0, 0], false),
+            (vec![68, 8, 5, 0, 0, 0, 0, 0], false),
+            (vec![0x94, 4, 0, 0], true),
+            (vec![130, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0], true),
+            (vec![131, 7, 4, 10, 0, 0, 1], true),
+        ]);
+        prop::collection::vec(one, 0..4)
+    }
+
+    fn words(mut options: Vec<u8>) -> Vec<u8> {
+        options.resize(options.len().next_multiple_of(4), 0);
+        options
     }
 
     proptest! {
@@ -131,15 +205,22 @@ mod tests {
         fn the_pieces_put_together_are_the_packet(
             octets in 1_usize..9000,
             mtu in 68_u16..9000,
-            identification: u16,
+            identification: Option<u16>,
             own_offset in 0_u16..100,
             own_more: bool,
+            options in options(),
         ) {
+            let all = words(options.iter().flat_map(|(option, _)| option.clone()).collect());
+            let copied = options.iter().filter(|(_, copied)| *copied);
+            let copied = words(copied.flat_map(|(option, _)| option.clone()).collect());
+            prop_assume!(all.len() <= 40 && usize::from(mtu) >= 28 + all.len());
             let whole = frame(octets, |header| {
                 header.fragment_offset = IpFragOffset::try_new(own_offset).unwrap();
                 header.more_fragments = own_more;
+                header.options = all.as_slice().try_into().unwrap();
             });
-            let split = Split::new(&whole, mtu, identification).unwrap();
+            prop_assert!(may_be_split(&whole));
+            let split = Split::new(&whole, whole.len(), mtu, identification).unwrap();
             let mut data: Vec<u8> = Vec::new();
             for n in 0..split.pieces() {
                 let (headers, range) = split.piece(&whole, n).unwrap();
@@ -147,15 +228,16 @@ mod tests {
                 let header = Ipv4HeaderSlice::from_slice(&headers[14..]).unwrap().to_header();
                 prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
                 prop_assert!(header.total_len <= mtu);
-                prop_assert_eq!(usize::from(header.total_len), 20 + range.len());
+                prop_assert_eq!(&header.options[..], if n == 0 { &all[..] } else { &copied[..] });
+                prop_assert_eq!(usize::from(header.total_len), header.header_len() + range.len());
                 let offset = usize::from(header.fragment_offset.byte_offset()) - usize::from(own_offset) * 8;
                 prop_assert_eq!(offset, data.len());
                 prop_assert_eq!(header.more_fragments, own_more || n + 1 < split.pieces());
                 let is_fragment = own_more || own_offset > 0;
-                prop_assert_eq!(header.identification, if is_fragment { 7 } else { identification });
+                prop_assert_eq!(header.identification, if is_fragment { 7 } else { identification.unwrap_or(7) });
                 data.extend(&whole[range]);
             }
-            prop_assert_eq!(&data[..], &whole[34..]);
+            prop_assert_eq!(&data[..], &whole[34 + all.len()..]);
         }
     }
 }

@@ -70,6 +70,22 @@ proxy_datagrams = "first""#,
         ],
     ),
     change(
+        "single datagrams of a protocol that has connections",
+        "port = 80",
+        "port = 80\none_packet = true",
+        &[
+            r#"lb.toml:16:14: one_packet is for datagrams that need no others, and protocol is "tcp"; remove it, or write protocol = "udp""#,
+        ],
+    ),
+    change(
+        "single datagrams where no flows are kept",
+        "port = 80",
+        "port = 53\nprotocol = \"udp\"\nmode = \"direct-routing\"\none_packet = true",
+        &[
+            r#"lb.toml:18:14: one_packet ends flows with their answers, and mode "direct-routing" keeps none; remove it"#,
+        ],
+    ),
+    change(
         "an unknown encapsulation and a port that is none",
         "port = 80",
         r#"port = 80

@@ -71,6 +71,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         ports: PortRange { first: at.port, last: at.port },
         protocol: ServiceProtocol::Tcp,
         mode: ForwardingMode::FullNat,
+        one_packet: false,
         transition: Duration::from_secs(900),
         scheduler: Scheduler::Maglev,
         hash: HashFeature::FiveTuple,

@@ -6,6 +6,7 @@ use crate::balancer::Balancer;
 use crate::client;
 use crate::configuration::Configuration;
 use crate::configuration::WEB4;
+use crate::configuration::WEB6;
 use crate::lab::Arms;
 use crate::lab::Lab;
 use crate::traffic::assert_traffic;
@@ -18,6 +19,32 @@ fn one_arm_serves_as_two_do() {
     let digest = client::digest_of_file(&lab);
     let downloaded = client::digest_of_download(&lab, &format!("{WEB4}file"));
     assert_eq!(downloaded, digest, "{}", balancer.circumstances());
+}
+
+#[test]
+fn a_backend_is_served_as_a_client_of_its_own_vip() {
+    let Some(lab) = Lab::lay("hairpin", Arms::Two, 20) else { return };
+    for (family, network, gateway) in
+        [("-4", "203.0.113.0/24", "10.0.9.254"), ("-6", "2001:db8:80::/64", "fd00:9::254")]
+    {
+        lab.must("b1", &["ip", family, "route", "add", network, "via", gateway]);
+    }
+    // It alone serves, so that every request comes back to it.
+    let configuration = Configuration { weights: [Some(100), None, None], ..Configuration::new(Arms::Two) };
+    let balancer = Balancer::start(&lab, &configuration);
+    let digest = client::digest_of_file(&lab);
+    for url in [WEB4, WEB6] {
+        let urls = format!("{url}[1-20]");
+        let line = ["curl", "-sS", "--fail", "-m", "5", "-H", "Connection: close", &urls];
+        assert_eq!(lab.must("b1", &line), "b1\n".repeat(20), "{}", balancer.circumstances());
+        let line = format!("curl -sS --fail -m 60 '{url}file' | sha256sum");
+        let downloaded = lab.must("b1", &["bash", "-o", "pipefail", "-c", &line]);
+        assert!(downloaded.starts_with(&digest), "{url}: {downloaded}\n{}", balancer.circumstances());
+    }
+    let services = balancer.ask("services");
+    let services = services["services"].as_array().unwrap().iter();
+    let web = services.filter(|service| service["name"].as_str().unwrap().starts_with("web"));
+    assert_eq!(web.map(|service| service["connections"].as_u64().unwrap()).sum::<u64>(), 42);
 }
 
 #[test]

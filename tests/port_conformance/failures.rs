@@ -114,6 +114,48 @@ fn a_link_that_goes_is_told_costs_its_frames_and_works_again_when_it_is_back() {
 }
 
 #[test]
+fn a_tap_that_nobody_reads_costs_its_frames_holds_nobody_up_and_works_again_when_somebody_does() {
+    let case = "failures::a_tap_that_nobody_reads_costs_its_frames_holds_nobody_up_and_works_again_when_somebody_does";
+    in_own_process(case, Network::OwnNamespace, || {
+        no_ipv6();
+        // What a virtual machine's network card is: somebody holds its other end and reads, or does not.
+        let tap = tun_rs::DeviceBuilder::new().name("guest").layer(tun_rs::Layer::L2).build_sync().unwrap();
+        tap.set_nonblocking(true).unwrap();
+        run("ip link set guest txqueuelen 100 up");
+        let options = one_worker("net_af_packet0,iface=guest");
+        let eal = start_eal(std::slice::from_ref(&options));
+        let (device, mut port) = open(&eal, &options);
+        wait_until("link is up", || device.link().up);
+        let base = device.pool().in_use();
+
+        // Ten rings. What the driver takes the kernel has no room for after a hundred.
+        let taken = (0..10_240).filter(|number| send(&mut port, *number)).count();
+        let mut buffer = [0; 2048];
+        let mut wait_read = || {
+            let mut read = 0;
+            while tap.recv(&mut buffer).is_ok_and(|octets| octets > 0) {
+                read += 1;
+            }
+            read
+        };
+        let mut read = 0;
+        wait_until("what had room is read", || {
+            read += wait_read();
+            read >= 100
+        });
+        assert!(read < taken, "{read} of {taken}");
+
+        let mut next = 20_000;
+        wait_until("frames arrive again", || {
+            send(&mut port, next);
+            next += 1;
+            wait_read() > 0
+        });
+        wait_until("all buffers are back", || device.pool().in_use() == base);
+    });
+}
+
+#[test]
 fn a_driver_that_counts_what_it_has_no_buffer_for_is_heard() {
     let case = "failures::a_driver_that_counts_what_it_has_no_buffer_for_is_heard";
     in_own_process(case, Network::OwnNamespace, || {

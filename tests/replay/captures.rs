@@ -97,6 +97,8 @@ fn every_malformed_frame_is_a_drop_of_its_kind() {
         ("a wrong header checksum", bad_sum, "ip_checksum_wrong"),
         ("a TCP header of 16 octets", change(46, 0x40), "transport_header_invalid"),
         ("a TCP header beyond the packet", change(46, 0xf0), "transport_header_invalid"),
+        ("no TCP flags", change(47, 0), "tcp_flags_invalid"),
+        ("a Christmas tree", change(47, 0x29), "tcp_flags_invalid"),
         ("a UDP length of 7", short_udp, "transport_header_invalid"),
         ("an IPv6 payload beyond the frame", long_six, "ip_truncated"),
         ("nine extension headers", six.raw(60, &chain), "extension_headers_too_deep"),

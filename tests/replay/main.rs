@@ -6,6 +6,7 @@
 
 mod bench;
 mod captures;
+mod check;
 mod files;
 mod fragments;
 mod health;

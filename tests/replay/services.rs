@@ -66,6 +66,26 @@ fn a_backend_may_be_a_client_of_its_own_vip() {
 }
 
 #[test]
+fn a_service_of_single_datagrams_spreads_those_of_one_client() {
+    let wanted = "scheduler = \"weighted-round-robin\"\none_packet = true";
+    let names = service("names", "53", "udp", 1, wanted);
+    let bench = Bench::with(&format!("{CONFIGURATION}{names}[[service.backend]]\naddress = \"10.0.9.2\"\n"));
+    let ask = Build::new("198.51.100.7:40000", "203.0.113.90:53").payload(b"name?");
+    let asked = bench.replay(&in_turn([ask.udp(), ask.udp(), ask.udp(), ask.udp()])).decoded();
+    let mut to: Vec<String> = asked.iter().map(|sent| sent.to.to_string()).collect();
+    assert_ne!(to[0], to[1]);
+    to.sort();
+    assert_eq!(to, ["10.0.9.1:53", "10.0.9.1:53", "10.0.9.2:53", "10.0.9.2:53"]);
+    // The second of two is answered first.
+    let [first, second] = [0, 1].map(|n: u8| Build::answer(&asked[usize::from(n)]).payload(&[n]).udp());
+    let outcome = bench.replay(&in_turn([ask.udp(), ask.udp(), second, first]));
+    let answers = &outcome.decoded()[2..];
+    assert!(answers.iter().all(|answer| answer.to == ask.from && answer.from == ask.to));
+    assert_eq!([&answers[0].payload, &answers[1].payload], [&[1], &[0]]);
+    bench.assert_sound(0);
+}
+
+#[test]
 fn limits_and_lists_of_the_file_hold() {
     let more = "deny = [\"198.51.100.66\"]\n[service.limits]\nconnections = 3\nclient_connections = 2";
     let bench = Bench::with(&format!("{CONFIGURATION}{}", service("web", "80", "tcp", 1, more)));

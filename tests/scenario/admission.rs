@@ -12,14 +12,13 @@ const WEB: &str = "203.0.113.80:80";
 #[test]
 fn only_a_syn_creates_tcp_state_and_others_get_a_reset() {
     let mut lab = Lab::new(Plan::default());
-    for (flags, answer) in [(ACK, RST), (SYN | ACK, RST), (FIN, RST | ACK)] {
+    for (flags, answer) in [(ACK, RST), (SYN | ACK, RST), (FIN | ACK, RST)] {
         let mut build = Build::new(CLIENT, WEB).flags(flags);
         build.acknowledgement = 777;
         let reset = lab.forward(&build.tcp());
         assert_eq!(reset.flags, answer, "{flags:#04x}");
         assert_eq!(reset.from, WEB.parse().unwrap());
-        let sequence = if flags & ACK == 0 { 0 } else { 777 };
-        assert_eq!(reset.sequence, sequence);
+        assert_eq!(reset.sequence, 777);
     }
     assert_eq!(lab.dropped(DropReason::UnknownFlow), 3);
     assert_eq!(lab.tally().flows(), 0);
@@ -84,6 +83,59 @@ fn a_packet_from_the_address_it_goes_to_is_dropped() {
         lab.lose(&Build::new(address, address).tcp(), DropReason::Martian);
     }
     assert_eq!((lab.tally().flows(), lab.punted()), (0, 0));
+}
+
+#[test]
+fn tcp_flags_that_no_tcp_sends_together_are_dropped_on_a_flow_and_without_one() {
+    const PSH: u8 = 8;
+    const URG: u8 = 32;
+    for ends in [(CLIENT, WEB), ("[2001:db8::7]:40000", "[2001:db8::80]:80")] {
+        let mut lab = Lab::new(Plan::default());
+        let segment = |source_port: u16, flags: u8| {
+            let mut build = Build::new(ends.0, ends.1);
+            build.from.set_port(source_port);
+            build.vlan = (source_port == 1).then_some(7);
+            let mut frame = build.flags(ACK).payload(b"data").tcp();
+            set_flags(&mut frame, flags);
+            frame
+        };
+        let syn = lab.forward(&segment(40_000, SYN));
+        lab.forward(&Build::answer(&syn).flags(SYN | ACK).tcp());
+        lab.forward(&segment(40_000, ACK));
+        let mut lost = 0;
+        for flags in 0..64 {
+            let is_possible =
+                [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK].contains(&(flags & !(PSH | URG)));
+            if is_possible {
+                continue;
+            }
+            for port in [40_000, 40_001, 1] {
+                lab.lose(&segment(port, flags), DropReason::TcpFlagsInvalid);
+                lost += 1;
+            }
+        }
+        assert_eq!((lost, lab.tally().flows()), (40 * 3, 1));
+        // The flow is none the worse for it.
+        assert_eq!(lab.forward(&segment(40_000, ACK | PSH | URG)).payload, b"data");
+        assert_eq!(lab.forward(&segment(40_000, FIN | ACK | URG)).payload, b"data");
+        lab.assert_conserved();
+    }
+}
+
+/// Writes flags into an untagged or tagged TCP segment and mends its checksum.
+fn set_flags(frame: &mut [u8], flags: u8) {
+    let l3 = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
+    let l4 = if frame[l3] >> 4 == 4 { l3 + 20 } else { l3 + 40 };
+    let (was, at) = (frame[l4 + 13], l4 + 13);
+    frame[at] = flags;
+    // RFC 1624, equation 3.
+    let sum = u32::from(!u16::from_be_bytes([frame[l4 + 16], frame[l4 + 17]]))
+        + u32::from(!u16::from(was))
+        + u32::from(flags);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let [high, low] = sum.to_be_bytes()[2..].try_into().map(|[a, b]: [u8; 2]| [!a, !b]).unwrap();
+    (frame[l4 + 16], frame[l4 + 17]) = (high, low);
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn a_segment_without_acknowledgement_is_answered_by_one_that_acknowledges_it() {
     let mut lab = Lab::new(Plan::default());
     let syn = open(&mut lab, CLIENT4, WEB4);
     die(&mut lab);
-    let odd = Build::answer(&syn).flags(FIN).numbers(7_000, 0).payload(b"1234").tcp();
+    let odd = Build::answer(&syn).flags(SYN).numbers(7_000, 0).payload(b"1234").tcp();
     let (to_client, to_backend) = both(&mut lab, &odd, CLIENT4);
     assert_eq!((to_client.flags, to_client.sequence), (RST, 7_000));
     let expected = (RST | ACK, 0, 7_005);

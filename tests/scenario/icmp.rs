@@ -107,6 +107,32 @@ fn an_error_from_the_backends_side_reaches_the_client_as_one_about_its_own_packe
 }
 
 #[test]
+fn errors_pass_between_a_backend_and_itself_as_its_own_client() {
+    for (client, vip) in [("10.0.9.1:40000", "203.0.113.80"), ("[fd00:9::1]:40000", "[2001:db8::80]")] {
+        let v6 = vip.contains(':');
+        for udp in [false, true] {
+            let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
+            let session = session(&mut lab, client, vip, udp);
+            let (to_backend, to_client) = (decode(&session.to_backend), decode(&session.to_client));
+            assert_eq!(to_backend.to.ip(), to_client.to.ip(), "one host");
+
+            // About what it sent as a backend: heard by the client, told to the backend.
+            let sent = lab.forward(&error(&session.to_client, too_big(v6), 500));
+            assert_eq!((sent.from.ip(), sent.to.ip()), (to_backend.from.ip(), to_backend.to.ip()));
+            assert_eq!(sent.destination_mac, BACKEND_MAC);
+            assert_quotes(&sent.payload, &session.from_backend);
+
+            // And about what it sent as a client.
+            let sent = lab.forward(&error(&session.to_backend, too_big(v6), 500));
+            assert_eq!((sent.from.ip(), sent.to.ip()), (to_client.from.ip(), to_client.to.ip()));
+            assert_eq!(sent.destination_mac, BACKEND_MAC);
+            assert_quotes(&sent.payload, &session.from_client);
+            assert_eq!((lab.tally().icmp_errors, lab.tally().dropped()), (2, 0));
+        }
+    }
+}
+
+#[test]
 fn the_mtu_that_an_error_reports_arrives() {
     for (client, vip) in ENDS {
         let v6 = vip.contains(':');

@@ -6,8 +6,9 @@ use evenkeel::shared::DropReason;
 
 use crate::icmp::ENDS;
 use crate::icmp_message::{Says, error, message, router, too_big};
-use crate::lab::{Lab, Plan};
+use crate::lab::{BACKEND_MAC, Lab, Plan};
 use crate::packet::{ACK, Build, Decoded, Kind, SYN, decode};
+use crate::pieces::{join, split};
 
 /// The MTU in a frame with packet too big or fragmentation needed.
 fn reported(frame: &[u8]) -> u32 {
@@ -111,6 +112,48 @@ fn what_may_be_fragmented_and_does_not_fit_leaves_in_pieces() {
     assert_eq!((lab.tally().originated, lab.tally().dropped()), (6, 0));
     lab.assert_conserved();
     assert_eq!(lab.pool.available(), 4096);
+}
+
+#[test]
+fn options_that_are_meant_for_all_pieces_are_in_all_of_them() {
+    let mut lab = Lab::new(Plan { mtus: (1280, 1300), ..Plan::default() });
+    let mut build = Build::new(ENDS[0].0, "203.0.113.80:53").payload(&[1; 1420]);
+    build.dont_fragment = false;
+    // Record route, which is for the first alone, and router alert.
+    build.ipv4_options = vec![7, 7, 4, 0, 0, 0, 0, 1, 0x94, 4, 0, 0];
+    let sent = lab.exchange_raw(&build.udp());
+    assert_eq!(sent.len(), 2, "{:?}", lab.drops());
+    assert_eq!((sent[0][14], &sent[0][34..46]), (0x48, &build.ipv4_options[..]));
+    assert_eq!((sent[1][14], &sent[1][34..38]), (0x46, &[0x94, 4, 0, 0][..]));
+    assert!(sent.iter().all(|frame| frame.len() <= 1314));
+    assert_eq!(decode(&join(&sent)[0]).payload, [1; 1420]);
+
+    build.ipv4_options = vec![0x94, 9, 0, 0];
+    lab.lose(&build.udp(), DropReason::MtuExceeded);
+    lab.assert_conserved();
+}
+
+#[test]
+fn what_does_not_fit_a_directly_routed_backend_leaves_in_the_pieces_a_router_makes() {
+    let mode = ForwardingMode::DirectRouting;
+    let mut lab = Lab::new(Plan { mode, mtus: (1500, 1300), ..Plan::default() });
+    let mut build = Build::new(ENDS[0].0, "203.0.113.80:53").payload(&[1; 1420]);
+    build.dont_fragment = false;
+    let mut frame = build.udp();
+    let sent = lab.exchange_raw(&frame);
+    assert_eq!(sent.len(), 2, "{:?}", lab.drops());
+    let whole = join(&sent).remove(0);
+    assert_eq!(whole[14..], frame[14..], "to the octet: identification, hops and addresses");
+    assert_eq!(whole[..6], BACKEND_MAC.0);
+
+    frame = Build::new(ENDS[0].0, "203.0.113.80:53").payload(&[2; 2700]).udp();
+    let pieces = split(&frame, 78, &[1480]);
+    pieces.iter().for_each(|piece| lab.deliver_to(0, piece));
+    lab.settle();
+    let sent = lab.sent();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(decode(&join(&sent)[0]).payload, [2; 2700]);
+    lab.assert_conserved();
 }
 
 /// The packet that two frames carry in pieces, as one frame, and its identification.

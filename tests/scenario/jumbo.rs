@@ -123,6 +123,32 @@ fn without_flows_a_frame_in_parts_goes_to_its_backend_as_it_came() {
 }
 
 #[test]
+fn a_frame_in_parts_that_may_be_fragmented_leaves_in_pieces() {
+    let data: Vec<u8> = (0..8900_u16).map(|n| n.to_le_bytes()[0]).collect();
+    let mut query = Build::new("198.51.100.7:40000", "203.0.113.80:53").payload(&data);
+    query.dont_fragment = false;
+    for (mode, outer) in [
+        (ForwardingMode::FullNat, 0),
+        (ForwardingMode::DirectRouting, 0),
+        (ForwardingMode::Tunnel(Encapsulation::Ip), 20),
+        (ForwardingMode::Tunnel(Encapsulation::Gue { port: 6080 }), 32),
+    ] {
+        for (mtu, count) in [(1280, 8), (1500, 7), (4000, 5)] {
+            for first in [60, 1000, 2048] {
+                let mut lab = Lab::new(Plan { mode, mtus: (9000, mtu), ..Plan::default() });
+                let sent = exchange(&mut lab, &[query.udp()], first);
+                assert_eq!(sent.len(), count, "{mode:?} {mtu} {first}: {:?}", lab.drops());
+                assert!(sent.iter().all(|frame| frame.len() <= 14 + usize::from(mtu)));
+                let inner: Vec<_> =
+                    sent.iter().map(|frame| [&frame[..14], &frame[14 + outer..]].concat()).collect();
+                let whole = decode(&join(&inner)[0]);
+                assert!(whole.payload == data, "{mode:?} {mtu} {first}");
+            }
+        }
+    }
+}
+
+#[test]
 fn large_fragments_in_parts_wait_and_follow_as_others_do() {
     let mut lab = Lab::new(jumbo());
     let data: Vec<u8> = (0..20_000_u16).map(|n| n.to_le_bytes()[0]).collect();

@@ -53,6 +53,8 @@ pub struct Plan {
     pub mtus: (u16, u16),
     pub mode: ForwardingMode,
     pub client_address: ClientAddress,
+    /// Of the UDP services.
+    pub one_packet: bool,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
     /// The first targets before they were others, in today's positions.
@@ -87,6 +89,7 @@ impl Default for Plan {
             mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
             client_address: ClientAddress::None,
+            one_packet: false,
             crossed: false,
             previous: None,
             choice: None,
@@ -110,8 +113,7 @@ pub struct Lab {
     pub rings: FrameRings<MemFrame>,
     pub commands: CommandRings,
     pub snapshots: Publisher<Snapshot>,
-    /// Kept, as readers need their publisher.
-    _fibs: Publisher<Fib>,
+    fibs: Publisher<Fib>,
     pub counters: Vec<Arc<WorkerCounters>>,
     pub limits: Arc<Limits>,
     pub persistence: Arc<Persistence>,
@@ -135,7 +137,7 @@ impl Lab {
         let count = usize::from(plan.workers);
         let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
-        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan, plan.mtus.1), count);
+        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan, plan.mtus.1, Some(BACKEND_MAC)), count);
         let pool = Pool::new(plan.buffers, 2048);
         let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
         let rings = FrameRings::new(count);
@@ -187,7 +189,7 @@ impl Lab {
             rings,
             commands,
             snapshots,
-            _fibs: fibs,
+            fibs,
             counters,
             limits,
             persistence,
@@ -215,6 +217,11 @@ impl Lab {
             }
         }
         self.publish();
+    }
+
+    /// Says where frames to backends go; `None`: nobody answers for them.
+    pub fn set_backend_mac(&mut self, mac: Option<Mac>) {
+        self.fibs.publish(fib(self.plan.next_hop_vlan, self.plan.mtus.1, mac));
     }
 
     /// Takes over a changed plan, as a reload does.
@@ -281,6 +288,7 @@ impl Lab {
             name: format!("{protocol}-{port}").into(),
             protocol: if protocol == Protocol::Tcp { ServiceProtocol::Tcp } else { ServiceProtocol::Udp },
             mode: self.plan.mode,
+            one_packet: self.plan.one_packet && protocol == Protocol::Udp,
             hash: HashFeature::FiveTuple,
             client_address: self.plan.client_address,
             on_no_backend: self.plan.on_no_backend,
@@ -441,8 +449,8 @@ const fn egress(mtu: u16) -> Egress {
     Egress { port: PortId(0), mac: OUR_MAC, mtu }
 }
 
-fn fib(vlan: VlanTag, mtu: u16) -> Fib {
-    let hop = NextHop::new(egress(mtu), vlan, Some(BACKEND_MAC));
+fn fib(vlan: VlanTag, mtu: u16, backend_mac: Option<Mac>) -> Fib {
+    let hop = NextHop::new(egress(mtu), vlan, backend_mac);
     let mut fib = Fib::default();
     fib.next_hops.push(hop);
     fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));

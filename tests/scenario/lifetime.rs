@@ -166,6 +166,36 @@ fn a_syn_on_an_established_flow_is_the_backends_to_answer() {
 }
 
 #[test]
+fn a_backend_that_opens_at_the_same_time_as_its_client_gets_its_connection() {
+    // RFC 9293, figure 7: both SYNs cross, and each is answered by the other's side.
+    for (client, vip) in
+        [("198.51.100.7:40000", "203.0.113.80:80"), ("[2001:db8:7::7]:40000", "[2001:db8::80]:80")]
+    {
+        let mut lab = Lab::new(Plan::default());
+        let from_client =
+            |lab: &mut Lab, flags| lab.forward(&Build::new(client, vip).flags(flags).numbers(100, 301).tcp());
+        let syn = from_client(&mut lab, SYN);
+        let from_backend =
+            |lab: &mut Lab, flags| lab.forward(&Build::answer(&syn).flags(flags).numbers(300, 101).tcp());
+        let crossing = from_backend(&mut lab, SYN);
+        assert_eq!((crossing.flags, crossing.sequence), (SYN, 300));
+        assert_eq!((crossing.from, crossing.to), (vip.parse().unwrap(), client.parse().unwrap()));
+        let answers = [from_client(&mut lab, SYN | ACK), from_backend(&mut lab, SYN | ACK)];
+        assert_eq!(
+            answers.map(|answer| (answer.flags, answer.acknowledgement)),
+            [(SYN | ACK, 301), (SYN | ACK, 101)]
+        );
+        from_client(&mut lab, ACK);
+        from_backend(&mut lab, ACK);
+
+        // Longer than a handshake may take.
+        lab.wait(Nanos::from_secs(60));
+        assert_eq!(from_client(&mut lab, ACK).to, syn.to);
+        assert_eq!((lab.tally().flows(), lab.tally().dropped()), (1, 0));
+    }
+}
+
+#[test]
 fn handshakes_that_are_not_answered_or_refused_are_counted_for_their_backend() {
     let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
     let totals = |lab: &Lab| {

@@ -22,6 +22,7 @@ mod lifetime;
 mod limits;
 mod listing;
 mod mss;
+mod one_packet;
 mod packet;
 mod persistence;
 mod pieces;

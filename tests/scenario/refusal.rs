@@ -1,14 +1,51 @@
 //! No backend, no room, no port: what the client gets.
 
-use evenkeel::model::OnNoBackend;
+use evenkeel::model::{Encapsulation, ForwardingMode, Mac, OnNoBackend};
 use evenkeel::shared::DropReason;
 
-use crate::lab::{Lab, Plan};
+use crate::lab::{BACKEND_MAC, Lab, Plan};
 use crate::packet::{ACK, Build, Kind, RST, SYN};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const WEB: &str = "203.0.113.80:80";
 const DNS: &str = "203.0.113.80:53";
+
+#[test]
+fn what_is_for_a_backend_that_is_not_resolved_is_a_counted_drop_until_it_is() {
+    for mode in
+        [ForwardingMode::FullNat, ForwardingMode::DirectRouting, ForwardingMode::Tunnel(Encapsulation::Ip)]
+    {
+        for (client, vip) in
+            [("198.51.100.7:40000", "203.0.113.80"), ("[2001:db8:7::7]:40000", "[2001:db8::80]")]
+        {
+            let mut lab = Lab::new(Plan { mode, ..Plan::default() });
+            lab.set_backend_mac(None);
+            let syn = Build::new(client, &format!("{vip}:80")).tcp();
+            let query = Build::new(client, &format!("{vip}:53")).payload(b"name?").udp();
+            for frame in [&syn, &query] {
+                lab.lose(frame, DropReason::NextHopUnresolved);
+                // Nobody waits here: who does not repeat itself is not served.
+                lab.lose(frame, DropReason::NextHopUnresolved);
+            }
+            lab.assert_conserved();
+            assert_eq!(lab.pool.available(), lab.plan.buffers, "no frame is kept");
+
+            let moved = Mac([2, 0, 0, 0, 0, 0x99]);
+            lab.set_backend_mac(Some(moved));
+            for frame in [&syn, &query] {
+                let sent = lab.exchange_raw(frame);
+                assert_eq!((sent.len(), &sent[0][..6]), (1, &moved.0[..]), "{mode:?}");
+            }
+
+            // It goes again: flows that are there lose their packets and nothing else.
+            lab.set_backend_mac(None);
+            lab.lose(&query, DropReason::NextHopUnresolved);
+            lab.set_backend_mac(Some(BACKEND_MAC));
+            assert_eq!(lab.exchange_raw(&query)[0][..6], BACKEND_MAC.0);
+            lab.assert_conserved();
+        }
+    }
+}
 
 #[test]
 fn without_a_backend_tcp_gets_a_reset_and_udp_port_unreachable() {

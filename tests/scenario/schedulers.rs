@@ -3,7 +3,7 @@
 use evenkeel::model::Nanos;
 use evenkeel::shared::{Choice, FlowFilter};
 
-use crate::lab::{Lab, Plan, VIP4, backend};
+use crate::lab::{Lab, Plan, VIP4, backend, backend_id};
 use crate::listing::list;
 use crate::packet::{Build, RST};
 
@@ -13,7 +13,14 @@ fn lab(choice: Choice) -> Lab {
 
 /// Opens a flow from a client of this number; the number of the backend that it goes to.
 fn open(lab: &mut Lab, client: u16) -> u8 {
-    let to = lab.forward(&syn(client)).to;
+    open_at(lab, 0, client)
+}
+
+/// The same, its frame being received by this worker.
+fn open_at(lab: &mut Lab, worker: usize, client: u16) -> u8 {
+    let sent = lab.exchange_at(worker, &syn(client));
+    assert_eq!(sent.len(), 1, "{:?}", lab.drops());
+    let to = sent[0].to;
     (1..=3).find(|number| to.ip() == backend(VIP4, *number).address).expect("the packet goes to a backend")
 }
 
@@ -48,9 +55,48 @@ fn the_least_loaded_backend_gets_the_next_flow() {
     for client in &of_two[..2] {
         lab.forward(&from(*client).flags(RST).numbers(1001, 0).tcp());
     }
-    // A closed flow counts until its place is free.
-    lab.wait(Nanos::from_secs(2));
     assert_eq!([open(&mut lab, 20), open(&mut lab, 21)], [2, 2]);
+}
+
+#[test]
+fn the_least_loaded_backend_is_that_of_all_workers_together() {
+    let choice = Some(Choice::LeastConnections([0, 1, 2].into()));
+    let mut lab = Lab::new(Plan { workers: 3, choice, ..Plan::default() });
+    let mut opened = [0_u32; 3];
+    for client in 0..90 {
+        let worker = usize::from(client) % 3;
+        opened[usize::from(open_at(&mut lab, worker, client) - 1)] += 1;
+        let (most, least) = (opened.iter().max().unwrap(), opened.iter().min().unwrap());
+        assert!(most - least <= 1, "{opened:?}");
+    }
+    assert_eq!(opened, [30; 3]);
+    let workers_with_flows = lab.workers.iter().filter(|worker| worker.tally().flows() > 10).count();
+    assert_eq!(workers_with_flows, 3);
+    lab.wait(Nanos::from_secs(32));
+    assert!((1..=3).all(|number| lab.limits.backend_connections(backend_id(0, number)) == 0), "all are over");
+}
+
+#[test]
+fn with_two_choices_over_three_workers_loads_are_even() {
+    let slots: Vec<u16> = (0..999).map(|slot| slot % 3).collect();
+    let choice = Some(Choice::TwoChoices(slots.into()));
+    let mut lab = Lab::new(Plan { workers: 3, choice, ..Plan::default() });
+    let mut opened = [0_u32; 3];
+    for client in 0..1500 {
+        opened[usize::from(open_at(&mut lab, usize::from(client) % 3, client) - 1)] += 1;
+    }
+    assert!(opened.iter().max().unwrap() - opened.iter().min().unwrap() <= 6, "{opened:?}");
+}
+
+#[test]
+fn connections_from_before_a_reload_count_for_a_new_scheduler() {
+    let mut lab = Lab::new(Plan { workers: 3, choice: Some(Choice::One(Some(1))), ..Plan::default() });
+    assert!((0..20).all(|client| open_at(&mut lab, usize::from(client) % 3, client) == 2));
+    lab.plan.choice = Some(Choice::LeastConnections([0, 1, 2].into()));
+    lab.reload();
+    lab.settle();
+    assert!((20..60).all(|client| open_at(&mut lab, usize::from(client) % 3, client) != 2));
+    assert_eq!([1, 2, 3].map(|number| lab.limits.backend_connections(backend_id(0, number))), [20; 3]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use evenkeel::shared::DropReason;
 
 use crate::lab::{BACKEND_MAC, LOCAL4, LOCAL6, Lab, OUR_MAC, Plan, VIP4, VIP6};
 use crate::packet::{ACK, Build, Kind, decode};
+use crate::pieces::{join, piece, split};
 
 const GUE: Encapsulation = Encapsulation::Gue { port: 6080 };
 
@@ -213,6 +214,51 @@ fn what_does_not_fit_with_its_outer_headers_is_dropped_and_its_sender_told() {
         let told = lab.forward(&client(VIP4).flags(ACK).payload(&more).tcp());
         assert_eq!((told.kind, told.from.ip()), (Kind::Icmp(3, 4), VIP4.parse::<IpAddr>().unwrap()));
         assert_eq!(lab.dropped(DropReason::MtuExceeded), 1);
+    }
+}
+
+/// Delivers frames and returns the inner packets of what is sent, as frames, whose outer ones fit 1500 octets.
+#[track_caller]
+fn inner(lab: &mut Lab, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    for frame in frames {
+        lab.deliver_to(0, frame);
+    }
+    lab.settle();
+    let sent = lab.sent();
+    assert!(sent.iter().all(|frame| frame.len() <= 1514));
+    let mut ends: Vec<_> =
+        sent.iter().map(|frame| open(frame)).map(|o| (o.destination, o.udp.map(|u| u.0))).collect();
+    ends.dedup();
+    assert_eq!(ends.len(), 1, "all take one way to one backend");
+    sent.iter().map(|frame| framed(&open(frame).inner)).collect()
+}
+
+#[test]
+fn what_may_be_fragmented_travels_in_pieces_each_in_outer_headers_of_its_own() {
+    for encapsulation in [Encapsulation::Ip, GUE] {
+        for (crossed, next_hop_vlan) in
+            [(false, VlanTag::Untagged), (true, VlanTag::Untagged), (false, VlanTag::AsReceived)]
+        {
+            let mut lab = Lab::new(Plan { crossed, next_hop_vlan, ..plan(encapsulation) });
+            let mut build = client(VIP4).flags(ACK).payload(&[0x5a; 1460]);
+            build.dont_fragment = false;
+            build.ipv4_options = vec![0x94, 4, 0, 0];
+            let pieces = inner(&mut lab, &[build.tcp()]);
+            assert_eq!(pieces.len(), 2);
+            assert!(pieces.iter().all(|frame| frame[34..38] == [0x94, 4, 0, 0]), "an option for all");
+            let whole = decode(&join(&pieces)[0]);
+            assert_eq!((whole.to, whole.ttl, whole.payload.len()), (build.to, 63, 1460));
+            assert_eq!((lab.tally().dropped(), lab.tally().originated), (0, 1));
+
+            // Pieces that came as such, each as large as the client's link takes.
+            let datagram = Build::new("198.51.100.7:40000", "203.0.113.80:53").payload(&[7; 4000]).udp();
+            let pieces = inner(&mut lab, &split(&datagram, 77, &[1480, 2960]));
+            assert_eq!(pieces.len(), 5, "the last one fits as it is");
+            assert!(pieces.iter().all(|frame| piece(frame).shared.identification == 77), "their sender's");
+            assert_eq!(decode(&join(&pieces)[0]).payload, [7; 4000]);
+            lab.assert_conserved();
+            assert_eq!(lab.pool.available(), 4096);
+        }
     }
 }
 

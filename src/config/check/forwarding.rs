@@ -11,6 +11,7 @@ use crate::model::Encapsulation;
 use crate::model::ForwardingMode;
 use crate::model::PortRange;
 use crate::model::Scheduler;
+use crate::model::ServiceProtocol;
 
 use super::addresses::Addresses;
 use super::services::Listens;
@@ -64,6 +65,37 @@ pub(super) fn check_tracking(raw: &raw::Service, mode: Option<ForwardingMode>, r
             format!("tracking \"{tracking}\" is not possible in mode \"{mode}\"; write \"{right}\", or leave it out"),
         );
     }
+}
+
+/// Whether each datagram is a flow of its own; `None` after an error.
+pub(super) fn one_packet(
+    raw: Entry<bool>,
+    protocol: Option<ServiceProtocol>,
+    mode: Option<ForwardingMode>,
+    report: &Report<'_>,
+) -> Option<bool> {
+    let At { at, value: wanted } = raw.or_at(false, 0)?;
+    if !wanted {
+        return Some(false);
+    }
+    let (protocol, mode) = (protocol?, mode?);
+    if protocol != ServiceProtocol::Udp {
+        report.wrong(
+            at,
+            format!(
+                "one_packet is for datagrams that need no others, and protocol is \"{protocol}\"; remove it, or write protocol = \"udp\""
+            ),
+        );
+        return None;
+    }
+    if mode.is_stateless() {
+        report.wrong(
+            at,
+            format!("one_packet ends flows with their answers, and mode \"{mode}\" keeps none; remove it"),
+        );
+        return None;
+    }
+    Some(true)
 }
 
 /// A packet that is not changed arrives at the port that the client used.

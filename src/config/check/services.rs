@@ -157,12 +157,14 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
             "on_no_backend \"http-503\" answers TCP clients, and protocol is \"udp\"; write \"reject\" or \"drop\"",
         );
     }
+    let one_packet = forwarding::one_packet(raw.one_packet, protocol, mode, addresses.report);
     Some(ServiceConfig {
         name: raw.name.given()?.value,
         vip: vip?.value,
         ports: ports?.value,
         protocol: protocol?,
         mode: mode?,
+        one_packet: one_packet?,
         transition: raw.transition.or(Duration::from_secs(900))?,
         scheduler: scheduler?,
         hash: raw.hash.or(HashFeature::FiveTuple)?,

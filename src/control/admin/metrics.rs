@@ -207,7 +207,7 @@ impl Gathered {
         page.gauge("backend_up", "1 while in service", of(|b| (b.state == "up").into()))?;
         page.gauge("backend_weight", "Share of new flows", of(|b| b.weight.into()))?;
         page.gauge("backend_flows", "Flows on the backend", of(|b| b.flows))?;
-        let help = "Connections that count for the backend's limit";
+        let help = "Connections that count for the backend's limit or for the scheduler";
         page.gauge("backend_limit_used", help, of(|b| b.limited_connections.into()))?;
         let help = "Connections that the backend takes; 0: any number";
         page.gauge("backend_limit", help, of(|b| b.max_connections.into()))?;

@@ -345,7 +345,7 @@ pub struct BackendStatus {
     pub flows: u64,
     /// Flows created.
     pub connections: u64,
-    /// Connections that count for its limit.
+    /// Connections that count for its limit, or for its service's scheduler.
     #[serde(default)]
     pub limited_connections: u32,
     /// Connections that it takes at a time; 0: any number.

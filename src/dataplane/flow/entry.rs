@@ -174,6 +174,33 @@ impl<F: Family> FlowEntry<F> {
         self.kind.0 & Kind::ONE_WAY != 0
     }
 
+    /// Whether it is one datagram's: what its client sends next is another flow, and it ends with its answer.
+    #[must_use]
+    #[inline]
+    pub const fn is_one_packet(&self) -> bool {
+        match (self.protocol, self.state) {
+            (Protocol::Udp, FlowState::Asked | FlowState::Closed) => true,
+            (Protocol::Udp | Protocol::Tcp, _) => false,
+        }
+    }
+
+    /// Whether it is one datagram's that carried `tuple`, and waits for its answer.
+    #[must_use]
+    pub fn is_one_packet_of(&self, tuple: &FiveTuple<F>) -> bool {
+        self.is_in_use() && self.state == FlowState::Asked && self.matches(Direction::Forward, tuple)
+    }
+
+    /// The directions whose packets find the entry.
+    pub(super) const fn ways(&self) -> &'static [Direction] {
+        if self.is_one_way() {
+            &[Direction::Forward]
+        } else if self.is_one_packet() {
+            &[Direction::Return]
+        } else {
+            &[Direction::Forward, Direction::Return]
+        }
+    }
+
     /// Whether it is a flow: one that has not been removed.
     #[inline(always)]
     pub(super) const fn is_in_use(&self) -> bool {

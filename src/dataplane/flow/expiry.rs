@@ -10,7 +10,7 @@
 use bytemuck::Zeroable;
 
 use crate::dataplane::table_memory::TableMemory;
-use crate::model::{Nanos, TablePages, Timeouts};
+use crate::model::{MemoryNeed, Nanos, TablePages, Timeouts};
 use crate::shared::FlowState;
 
 /// No entry.
@@ -73,6 +73,7 @@ pub struct TimeoutTicks {
     fin: u32,
     closed: u32,
     udp: u32,
+    asked: u32,
 }
 
 impl TimeoutTicks {
@@ -88,6 +89,7 @@ impl TimeoutTicks {
             fin: Tick::span(timeouts.tcp_fin),
             closed: Tick::span(Self::CLOSED),
             udp: Tick::span(timeouts.udp),
+            asked: Tick::span(timeouts.one_packet),
         }
     }
 
@@ -101,6 +103,7 @@ impl TimeoutTicks {
             FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait => self.fin,
             FlowState::Closed => self.closed,
             FlowState::Udp => self.udp,
+            FlowState::Asked => self.asked,
         }
     }
 }
@@ -114,12 +117,13 @@ pub(super) enum Queue {
     Connecting,
     Closed,
     TimeWait,
+    Asked,
     Free,
 }
 
 impl Queue {
     /// The queues that entries expire from.
-    pub(super) const EXPIRING: [Self; 3] = [Self::HalfOpen, Self::Closed, Self::TimeWait];
+    pub(super) const EXPIRING: [Self; 4] = [Self::HalfOpen, Self::Closed, Self::TimeWait, Self::Asked];
 
     /// The queue of `state`; `None` if it goes by the wheel.
     #[inline]
@@ -129,6 +133,7 @@ impl Queue {
             FlowState::Connecting => Some(Self::Connecting),
             FlowState::Closed => Some(Self::Closed),
             FlowState::TimeWait => Some(Self::TimeWait),
+            FlowState::Asked => Some(Self::Asked),
             FlowState::Established | FlowState::FinWait | FlowState::LastAck | FlowState::Udp => None,
         }
     }
@@ -175,8 +180,10 @@ impl Expiry {
         self.links.pages()
     }
 
-    /// Memory taken for each entry, in octets.
-    pub(super) const OCTETS_EACH: usize = size_of::<Link>();
+    /// What the places of `capacity` entries take.
+    pub(super) const fn need(capacity: usize) -> MemoryNeed {
+        TableMemory::<Link>::need(capacity)
+    }
 
     /// The oldest entry of a queue.
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! The two flow tables of a worker.
 
 use super::FlowTable;
-use crate::model::{TablePages, V4, V6};
+use crate::model::{MemoryNeed, TablePages, V4, V6};
 use crate::shared::RoleFamily;
 use crate::wire::{Common, IcmpFamily, Network};
 
@@ -14,6 +14,12 @@ pub struct Flows {
 }
 
 impl Flows {
+    /// What tables for `capacity` flows of each family take of the machine.
+    #[must_use]
+    pub fn need(capacity: usize) -> MemoryNeed {
+        FlowTable::<V4>::need(capacity) + FlowTable::<V6>::need(capacity)
+    }
+
     /// The memory they take when they are full, in octets, and where all of it lies.
     #[must_use]
     pub fn memory(&self) -> (usize, TablePages) {

@@ -16,7 +16,7 @@ use bytemuck::Zeroable;
 use super::tags;
 use crate::dataplane::prefetch::prefetch;
 use crate::dataplane::table_memory::TableMemory;
-use crate::model::TablePages;
+use crate::model::{MemoryNeed, TablePages};
 
 /// Slots in a bucket.
 const SLOTS: usize = 8;
@@ -89,7 +89,7 @@ impl Place {
 impl Index {
     /// An index that holds `keys` keys at least.
     pub(super) fn new(keys: usize, pages: TablePages) -> Self {
-        let most = (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).next_power_of_two().max(1 << LEAST_BITS);
+        let most = Self::buckets(keys);
         let bits = most.ilog2();
         let base = bits.saturating_sub(KEPT_BITS).max(LEAST_BITS);
         let buckets = TableMemory::zeroed(most, pages);
@@ -102,9 +102,14 @@ impl Index {
         self.buckets.pages()
     }
 
-    /// Memory taken when all of it is in use, in octets.
-    pub(super) fn octets(&self) -> usize {
-        self.buckets.len() * size_of::<Bucket>()
+    /// What an index for `keys` keys takes when all of it is in use.
+    pub(super) fn need(keys: usize) -> MemoryNeed {
+        TableMemory::<Bucket>::need(Self::buckets(keys))
+    }
+
+    /// Buckets that hold `keys` keys.
+    fn buckets(keys: usize) -> usize {
+        (keys * 100 / FILL_PERCENT).div_ceil(SLOTS).next_power_of_two().max(1 << LEAST_BITS)
     }
 
     /// Asks for the bucket that [`near`](Self::near) and [`find`](Self::find) will read first, and returns its number.

@@ -15,7 +15,7 @@ use super::{FlowEntry, FlowId, NewFlow, Stream, Tick, TimeoutTicks};
 use crate::dataplane::prefetch::prefetch;
 use crate::dataplane::table_memory::TableMemory;
 use crate::hash::IndexKey;
-use crate::model::{Direction, Family, FiveTuple, TablePages, V4};
+use crate::model::{Direction, Family, FiveTuple, MemoryNeed, TablePages, V4};
 use crate::shared::{ClientSlot, FlowRecord, FlowState, Holds};
 
 /// See the module.
@@ -89,11 +89,20 @@ impl<F: Family> FlowTable<F> {
         if parts.contains(&TablePages::Ordinary) { TablePages::Ordinary } else { TablePages::Reserved }
     }
 
+    /// What a table for `capacity` flows takes of the machine.
+    #[must_use]
+    pub fn need(capacity: usize) -> MemoryNeed {
+        let beside = capacity * (size_of::<u32>() + size_of::<Stream>());
+        Index::need(capacity * 2)
+            + TableMemory::<FlowEntry<F>>::need(capacity)
+            + Expiry::need(capacity)
+            + MemoryNeed { octets: beside, huge_pages: 0 }
+    }
+
     /// Memory taken when the table is full, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
-        let each = size_of::<FlowEntry<F>>() + Expiry::OCTETS_EACH + size_of::<u32>() + size_of::<Stream>();
-        self.index.octets() + self.entries.capacity() * each
+        Self::need(self.entries.capacity()).octets
     }
 
     /// The time-outs from now on; flows that wait keep their place and are judged by the new ones.
@@ -244,15 +253,15 @@ impl<F: Family> FlowTable<F> {
     pub fn insert(&mut self, hash: u64, flow: &NewFlow<F>, now: Tick) -> Option<FlowId> {
         let entry = FlowEntry::new(flow, now);
         let id = self.take_entry(entry)?;
-        if !self.index.insert(hash, join(id, Direction::Forward)) {
-            self.expiry.enqueue(Queue::Free, id.0);
-            return None;
-        }
-        let return_hash = self.key.hash(&entry.incoming(Direction::Return));
-        if !entry.is_one_way() && !self.index.insert(return_hash, join(id, Direction::Return)) {
-            self.index.remove(hash, join(id, Direction::Forward));
-            self.expiry.enqueue(Queue::Free, id.0);
-            return None;
+        for direction in entry.ways() {
+            let hash = match direction {
+                Direction::Forward => hash,
+                Direction::Return => self.key.hash(&entry.incoming(Direction::Return)),
+            };
+            if !self.index.insert(hash, join(id, *direction)) {
+                self.free(id);
+                return None;
+            }
         }
         self.set_holds(id, flow.holds);
         self.flows += 1;
@@ -268,24 +277,35 @@ impl<F: Family> FlowTable<F> {
 
     /// Ends a flow and gives its lease back.
     pub fn remove(&mut self, id: FlowId) {
-        let entry = *self.entry(id);
-        let ways: &[Direction] =
-            if entry.is_one_way() { &[Direction::Forward] } else { &[Direction::Forward, Direction::Return] };
-        for direction in ways.iter().copied() {
-            let hash = self.key.hash(&entry.incoming(direction));
-            self.index.remove(hash, join(id, direction));
-        }
         self.expiry.unlink(id.0);
-        self.expiry.enqueue(Queue::Free, id.0);
-        self.entry_mut(id).end();
+        self.free(id);
         self.flows -= 1;
     }
 
-    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one, then one whose
-    /// backend does not answer. Established flows are never given up.
+    /// Makes the place of an unlisted entry free, and nobody find it.
+    fn free(&mut self, id: FlowId) {
+        let entry = *self.entry(id);
+        for direction in entry.ways() {
+            let hash = self.key.hash(&entry.incoming(*direction));
+            self.index.remove(hash, join(id, *direction));
+        }
+        self.expiry.enqueue(Queue::Free, id.0);
+        self.entry_mut(id).end();
+    }
+
+    /// Makes a UDP flow that of its last datagram: what its client sends from now on does not find it.
+    pub fn make_one_packet(&mut self, id: FlowId, now: Tick) {
+        let hash = self.key.hash(&self.entry(id).incoming(Direction::Forward));
+        self.index.remove(hash, join(id, Direction::Forward));
+        self.set_state(id, FlowState::Asked, now);
+    }
+
+    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one, then the datagram
+    /// that has waited longest for its answer, then a connection whose backend does not answer. Established flows are
+    /// never given up.
     #[must_use]
     pub fn victim(&self) -> Option<FlowId> {
-        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen, Queue::Connecting]
+        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen, Queue::Asked, Queue::Connecting]
             .into_iter()
             .find_map(|queue| self.expiry.first(queue))
             .map(FlowId)

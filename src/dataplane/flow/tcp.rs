@@ -55,7 +55,8 @@ pub const fn syn_starts_anew(state: FlowState) -> bool {
         | FlowState::SynReceived
         | FlowState::Connecting
         | FlowState::Established
-        | FlowState::Udp => false,
+        | FlowState::Udp
+        | FlowState::Asked => false,
     }
 }
 
@@ -89,7 +90,11 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
                 state
             }
         }
-        FlowState::Connecting | FlowState::TimeWait | FlowState::Closed | FlowState::Udp => state,
+        FlowState::Connecting
+        | FlowState::TimeWait
+        | FlowState::Closed
+        | FlowState::Udp
+        | FlowState::Asked => state,
     }
 }
 
@@ -113,7 +118,8 @@ pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
         | FlowState::LastAck
         | FlowState::TimeWait
         | FlowState::Closed
-        | FlowState::Udp => state,
+        | FlowState::Udp
+        | FlowState::Asked => state,
     }
 }
 

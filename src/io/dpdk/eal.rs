@@ -87,7 +87,7 @@ impl Eal {
     /// The second call in a process; too few huge pages where they are demanded; whatever EAL itself refuses. After
     /// an error of EAL a further attempt in this process fails with [`DpdkError::AlreadyStarted`].
     pub fn start(options: &EalOptions) -> Result<Self, DpdkError> {
-        let memory = choose_memory(options)?;
+        let memory = MemoryChoice::of(options, HugePages::of_machine())?;
         let arguments = arguments(options, &memory);
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(DpdkError::AlreadyStarted);
@@ -110,6 +110,29 @@ impl Eal {
 }
 
 impl MemoryChoice {
+    /// What [`Eal::start`] chooses with these options while `pages` are free.
+    ///
+    /// # Errors
+    /// If these are too few, and none but huge pages will do.
+    pub fn of(options: &EalOptions, pages: HugePages) -> Result<Self, DpdkError> {
+        let needed_mib = options.needed_mib();
+        let HugePages { free_mib, smallest_kib, .. } = pages;
+        let ordinary = |because| Self::Ordinary { reserved_mib: needed_mib, because };
+        match options.memory {
+            Memory::NoHugepages => Ok(ordinary(OrdinaryBecause::Configured)),
+            Memory::Auto | Memory::Hugepages if free_mib >= needed_mib => {
+                Ok(Self::Hugepages { free_mib, needed_mib })
+            }
+            Memory::Auto => Ok(ordinary(OrdinaryBecause::TooFewHugepages { free_mib, needed_mib })),
+            Memory::Hugepages => Err(DpdkError::TooFewHugepages {
+                free_mib,
+                needed_mib,
+                pages: (needed_mib * 1024).div_ceil(smallest_kib),
+                page_kib: smallest_kib,
+            }),
+        }
+    }
+
     /// Where flow tables shall lie: beside the buffers.
     #[must_use]
     pub const fn table_pages(&self) -> TablePages {
@@ -189,36 +212,35 @@ pub(super) fn last_error() -> io::Error {
     io::Error::from_raw_os_error(unsafe { dpdk_sys::evenkeel_errno() })
 }
 
-fn choose_memory(options: &EalOptions) -> Result<MemoryChoice, DpdkError> {
-    let needed_mib = options.memory_mib + BASE_MIB;
-    let pages = HugePages::read(Path::new("/sys/kernel/mm/hugepages"));
-    let free_mib = pages.free_mib;
-    let ordinary = |because| MemoryChoice::Ordinary { reserved_mib: needed_mib, because };
-    match options.memory {
-        Memory::NoHugepages => Ok(ordinary(OrdinaryBecause::Configured)),
-        Memory::Auto | Memory::Hugepages if free_mib >= needed_mib => {
-            Ok(MemoryChoice::Hugepages { free_mib, needed_mib })
-        }
-        Memory::Auto => Ok(ordinary(OrdinaryBecause::TooFewHugepages { free_mib, needed_mib })),
-        Memory::Hugepages => Err(DpdkError::TooFewHugepages {
-            free_mib,
-            needed_mib,
-            pages: (needed_mib * 1024).div_ceil(pages.smallest_kib),
-            page_kib: pages.smallest_kib,
-        }),
+impl EalOptions {
+    /// Mebibytes that EAL takes, its own included.
+    #[must_use]
+    pub const fn needed_mib(&self) -> usize {
+        self.memory_mib + BASE_MIB
     }
 }
 
 /// What the kernel has reserved as huge pages, and nobody uses.
-struct HugePages {
-    free_mib: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct HugePages {
+    /// Of all sizes.
+    pub free_mib: usize,
+    /// Of pages of 2 MiB.
+    pub free_small_mib: usize,
     smallest_kib: usize,
 }
 
 impl HugePages {
+    /// Those of this machine, now.
+    #[must_use]
+    pub fn of_machine() -> Self {
+        Self::read(Path::new("/sys/kernel/mm/hugepages"))
+    }
+
     /// Reads a directory that looks like /sys/kernel/mm/hugepages; what is missing counts as nothing.
-    fn read(directory: &Path) -> Self {
-        let mut pages = Self { free_mib: 0, smallest_kib: usize::MAX };
+    #[must_use]
+    pub fn read(directory: &Path) -> Self {
+        let mut pages = Self { free_mib: 0, free_small_mib: 0, smallest_kib: usize::MAX };
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let size = name.to_str().and_then(|name| name.strip_prefix("hugepages-")?.strip_suffix("kB"));
@@ -226,6 +248,7 @@ impl HugePages {
             let free = fs::read_to_string(entry.path().join("free_hugepages")).unwrap_or_default();
             let free = free.trim().parse::<usize>().unwrap_or(0);
             pages.free_mib += free * kib / 1024;
+            pages.free_small_mib += if kib == 2048 { free * 2 } else { 0 };
             pages.smallest_kib = pages.smallest_kib.min(kib);
         }
         if pages.smallest_kib == usize::MAX {
@@ -363,7 +386,7 @@ mod tests {
             fs::write(directory.path().join(size).join("free_hugepages"), free).unwrap();
         }
         let pages = HugePages::read(directory.path());
-        assert_eq!((pages.free_mib, pages.smallest_kib), (1044, 2048));
+        assert_eq!((pages.free_mib, pages.free_small_mib, pages.smallest_kib), (1044, 20, 2048));
         assert_eq!(HugePages::read(&directory.path().join("missing")).free_mib, 0);
     }
 

@@ -152,15 +152,12 @@ impl Frame for DpdkFrame {
         prefetch_line(self.first().data());
     }
 
-    fn copy_to(&self, out: &mut Vec<u8>) {
-        out.clear();
-        for segment in self.segments() {
-            // SAFETY: a part's octets are initialised memory within its buffer, owned by this frame alone; the slice
-            // ends before the frame can change.
-            out.extend_from_slice(unsafe {
-                slice::from_raw_parts(segment.data(), usize::from(segment.octets()))
-            });
-        }
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments().map(|segment| {
+            // SAFETY: a part's octets are initialised memory within its buffer, which this frame alone owns and which is
+            // borrowed as long as the slice.
+            unsafe { slice::from_raw_parts(segment.data(), usize::from(segment.octets())) }
+        })
     }
 }
 

@@ -17,7 +17,7 @@ mod setup;
 mod stats;
 
 pub use device::{DEFAULT_DESCRIPTORS, Device, DeviceOptions};
-pub use eal::{Eal, EalOptions, MemoryChoice, OrdinaryBecause, RegisteredThread, register_thread};
+pub use eal::{Eal, EalOptions, HugePages, MemoryChoice, OrdinaryBecause, RegisteredThread, register_thread};
 pub use error::DpdkError;
 pub use frame::DpdkFrame;
 pub use pool::DpdkPool;

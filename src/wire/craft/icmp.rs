@@ -147,7 +147,7 @@ mod tests {
         let mut payload = vec![0; 40];
         payload[0] = first;
         // A TCP header of 20 octets, if it is one.
-        payload[12] = 0x50;
+        (payload[12], payload[13]) = (0x50, 0x10);
         let mut frame = Vec::new();
         let builder = PacketBuilder::ethernet2(THEIRS, OURS).ip(ip);
         builder.write(&mut frame, protocol.into(), &payload).unwrap();
