@@ -12,9 +12,9 @@ use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol, TablePages,
-    Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
+    OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
+    TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -169,6 +169,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         mode: ForwardingMode::FullNat,
         one_packet: false,
         hash: HashFeature::FiveTuple,
+        client_address: ClientAddress::None,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,
         choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },

@@ -27,6 +27,8 @@ pub struct HealthConfig {
     pub port: Option<u16>,
     /// The address that probes leave from; `None`: the kernel's choice.
     pub from: Option<IpAddr>,
+    /// Whether probes begin with a PROXY header that says that nobody stands behind them.
+    pub proxy_header: bool,
     /// The agent that is asked beside; `None`: no agent.
     pub agent: Option<AgentConfig>,
 }

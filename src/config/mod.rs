@@ -30,6 +30,7 @@ use http::Uri;
 
 use crate::model::AccessRules;
 use crate::model::Cidr;
+use crate::model::ClientAddress;
 use crate::model::Endpoint;
 use crate::model::ForwardingMode;
 use crate::model::HashFeature;
@@ -218,6 +219,8 @@ pub struct ServiceConfig {
     pub scheduler: Scheduler,
     /// What the choice hashes.
     pub hash: HashFeature,
+    /// What backends are told of the client's address.
+    pub client_address: ClientAddress,
     /// What a client gets when no backend is in service.
     pub on_no_backend: OnNoBackend,
     /// What TCP packets of no flow get.

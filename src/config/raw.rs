@@ -1,6 +1,7 @@
 //! The file as typed: every value read on its own, absent and wrong ones still told apart.
 
 mod access;
+mod client_address;
 mod health;
 mod limits;
 mod persistence;
@@ -28,6 +29,7 @@ use super::value::{List, Value};
 use super::{Idle, Memory};
 
 pub(super) use access::{Access, AccessList};
+pub(super) use client_address::{ClientAddress, Told};
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
 pub(super) use limits::Limits;
 pub(super) use persistence::Persistence;
@@ -127,6 +129,7 @@ pub(super) struct Service {
     pub(super) transition: Entry<Duration>,
     pub(super) scheduler: Entry<Scheduler>,
     pub(super) hash: Entry<HashFeature>,
+    pub(super) client_address: ClientAddress,
     pub(super) on_no_backend: Entry<OnNoBackend>,
     pub(super) on_unknown_flow: Entry<OnUnknownFlow>,
     pub(super) on_dead_backend: Entry<OnDeadBackend>,
@@ -335,6 +338,7 @@ impl Service {
                 ];
                 v.one_of(&choices, &[])
             }),
+            client_address: ClientAddress::read(&mut table),
             on_no_backend: table.optional("on_no_backend", |v| {
                 let choices = [
                     ("reject", OnNoBackend::Reject),
@@ -360,8 +364,6 @@ impl Service {
             health: table.table("health", "[service.health]").map(Health::read),
             backends: read_all(table.tables("backend", "[[service.backend]]"), Backend::read),
         };
-        // The only choice so far, so that nothing is kept of it.
-        table.optional("client_address", |v| v.one_of(&[("none", ())], &["toa", "proxy-v2"]));
         table.finish();
         service
     }

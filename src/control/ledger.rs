@@ -74,6 +74,8 @@ impl Ledger {
             refused: sum.refused.saturating_sub(before.refused),
             limited: sum.limited.saturating_sub(before.limited),
             denied: sum.denied.saturating_sub(before.denied),
+            toa_skipped: sum.toa_skipped.saturating_sub(before.toa_skipped),
+            toa_forged: sum.toa_forged.saturating_sub(before.toa_forged),
         }
     }
 
@@ -121,6 +123,8 @@ impl Ledger {
             sum.refused += totals.refused;
             sum.limited += totals.limited;
             sum.denied += totals.denied;
+            sum.toa_skipped += totals.toa_skipped;
+            sum.toa_forged += totals.toa_forged;
         }
         sum
     }

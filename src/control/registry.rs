@@ -371,6 +371,7 @@ pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSp
         passive: _,
         port,
         from,
+        proxy_header,
         agent,
     } = &service.health;
     if !is_asked || *kind == ProbeKind::None {
@@ -383,6 +384,7 @@ pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSp
         target: target(port.unwrap_or(own)),
         kind: kind.clone(),
         from: *from,
+        proxy_header: *proxy_header,
         interval: *interval,
         timeout: *timeout,
         service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),
@@ -392,6 +394,7 @@ pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSp
             target: target(agent.port),
             kind: ProbeKind::Agent,
             from: *from,
+            proxy_header: false,
             interval: agent.interval,
             timeout: agent.timeout,
             service: None,

@@ -182,6 +182,7 @@ fn build(
         mode: config.mode,
         one_packet: config.one_packet,
         hash,
+        client_address: config.client_address,
         on_no_backend: config.on_no_backend,
         on_unknown_flow: config.on_unknown_flow,
         backends,

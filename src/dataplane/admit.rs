@@ -221,6 +221,7 @@ impl Pipeline {
             // Nothing else that later fragments have leads to it.
             self.fragments.made = Some(id);
         }
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol());
         Ok(id)
     }
 

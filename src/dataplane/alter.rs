@@ -1,15 +1,128 @@
-//! Segments of flows whose byte streams are changed on their way: each side is told its own numbers.
+//! Packets of flows whose byte streams are changed on their way: each side is told its own numbers.
 
-use super::flow::Stream;
-use crate::model::Direction;
+use super::flow::{FlowEntry, FlowFamily, FlowId, Stream};
+use super::pipeline::Pipeline;
+use super::proxy;
+use super::toa;
+use crate::io::Frame;
+use crate::model::{ClientAddress, Direction, Protocol};
+use crate::shared::DropReason;
 use crate::wire::tcp_flags::SYN;
-use crate::wire::{Packet, Transport};
+use crate::wire::{Packet, Segment, Transport};
 
-/// Makes of a segment, in `head` and on its way in `direction`, what its receiver understands.
-#[inline(never)]
-pub(super) fn segment(head: &mut [u8], packet: &Packet, stream: &mut Stream, direction: Direction) {
-    if packet.transport == Transport::Tcp {
-        let follows = packet.tcp_flags & SYN == 0;
-        stream.alteration(direction, follows).apply(head, packet);
+/// How a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Altered {
+    /// Where in the frame it ends now.
+    pub(super) end: u16,
+    /// Whether a segment with the PROXY header goes ahead of it.
+    pub(super) behind_header: bool,
+}
+
+impl Altered {
+    const fn until(end: u16) -> Self {
+        Self { end, behind_header: false }
     }
+}
+
+impl Pipeline {
+    /// Notes what is to be changed in the streams of a new flow.
+    pub(super) fn begin_stream<F: FlowFamily>(
+        &mut self,
+        id: FlowId,
+        client_address: ClientAddress,
+        protocol: Protocol,
+    ) {
+        let stream = match (client_address, protocol) {
+            (ClientAddress::None, _) | (ClientAddress::Toa { .. }, Protocol::Udp) => None,
+            (ClientAddress::Toa { kind }, Protocol::Tcp) => Some(toa::begin(kind)),
+            (ClientAddress::ProxyV2 { datagrams }, _) => Some(proxy::begin(protocol, datagrams)),
+        };
+        if stream.is_some() {
+            F::table_mut(&mut self.flows).set_stream(id, stream);
+        }
+    }
+}
+
+/// By how many octets a packet of `direction` will grow that cannot go on without.
+#[inline]
+pub(super) fn growth<F: FlowFamily>(
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    match (stream, transport, direction) {
+        (Some(stream), Transport::Udp, Direction::Forward) => proxy::datagram_growth::<F>(stream),
+        _ => 0,
+    }
+}
+
+/// By how many octets packets of `direction` grow now if there is room.
+pub(super) fn growth_now<F: FlowFamily>(
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    toa::growth_now(stream, direction, F::NETWORK) + growth::<F>(stream, transport, direction)
+}
+
+/// What is left of `mtu` octets for packets of `direction` that grow now, but never less than every way takes, so that the
+/// largest may still not fit.
+pub(super) fn left_of<F: FlowFamily>(
+    mtu: u16,
+    stream: Option<&Stream>,
+    transport: Transport,
+    direction: Direction,
+) -> u16 {
+    mtu.saturating_sub(growth_now::<F>(stream, transport, direction)).max(mtu.min(F::LEAST_MTU))
+}
+
+/// Makes of a packet on its way in `direction`, translated and in `frame`, what its receiver understands; it may grow up
+/// to `mtu` octets.
+///
+/// # Errors
+/// Why it cannot go on.
+#[inline(never)]
+pub(super) fn packet<F: FlowFamily, T: Frame>(
+    frame: &mut T,
+    packet: &Packet,
+    (entry, stream): (&mut FlowEntry<F>, &mut Stream),
+    (direction, mtu): (Direction, u16),
+) -> Result<Altered, DropReason> {
+    let end = packet.layout.end;
+    match (packet.transport, direction) {
+        (Transport::Tcp, Direction::Forward) => {
+            let Some(segment) = Segment::read(packet, frame.head()) else { return Ok(Altered::until(end)) };
+            let parts = (entry.state().is_half_open(), entry.incoming(Direction::Forward));
+            proxy::forward(frame, (packet, &segment), stream, parts, mtu)
+        }
+        (Transport::Tcp, Direction::Return) => {
+            if let Some(segment) = Segment::read(packet, frame.head()) {
+                proxy::hear(stream, &segment);
+            }
+            numbers(frame.head_mut(), packet, stream, direction);
+            toa::hear(stream, frame.head(), packet);
+            Ok(Altered::until(end))
+        }
+        (Transport::Udp, Direction::Forward) => {
+            proxy::forward_datagram(frame, packet, stream, &entry.incoming(Direction::Forward))
+        }
+        (Transport::Udp, Direction::Return) => {
+            if proxy::is_answered(stream) {
+                entry.set_altered(false);
+            }
+            Ok(Altered::until(end))
+        }
+        (Transport::Fragment | Transport::Other, _) => Ok(Altered::until(end)),
+    }
+}
+
+/// Changes the numbers of a segment that stays as long as it is.
+pub(super) fn numbers(head: &mut [u8], packet: &Packet, stream: &Stream, direction: Direction) {
+    let follows = packet.tcp_flags & SYN == 0;
+    let mut alteration = stream.alteration(direction, follows);
+    if direction == Direction::Return && !follows {
+        alteration.narrower = proxy::room_to_keep(stream, packet.network);
+    }
+    alteration.apply(head, packet);
 }

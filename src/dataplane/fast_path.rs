@@ -5,11 +5,11 @@
 //! [`Pipeline::balance`] would do, to the byte (a property test keeps that), or nothing: whatever is not so goes
 //! the general way.
 
-use super::flow::{FlowFamily, Guess};
+use super::flow::{FlowFamily, Guess, Stream};
 use super::inspect::Lookahead;
 use super::pipeline::{Pipeline, View};
 use crate::io::{BURST, Frame};
-use crate::model::{BackendState, PortId, V4, V6};
+use crate::model::{BackendState, Direction, PortId, V4, V6};
 use crate::shared::FlowState;
 use crate::wire::{Network, ethernet};
 
@@ -95,6 +95,10 @@ impl Pipeline {
         if !entry.is_settled(view.generation) || !F::carries(head, &entry.incoming(direction)) {
             return None;
         }
+        // What is wanted of such a flow's client are no options but those that nearly all send.
+        if entry.is_altered() && direction == Direction::Forward && !F::has_common_options(head) {
+            return None;
+        }
         let hop = entry.hop(direction);
         let hop = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop))?;
         let addresses = hop.plain_addresses()?;
@@ -121,11 +125,13 @@ impl Pipeline {
     /// one in the middle of its life, if under these tables its backend is up and its next hops are the right ones. False
     /// if there is nothing to be settled.
     fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
-        let Some((entry, _)) = F::table_mut(&mut self.flows).guessed(guess) else { return false };
+        let flows = F::table_mut(&mut self.flows);
+        let at_rest = flows.guessed_stream(guess).is_none_or(Stream::is_at_rest);
+        let Some((entry, _)) = flows.guessed(guess) else { return false };
         // A record's packets are not rewritten, and an altered flow's are more than that.
         let settles = !entry.is_settled(view.generation)
             && !entry.is_one_way()
-            && !entry.is_altered()
+            && at_rest
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)
             && entry.route_epoch == view.fib.epoch
             && matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);

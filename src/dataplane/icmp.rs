@@ -9,16 +9,18 @@
 //! anybody can send one.
 
 use super::PortClass;
+use super::alter;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
+use super::proxy;
 use super::verdict::Verdict;
 use crate::io::Frame;
-use crate::model::Direction;
+use crate::model::{Direction, Protocol};
 use crate::shared::{AddressRole, DropReason};
 use crate::wire::ethernet::{self, Link};
 use crate::wire::icmp::{self, Flaw, Message, Quote};
-use crate::wire::{Layout, Parsed};
+use crate::wire::{Layout, Parsed, Transport};
 
 impl Pipeline {
     /// The verdict on an ICMP message to an address of ours with this role.
@@ -143,8 +145,22 @@ impl Pipeline {
         }
         let outer = entry.rewrite(direction).to.addresses();
         let quoted = entry.incoming(direction.opposite());
-        // The segment that is quoted left us as its receiver counts.
+        // The segment that is quoted left us as its receiver counts, and perhaps longer than it came.
+        let stream = F::table_mut(&mut self.flows).stream_mut(id);
+        if let Some(stream) = stream
+            && direction == Direction::Return
+        {
+            proxy::part(stream);
+        }
         let stream = F::table(&self.flows).stream(id);
+        let transport = match quoted.protocol() {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        };
+        let growth = alter::growth_now::<F>(stream, transport, direction.opposite());
+        if growth > 0 {
+            icmp::lower_mtu::<F>(frame.head_mut(), packet, growth);
+        }
         let undone = stream.map(|stream| stream.undone(direction.opposite()));
         icmp::translate(frame.head_mut(), packet, quote, (outer, undone.as_ref()), &quoted);
         frame.truncate(usize::from(end));

@@ -49,8 +49,8 @@ impl Pipeline {
             VlanTag::AsReceived => vlan,
         };
         rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
-        if let Some(mut stream) = stream {
-            alter::segment(frame.head_mut(), packet, &mut stream, direction);
+        if let Some(stream) = stream {
+            alter::numbers(frame.head_mut(), packet, &stream, direction);
         }
         Some((hop.port, craft::reset_onward(macs, vlan, packet, frame.head())?))
     }

@@ -23,6 +23,7 @@ use super::pieces::Pieces;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
+use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -37,7 +38,7 @@ use crate::shared::{
 use crate::wire::craft::Refusal;
 use crate::wire::split::may_split;
 use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
+    Layout, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
 };
 use crate::wire::{ethernet, mss};
 
@@ -178,7 +179,7 @@ impl Pipeline {
     ) -> Verdict {
         let packet = match &seen.parsed {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => *packet,
-            Err(malformed) => return Verdict::Drop(reason(*malformed)),
+            Err(malformed) => return Verdict::Drop((*malformed).into()),
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
             Ok(Parsed::Ip(packet)) if is_ours(packet, frame.head(), view) => {
                 // RFC 1122, 3.3.6. Nor must a daemon of the host answer it.
@@ -324,7 +325,7 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, tally, .. } = self;
-        let (entry, stream) = F::table_mut(flows).entry_and_stream(id);
+        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -333,10 +334,15 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NextHopUnresolved);
         };
         let Layout { l3, end, .. } = packet.layout;
-        let fits = end - l3 <= hop.mtu;
+        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
+        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
         if !fits && !may_split(packet, frame.head()) {
-            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu: hop.mtu });
+            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
+        let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
+        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
         let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
@@ -346,15 +352,21 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
+        let growth_back = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let (mut end, mut behind_header) = (packet.layout.end, false);
         if let Some(stream) = stream {
-            alter::segment(frame.head_mut(), packet, stream, direction);
+            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
+                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
+                Err(reason) => return Verdict::Drop(reason),
+            }
         }
         if packet.tcp_flags & tcp_flags::SYN != 0 {
             // What its sender takes comes to us by the other side's port, and leaves by its own.
             let back = entry.hop(direction.opposite());
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            mss::clamp(frame.head_mut(), packet, mss::largest_for(mtu, packet.network));
+            let most = mss::largest_for(mtu, packet.network);
+            mss::clamp(frame.head_mut(), packet, most, growth_back);
         }
         let leaves = Segment::read(packet, frame.head());
         let mut flags = packet.tcp_flags;
@@ -397,11 +409,12 @@ impl Pipeline {
         } else {
             self.advance::<F>(id, next, view.tick());
         }
-        if fits {
-            return Verdict::Forward(egress);
-        }
         self.pieces = Pieces::Renumbered;
-        Verdict::Split(egress, mtu)
+        match fits {
+            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
+            true => Verdict::Forward(egress),
+            false => Verdict::Split(egress, mtu),
+        }
     }
 }
 
@@ -429,16 +442,4 @@ pub(super) struct Arrival<'a> {
     pub(super) in_pieces: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
-}
-
-const fn reason(malformed: Malformed) -> DropReason {
-    match malformed {
-        Malformed::FrameTruncated => DropReason::FrameTruncated,
-        Malformed::IpHeader => DropReason::IpHeaderInvalid,
-        Malformed::IpChecksum => DropReason::IpChecksumWrong,
-        Malformed::IpTruncated => DropReason::IpTruncated,
-        Malformed::TransportHeader => DropReason::TransportHeaderInvalid,
-        Malformed::TcpFlags => DropReason::TcpFlagsInvalid,
-        Malformed::ExtensionHeaders => DropReason::ExtensionHeadersTooDeep,
-    }
 }

@@ -4,6 +4,7 @@ use super::flow::FlowId;
 use super::fragments::FragmentKey;
 use crate::model::{Direction, PortId, WorkerId};
 use crate::shared::DropReason;
+use crate::wire::Malformed;
 use crate::wire::craft::Refusal;
 
 /// See the module.
@@ -14,6 +15,9 @@ pub enum Verdict {
     /// Leaves by this port in pieces of so many octets of IP packet at most. Rewritten, but for what `Pipeline::pieces` says
     /// is to be done to each.
     Split(PortId, u16),
+    /// Rewritten; leaves by this port, in pieces if a size is given, behind a segment that carries the PROXY header of its
+    /// flow.
+    Behind(PortId, Option<u16>, FlowId),
     /// Turned into its own answer; leaves by the port it came in by, within a rate.
     Reply,
     /// For the kernel's side of the port it came in by.
@@ -37,6 +41,7 @@ impl Verdict {
             Self::Drop(reason) | Self::Refuse(reason, _) => Some(reason),
             Self::Forward(_)
             | Self::Split(..)
+            | Self::Behind(..)
             | Self::Reply
             | Self::Punt(_)
             | Self::Handoff(_)
@@ -55,4 +60,18 @@ pub enum PuntClass {
     Routing,
     /// Everything else for our own addresses.
     Other,
+}
+
+impl From<Malformed> for DropReason {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::FrameTruncated => Self::FrameTruncated,
+            Malformed::IpHeader => Self::IpHeaderInvalid,
+            Malformed::IpChecksum => Self::IpChecksumWrong,
+            Malformed::IpTruncated => Self::IpTruncated,
+            Malformed::TransportHeader => Self::TransportHeaderInvalid,
+            Malformed::TcpFlags => Self::TcpFlagsInvalid,
+            Malformed::ExtensionHeaders => Self::ExtensionHeadersTooDeep,
+        }
+    }
 }

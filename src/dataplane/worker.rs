@@ -4,6 +4,7 @@
 //! frame its verdict and sends what leaves; then it serves, within budgets, the frames of other workers and of the
 //! kernel port, expiry, and control's commands.
 
+mod ahead;
 mod answer;
 mod hold;
 mod rates;
@@ -271,6 +272,7 @@ impl<P: Port> Core<P> {
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
             Verdict::Split(egress, mtu) => self.send_split(frame, port, (egress, mtu)),
+            Verdict::Behind(egress, mtu, flow) => self.send_behind(frame, port, (egress, mtu), flow),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),
             Verdict::Reply => self.reply(frame, port, view.now),
             Verdict::Refuse(reason, refusal) => {

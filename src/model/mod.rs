@@ -4,6 +4,7 @@
 //! identifiers are in host byte order; only `wire`, and [`FiveTuple`] inside, have the order on the wire.
 
 mod access;
+mod client_address;
 mod endpoint;
 mod family;
 mod five_tuple;
@@ -16,6 +17,7 @@ mod service;
 mod units;
 
 pub use access::AccessRules;
+pub use client_address::{ClientAddress, ProxyDatagrams};
 pub use endpoint::Endpoint;
 pub use family::{Family, V4, V6};
 pub use five_tuple::{Direction, FiveTuple, PortPair};

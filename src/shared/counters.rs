@@ -230,6 +230,8 @@ pub struct ServiceCounters {
     refused: AtomicU64,
     limited: AtomicU64,
     denied: AtomicU64,
+    toa_skipped: AtomicU64,
+    toa_forged: AtomicU64,
 }
 
 /// A reading of [`ServiceCounters`], or the sum of several.
@@ -244,6 +246,11 @@ pub struct ServiceTotals {
     pub limited: u64,
     /// Packets of clients that it does not let in, but for those that came before a flow of theirs was ended.
     pub denied: u64,
+    /// Segments that should have carried the client's address and left without it: no room among the options or in the MTU,
+    /// or a fragment.
+    pub toa_skipped: u64,
+    /// Segments from which something was taken that could pass for the client's address.
+    pub toa_forged: u64,
 }
 
 impl ServiceCounters {
@@ -267,6 +274,16 @@ impl ServiceCounters {
         add(&self.denied, 1);
     }
 
+    /// Counts a segment that left without the client's address. Worker only.
+    pub fn count_toa_skipped(&self) {
+        add(&self.toa_skipped, 1);
+    }
+
+    /// Counts a segment from which a forged address was taken. Worker only.
+    pub fn count_toa_forged(&self) {
+        add(&self.toa_forged, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> ServiceTotals {
@@ -275,6 +292,8 @@ impl ServiceCounters {
             refused: self.refused.load(Ordering::Relaxed),
             limited: self.limited.load(Ordering::Relaxed),
             denied: self.denied.load(Ordering::Relaxed),
+            toa_skipped: self.toa_skipped.load(Ordering::Relaxed),
+            toa_forged: self.toa_forged.load(Ordering::Relaxed),
         }
     }
 }

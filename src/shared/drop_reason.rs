@@ -66,6 +66,8 @@ pub enum DropReason {
     TxQueueFull,
     /// The frame does not fit the egress port.
     MtuExceeded,
+    /// No room for the PROXY header.
+    ProxyHeaderUnsent,
     /// Another worker's inbox is full.
     HandoffRingFull,
     /// The ring to the kernel port is full.
@@ -90,7 +92,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -121,6 +123,7 @@ impl DropReason {
         Self::NoRoute,
         Self::TxQueueFull,
         Self::MtuExceeded,
+        Self::ProxyHeaderUnsent,
         Self::HandoffRingFull,
         Self::PuntRingFull,
         Self::PuntPoliced,
@@ -170,6 +173,7 @@ impl DropReason {
             Self::NoRoute => "no_route",
             Self::TxQueueFull => "tx_queue_full",
             Self::MtuExceeded => "mtu_exceeded",
+            Self::ProxyHeaderUnsent => "proxy_header_unsent",
             Self::HandoffRingFull => "handoff_ring_full",
             Self::PuntRingFull => "punt_ring_full",
             Self::PuntPoliced => "punt_policed",
@@ -253,6 +257,9 @@ impl DropReason {
             Self::TxQueueFull => "the port did not take the frame: its transmit queue is full",
             Self::MtuExceeded => {
                 "the packet is larger than its way allows, outer headers included, and must not or cannot be fragmented"
+            }
+            Self::ProxyHeaderUnsent => {
+                "the PROXY header had no place: the packet is a fragment, or no buffer was free for a segment of its own"
             }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
             Self::PuntRingFull => "the ring to the kernel port is full",

@@ -11,6 +11,7 @@ use crate::hash::AddressHash;
 use crate::hash::ChoiceSeed;
 use crate::model::BackendId;
 use crate::model::BackendState;
+use crate::model::ClientAddress;
 use crate::model::Endpoint;
 use crate::model::Family;
 use crate::model::ForwardingMode;
@@ -89,6 +90,8 @@ pub struct ServiceTable {
     pub one_packet: bool,
     /// What the choice of a backend hashes.
     pub hash: HashFeature,
+    /// What backends are told of the client's address.
+    pub client_address: ClientAddress,
     /// What a client gets when there is no backend to choose.
     pub on_no_backend: OnNoBackend,
     /// What a TCP packet without SYN and without flow gets.

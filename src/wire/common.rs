@@ -57,6 +57,19 @@ pub trait Common: WireFamily {
         })
     }
 
+    /// Whether a TCP packet's options are none, or timestamps alone in the form that nearly all hosts send (RFC 7323,
+    /// appendix A).
+    #[inline]
+    fn has_common_options(head: &[u8]) -> bool {
+        const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+        let Some(tcp) = head.get(usize::from(Self::LAYOUT.l4)..) else { return false };
+        match tcp.get(12).map(|octet| octet >> 4) {
+            Some(5) => true,
+            Some(8) => tcp.get(20..24).is_some_and(|start| *start == TIMESTAMPS),
+            _ => false,
+        }
+    }
+
     /// [`rewrite`](super::rewrite()) for the packet.
     #[inline(always)]
     fn rewrite(head: &mut [u8], change: &Rewrite<Self>) {

@@ -72,6 +72,12 @@ pub trait IcmpFamily: WireFamily {
     /// Whether the MTU that an error reports, if it does, is one that receivers must not believe.
     fn is_mtu_impossible(header: &[u8; 8]) -> bool;
 
+    /// The places in the header of the MTU that an error reports, if it does and says how large it is.
+    fn mtu_in(header: &[u8; 8]) -> Option<[usize; 2]>;
+
+    /// The smallest MTU that there is to report.
+    const LEAST_MTU: u16;
+
     /// The octets that the error's length field says its quote has (RFC 4884, section 4); 0 if it says nothing.
     fn stated_octets(header: &[u8; 8]) -> usize;
 
@@ -201,6 +207,20 @@ pub fn translate<F: IcmpFamily>(
     update_checksum(message, Delta::between(old, new));
 }
 
+/// Lowers the MTU that the error in `packet` reports, if it does, by `growth`: what we add to packets on the way that it is
+/// of, so that their sender learns what is left for it. Not below what every way takes.
+pub fn lower_mtu<F: IcmpFamily>(head: &mut [u8], packet: &Packet, growth: u16) {
+    let Some(message) = head.get_mut(usize::from(packet.layout.l4)..) else { return };
+    let Some(header) = message.first_chunk_mut::<HEADER>() else { return };
+    let Some(places) = F::mtu_in(header) else { return };
+    let before = u16::from_be_bytes(places.map(|place| header[place]));
+    let after = before.saturating_sub(growth).max(before.min(F::LEAST_MTU));
+    for (place, octet) in places.into_iter().zip(after.to_be_bytes()) {
+        header[place] = octet;
+    }
+    update_checksum(header, Delta::between(before.into(), after.into()));
+}
+
 /// Makes the answer of the echo request that `packet` in `head` carries, without options or extension headers: from the
 /// address that it was sent to, with the same identifier, sequence number and data (RFC 792; RFC 4443, section 4.2).
 pub fn answer_echo<F: IcmpFamily>(head: &mut [u8], packet: &Packet) {
@@ -244,6 +264,14 @@ impl IcmpFamily for V4 {
     fn is_mtu_impossible(_: &[u8; 8]) -> bool {
         false
     }
+
+    /// RFC 1191, section 4: fragmentation needed, in the lower half of a field that was unused before.
+    fn mtu_in(header: &[u8; 8]) -> Option<[usize; 2]> {
+        matches!(*header, [3, 4, .., high, low] if (high, low) != (0, 0)).then_some([6, 7])
+    }
+
+    /// RFC 791, section 3.2.
+    const LEAST_MTU: u16 = 68;
 
     fn stated_octets(header: &[u8; 8]) -> usize {
         usize::from(header[5]) * 4
@@ -299,6 +327,14 @@ impl IcmpFamily for V6 {
         icmp_type == PACKET_TOO_BIG && u32::from_be_bytes(mtu) < IPV6_MINIMUM_MTU
     }
 
+    /// RFC 4443, section 3.2: packet too big. More than fits the lower half is none that we would reach.
+    fn mtu_in(header: &[u8; 8]) -> Option<[usize; 2]> {
+        matches!(*header, [2, _, _, _, 0, 0, ..]).then_some([6, 7])
+    }
+
+    /// RFC 8200, section 5.
+    const LEAST_MTU: u16 = 1280;
+
     fn stated_octets(header: &[u8; 8]) -> usize {
         // Destination unreachable and time exceeded alone have the field (RFC 4884, sections 4.4 and 4.5).
         if matches!(header[0], 1 | 3) { usize::from(header[4]) * 8 } else { 0 }
@@ -335,7 +371,7 @@ impl IcmpFamily for V6 {
 }
 
 /// What every link of IPv6 carries (RFC 8200, section 5).
-const IPV6_MINIMUM_MTU: u32 = 1280;
+const IPV6_MINIMUM_MTU: u32 = V6::LEAST_MTU as u32;
 
 /// What an error with a length field quotes at least, be it of zeros (RFC 4884, section 4).
 const LEAST_STATED: usize = 128;

@@ -9,18 +9,23 @@ pub mod common;
 pub mod craft;
 pub mod encapsulate;
 pub mod ethernet;
+pub mod fast_open;
 pub mod fragment;
+pub mod grow;
 pub mod handshake;
 pub mod icmp;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes;
 pub mod mss;
+pub mod option_list;
 pub mod options;
 pub mod parse;
+pub mod proxy;
 pub mod rewrite;
 pub mod segment;
 pub mod split;
 pub mod stream;
+pub mod toa;
 
 pub use common::Common;
 pub use fragment::Fragment;

@@ -15,9 +15,10 @@ pub const fn largest_for(mtu: u16, network: Network) -> u16 {
     mtu.saturating_sub(headers)
 }
 
-/// Lowers the option of a TCP packet that was found in `head` to `most`, and its checksum with it; a lower one, and a
-/// packet without one, stays. At most 40 octets of options are looked at.
-pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
+/// Lowers the option of a TCP packet that was found in `head` to `most`, then by what its receiver's segments will grow on
+/// their way back, and its checksum with it. What is lower, and a packet without one, stays. At most 40 octets of options
+/// are looked at.
+pub fn clamp(head: &mut [u8], packet: &Packet, most: u16, growth: u16) {
     if packet.transport != Transport::Tcp {
         return;
     }
@@ -27,13 +28,15 @@ pub fn clamp(head: &mut [u8], packet: &Packet, most: u16) {
     let Some(options) = length.checked_sub(20).and_then(|length| rest.get_mut(..length)) else { return };
     let Some((value, place)) = find(options) else { return };
     let before = u16::from_be_bytes(*value);
-    if before <= most {
+    // One that is below what is added is nobody's who could send.
+    let after = before.min(most).checked_sub(growth).unwrap_or(before);
+    if after >= before {
         return;
     }
-    *value = most.to_be_bytes();
+    *value = after.to_be_bytes();
     // At an odd place its octets belong to two words of the sum: to the low half of one and the high half of the next.
     let in_sum = |value: u16| u32::from(if place % 2 == 0 { value } else { value.swap_bytes() }.to_be());
-    let change = Delta::between(in_sum(before), in_sum(most));
+    let change = Delta::between(in_sum(before), in_sum(after));
     let checksum = change.apply(u16::from_ne_bytes([fixed[16], fixed[17]]));
     [fixed[16], fixed[17]] = checksum.to_ne_bytes();
 }
@@ -60,11 +63,11 @@ mod tests {
     use crate::wire::ethernet::Link;
     use crate::wire::{Parsed, parse};
 
-    fn clamped(frame: &[u8], most: u16) -> Vec<u8> {
+    fn clamped(frame: &[u8], most: u16, growth: u16) -> Vec<u8> {
         let mut frame = frame.to_vec();
         let link = Link::read(&frame).unwrap();
         if let Ok(Parsed::Ip(packet)) = parse(&link, &frame, frame.len()) {
-            clamp(&mut frame, &packet, most);
+            clamp(&mut frame, &packet, most, growth);
         }
         frame
     }
@@ -99,10 +102,23 @@ mod tests {
             [&[2, 4, 0x23, 0x28][..], &[1, 2, 4, 0x23, 0x28, 1, 1, 1], &[3, 3, 7, 2, 4, 0x23, 0x28, 0]]
         {
             assert_eq!(mss(&syn(options)), Some(9000));
-            assert_eq!(mss(&clamped(&syn(options), 1460)), Some(1460), "{options:x?}");
-            assert_eq!(clamped(&syn(options), 9000), syn(options));
+            assert_eq!(mss(&clamped(&syn(options), 1460, 0)), Some(1460), "{options:x?}");
+            assert_eq!(clamped(&syn(options), 9000, 0), syn(options));
         }
-        assert_eq!(clamped(&syn(&[]), 1460), syn(&[]), "536 by default (RFC 9293, 3.7.1), and small enough");
+        assert_eq!(
+            clamped(&syn(&[]), 1460, 20),
+            syn(&[]),
+            "536 by default (RFC 9293, 3.7.1), and small enough"
+        );
+    }
+
+    #[test]
+    fn room_is_kept_for_what_segments_grow_by() {
+        let offer = syn(&[2, 4, 0x05, 0xb4]);
+        assert_eq!(mss(&clamped(&offer, 1460, 8)), Some(1452));
+        assert_eq!(mss(&clamped(&offer, 1300, 20)), Some(1280));
+        assert_eq!(mss(&clamped(&offer, 9000, 20)), Some(1440), "a receiver's own limit, too");
+        assert_eq!(mss(&clamped(&syn(&[2, 4, 0, 7]), 1460, 8)), Some(7), "less than nothing is none");
     }
 
     #[test]
@@ -117,10 +133,11 @@ mod tests {
         fn no_options_however_broken_lead_astray(
             mut options in prop::collection::vec(any::<u8>(), 0..40),
             most: u16,
+            growth in 0_u16..30,
         ) {
             options.truncate(options.len() / 4 * 4);
             let before = syn(&options);
-            let after = clamped(&before, most);
+            let after = clamped(&before, most, growth);
             prop_assert!(mss(&after).is_none_or(|found| found <= most), "{:x?}", options);
             prop_assert_eq!(after.len(), before.len());
         }

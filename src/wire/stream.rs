@@ -61,6 +61,8 @@ pub struct Alteration {
     /// The window becomes 2 to the power of this times itself, at most 65,535; -14 to 14. That of a SYN, which is never
     /// scaled (RFC 7323, 2.2), stays.
     pub scale: i8,
+    /// Taken from the window, then, down to nothing.
+    pub narrower: u16,
 }
 
 impl Alteration {
@@ -86,8 +88,12 @@ impl Alteration {
         if acknowledges {
             sums.renumber(segment, 8, self.acknowledgement);
         }
-        if self.scale != 0 && flags & SYN == 0 {
-            sums.change(segment, 14, |window| scaled(window, self.scale));
+        let scale = if flags & SYN == 0 { self.scale } else { 0 };
+        if scale != 0 || self.narrower != 0 {
+            sums.change(segment, 14, |window| {
+                let window = scaled(u16::from_be_bytes(window), scale);
+                window.saturating_sub(self.narrower).to_be_bytes()
+            });
         }
         self.apply_to_options(segment, acknowledges, &mut sums);
         // RFC 1624, equation 3.
@@ -150,7 +156,7 @@ impl Sums {
         // At an odd place each octet belongs to the other half of a word (RFC 1071, section 2 B).
         let sum = |field: &[u8; N]| {
             let sum = checksum::fold(checksum::sum(field));
-            u32::from(if place % 2 == 0 { sum } else { sum.swap_bytes() })
+            u32::from(if place.is_multiple_of(2) { sum } else { sum.swap_bytes() })
         };
         self.old += sum(field);
         *field = change(*field);
@@ -162,11 +168,11 @@ impl Sums {
     }
 }
 
-fn scaled(window: [u8; 2], scale: i8) -> [u8; 2] {
-    let window = u32::from(u16::from_be_bytes(window));
+fn scaled(window: u16, scale: i8) -> u16 {
+    let window = u32::from(window);
     let by = u32::from(scale.unsigned_abs()).min(15);
     let window = if scale < 0 { window >> by } else { window << by };
-    u16::try_from(window).unwrap_or(u16::MAX).to_be_bytes()
+    u16::try_from(window).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

@@ -31,12 +31,10 @@ protocol = "http""#,
         "port = 80",
         r#"port = 80
 protocol = "sctp"
-mode = "redirect"
-client_address = "toa""#,
+mode = "redirect""#,
         &[
             r#"lb.toml:16:12: protocol "sctp" is not in this version; write "tcp", "udp" or "any""#,
             r#"lb.toml:17:8: mode "redirect" is not in this version; write "full-nat", "direct-routing" or "tunnel""#,
-            r#"lb.toml:18:18: client_address "toa" is not in this version; write "none""#,
         ],
     ),
     change(

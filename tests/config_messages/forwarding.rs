@@ -54,6 +54,38 @@ tracking = "flow""#,
         ],
     ),
     change(
+        "what backends are told that see it already, and datagrams without TCP options",
+        "port = 80",
+        r#"port = 80
+mode = "direct-routing"
+client_address = "proxy-v2""#,
+        &[
+            r#"lb.toml:17:18: client_address "proxy-v2" is not possible in mode "direct-routing", which changes no packet: backends see the client's own address; leave it out"#,
+        ],
+    ),
+    change(
+        "a TCP option of datagrams",
+        "port = 80",
+        r#"port = 80
+protocol = "udp"
+client_address = "toa""#,
+        &[
+            r#"lb.toml:17:18: client_address "toa" is a TCP option, and protocol is "udp"; write "proxy-v2" or leave it out"#,
+        ],
+    ),
+    change(
+        "an option of another meaning, and datagrams of no choice",
+        "port = 80",
+        r#"port = 80
+client_address = "toa"
+toa_kind = 34
+proxy_datagrams = "first""#,
+        &[
+            r#"lb.toml:17:12: toa_kind 34 is a TCP option of another meaning (IANA); write 254, or what the module on the backends reads"#,
+            r#"lb.toml:18:19: proxy_datagrams "first" is unknown; write "until-answered" or "every""#,
+        ],
+    ),
+    change(
         "an unknown encapsulation and a port that is none",
         "port = 80",
         r#"port = 80

@@ -48,6 +48,17 @@ fn text(text: &str) -> Expect {
 }
 
 #[tokio::test]
+async fn a_header_that_names_no_client_is_in_the_datagram_where_it_is_expected() {
+    let at = answering(|datagram| {
+        let asked = datagram.strip_prefix(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").unwrap_or_default();
+        vec![asked.to_vec()]
+    });
+    let asked = udp(at, text("ping"));
+    assert_eq!(ask(Question { proxy_header: true, ..asked.clone() }).await, Ok(()));
+    assert_eq!(ask(asked).await, Err(ProbeFailure::Mismatch));
+}
+
+#[tokio::test]
 async fn a_datagram_is_sent_as_it_is_and_its_answer_judged() {
     let echo = answering(|datagram| vec![datagram.to_vec()]);
     for (description, expect, expected) in [

@@ -1,5 +1,6 @@
 //! TCP and HTTP.
 
+use std::io::Read;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -29,6 +30,20 @@ async fn an_open_port_is_a_success_and_a_closed_one_refuses() {
     assert_eq!(ask(tcp(server(drop))).await, Ok(()));
     assert_eq!(ask(tcp(closed())).await, Err(ProbeFailure::Refused));
     assert_eq!(ask(http(closed())).await, Err(ProbeFailure::Refused));
+}
+
+/// As nginx's `listen ... proxy_protocol` reads it: what comes first must be the header.
+#[tokio::test]
+async fn a_header_that_names_no_client_goes_ahead_where_it_is_expected() {
+    let at = server(|mut stream| {
+        let mut header = [0; 16];
+        stream.read_exact(&mut header).unwrap();
+        assert_eq!(&header, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+        if read_head(&stream)[0].starts_with("GET /healthz") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        }
+    });
+    assert_eq!(ask(Question { proxy_header: true, ..http(at) }).await, Ok(()));
 }
 
 #[tokio::test]

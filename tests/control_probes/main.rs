@@ -61,6 +61,7 @@ fn question(target: SocketAddr, kind: ProbeKind) -> Question {
         target,
         kind,
         from: None,
+        proxy_header: false,
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(10),
         service: None,

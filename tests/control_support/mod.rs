@@ -19,6 +19,7 @@ use evenkeel::config::Idle;
 use evenkeel::config::Memory;
 use evenkeel::config::ProbeKind;
 use evenkeel::config::ServiceConfig;
+use evenkeel::model::ClientAddress;
 use evenkeel::model::Endpoint;
 use evenkeel::model::ForwardingMode;
 use evenkeel::model::HashFeature;
@@ -73,6 +74,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         transition: Duration::from_secs(900),
         scheduler: Scheduler::Maglev,
         hash: HashFeature::FiveTuple,
+        client_address: ClientAddress::None,
         on_no_backend: OnNoBackend::Reject,
         on_unknown_flow: OnUnknownFlow::Reset,
         on_dead_backend: OnDeadBackend::Reset,
@@ -94,6 +96,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
             passive: None,
             port: None,
             from: None,
+            proxy_header: false,
             agent: None,
         },
         backends: backends.iter().map(|(at, weight)| backend(at, *weight)).collect(),

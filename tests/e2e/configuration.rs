@@ -51,10 +51,14 @@ pub(crate) struct Configuration {
     pub(crate) tiers: [u8; 3],
     /// Further keys of every service.
     pub(crate) keys: &'static str,
+    /// Further keys of those of TCP.
+    pub(crate) tcp_keys: &'static str,
     /// What stands in every `[service.health]`.
     pub(crate) probe: String,
     /// The largest IP packets of the ports "front" and "back".
     pub(crate) mtus: [u16; 2],
+    /// In place of the services.
+    pub(crate) services: Option<String>,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -72,8 +76,10 @@ impl Configuration {
             crossed: false,
             tiers: [0; 3],
             keys: "",
+            tcp_keys: "",
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             mtus: [1500; 2],
+            services: None,
             extra: "",
         }
     }
@@ -103,6 +109,10 @@ impl Configuration {
             text = text.replace(&name, &format!("{name}mtu = {mtu}\n"));
         }
         text.push_str("\n[local_addresses]\ndefault = [\"10.0.8.10\", \"fd00:8::10\"]\n");
+        if let Some(services) = &self.services {
+            text.push_str(services);
+            return text;
+        }
         if self.mode == "guest" {
             tunnels(&mut text);
             return text;
@@ -134,6 +144,7 @@ impl Configuration {
             "http-503" if protocol == "udp" => "reject",
             refusal => refusal,
         };
+        let tcp_keys = if protocol == "tcp" { self.tcp_keys } else { "" };
         let mode = if self.mode == "gue" { "tunnel\"\nencapsulation = \"gue" } else { self.mode };
         let network = match (self.crossed, network) {
             (true, "10.0.9.") => "fd00:9::",
@@ -143,7 +154,7 @@ impl Configuration {
         write!(
             text,
             "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\n\
-             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n[service.health]\n{}",
+             mode = \"{mode}\"\non_no_backend = \"{refusal}\"\n{}\n{tcp_keys}\n[service.health]\n{}",
             self.keys, self.probe,
         )
         .unwrap();

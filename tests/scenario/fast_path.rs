@@ -1,7 +1,7 @@
 //! The fast path and the general way give the same frame. A tag keeps a packet off the fast path and changes nothing
 //! else where next hops keep the tag that a frame came with.
 
-use evenkeel::model::VlanTag;
+use evenkeel::model::{ClientAddress, VlanTag};
 use proptest::prelude::*;
 
 use crate::lab::{Lab, Plan};
@@ -9,6 +9,14 @@ use crate::packet::{ACK, Build, SYN};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT6: &str = "[2001:db8:7::7]:40000";
+
+/// Of TCP: none, timestamps as they usually are and otherwise, somebody's address.
+const OPTIONS: [&[u8]; 4] = [
+    &[],
+    &[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8],
+    &[8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1],
+    &[254, 8, 0, 1, 1, 2, 3, 4, 1, 1, 1, 1],
+];
 
 /// Without its 802.1Q tag, which must be there.
 fn untagged(mut frame: Vec<u8>) -> Vec<u8> {
@@ -46,8 +54,13 @@ proptest! {
         type_of_service: u8,
         identification: u16,
         padding in 0_usize..8,
+        // With it the fast path looks at options.
+        toa: bool,
+        options in prop::sample::select(&OPTIONS[..]),
     ) {
-        let mut lab = Lab::new(Plan { next_hop_vlan: VlanTag::AsReceived, ..Plan::default() });
+        let client_address = if toa { ClientAddress::Toa { kind: 254 } } else { ClientAddress::None };
+        let mut lab =
+            Lab::new(Plan { next_hop_vlan: VlanTag::AsReceived, client_address, ..Plan::default() });
         let (client, vip) = match (v6, tcp) {
             (false, true) => (CLIENT, "203.0.113.80:80"),
             (false, false) => (CLIENT, "203.0.113.80:53"),
@@ -59,12 +72,14 @@ proptest! {
         if tcp {
             lab.forward(&Build::answer(&first).flags(SYN | ACK).tcp());
             lab.forward(&Build::new(client, vip).flags(ACK).tcp());
+            lab.forward(&Build::answer(&first).flags(ACK).numbers(1, 1002).tcp());
         }
         let (mut burst, mut expected) = (Vec::new(), Vec::new());
         for payload in payloads {
             let forward = Build::new(client, vip).flags(ACK).ttl(ttl).payload(&payload);
             let back = Build::answer(&first).flags(ACK).ttl(ttl).payload(&payload);
-            for build in [forward, back] {
+            for mut build in [forward, back] {
+                build.tcp_options = options.to_vec();
                 let mut plain = bytes(&build);
                 if !v6 {
                     mark(&mut plain, type_of_service, identification);

@@ -11,9 +11,9 @@ use evenkeel::io::Frame;
 use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId, OnNoBackend,
-    OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
-    TablePages, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
+    OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
+    ServiceProtocol, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -54,6 +54,7 @@ pub struct Plan {
     pub mode: ForwardingMode,
     /// Of the UDP services.
     pub one_packet: bool,
+    pub client_address: ClientAddress,
     /// Backends of the other family than the VIP, for tunnels.
     pub crossed: bool,
     /// The first targets before they were others, in today's positions.
@@ -86,6 +87,7 @@ impl Default for Plan {
             mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
             one_packet: false,
+            client_address: ClientAddress::None,
             crossed: false,
             previous: None,
             choice: None,
@@ -281,6 +283,7 @@ impl Lab {
             mode: self.plan.mode,
             one_packet: self.plan.one_packet && protocol == Protocol::Udp,
             hash: HashFeature::FiveTuple,
+            client_address: self.plan.client_address,
             on_no_backend: self.plan.on_no_backend,
             on_unknown_flow: self.plan.on_unknown_flow,
             choice: self.plan.choice.clone().unwrap_or_else(|| Choice::Hash {

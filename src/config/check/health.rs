@@ -24,6 +24,7 @@ use crate::config::report::Report;
 use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::config::value::List;
+use crate::model::ClientAddress;
 use crate::model::ServiceProtocol;
 
 /// What the probes of a service have to do with.
@@ -31,6 +32,7 @@ pub(super) struct Probed<'a> {
     /// Where the service stands.
     pub(super) at: usize,
     pub(super) protocol: Option<ServiceProtocol>,
+    pub(super) client_address: ClientAddress,
     pub(super) vip: Option<IpAddr>,
     pub(super) backends: Option<&'a [BackendConfig]>,
     /// Whether answers can come in: some port has a kernel side.
@@ -60,6 +62,7 @@ pub(super) fn check(
     let times = times(raw.interval.clone(), raw.timeout.clone(), report);
     let agent = agent(raw.agent.clone(), report);
     let port = raw.port.clone().map(Some).or(None);
+    let proxy_header = proxy_header(&raw, service);
     let window = failure_window(raw.failure_window.clone(), raw.fall.place(), times, report);
     let passive = passive(raw.passive.clone(), service, report);
     let (fall, rise) = (raw.fall.clone().or(3), raw.rise.clone().or(2));
@@ -78,7 +81,14 @@ pub(super) fn check(
         failure_window: window?,
         port: port?,
         from: from?,
+        proxy_header: proxy_header?,
     })
+}
+
+/// A backend that expects a header of every client refuses a probe without one; another port is another server's.
+fn proxy_header(raw: &raw::Health, service: &Probed<'_>) -> Option<bool> {
+    let expected = matches!(service.client_address, ClientAddress::ProxyV2 { .. });
+    raw.proxy_header.clone().or(expected && matches!(raw.port, Entry::Absent))
 }
 
 /// What clients' handshakes say is told by TCP alone.
@@ -286,11 +296,12 @@ fn check_kind(kind: At<Probe>, raw: &raw::Health, service: &Probed<'_>, report: 
 }
 
 /// The keys that not every kind takes: where they stand, and which kinds do.
-fn keys_of_kinds(raw: &raw::Health) -> [(&'static str, Option<usize>, &'static [Probe]); 15] {
+fn keys_of_kinds(raw: &raw::Health) -> [(&'static str, Option<usize>, &'static [Probe]); 16] {
     use Probe::{Agent, Dns, Http, Https, Icmp, Script, Tcp, Udp};
     [
         ("port", raw.port.place(), &[Tcp, Http, Https, Udp, Dns, Script, Agent]),
         ("from", raw.from.place(), &[Tcp, Http, Https, Udp, Dns, Icmp, Agent]),
+        ("proxy_header", raw.proxy_header.place(), &[Tcp, Http, Https, Udp, Dns]),
         ("path", raw.path.place(), &[Http, Https]),
         ("host", raw.host.place(), &[Http, Https]),
         ("status", raw.status.place(), &[Http, Https]),

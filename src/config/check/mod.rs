@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod appliance;
+mod client_address;
 mod forwarding;
 mod health;
 mod limits;

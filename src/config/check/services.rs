@@ -24,6 +24,7 @@ use crate::model::ServiceProtocol;
 use super::Unique;
 use super::access;
 use super::addresses::Addresses;
+use super::client_address;
 use super::forwarding;
 use super::health;
 use super::limits;
@@ -133,9 +134,11 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     let listens = Listens { at: raw.at, vip, ports, mode };
     let backends = backends(raw.backends, &listens, addresses);
     let local = forwarding::local_addresses(&listens, pool, backends.as_deref(), addresses);
+    let client_address = client_address::check(&raw.client_address, mode, protocol, addresses.report);
     let probed = health::Probed {
         at: raw.at,
         protocol,
+        client_address: client_address.unwrap_or_default(),
         vip: vip.map(|vip| vip.value),
         backends: backends.as_deref(),
         answers: probes,
@@ -163,6 +166,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         transition: raw.transition.or(Duration::from_secs(900))?,
         scheduler: scheduler?,
         hash: raw.hash.or(HashFeature::FiveTuple)?,
+        client_address: client_address?,
         on_no_backend: raw.on_no_backend.or(OnNoBackend::Reject)?,
         on_unknown_flow: raw.on_unknown_flow.or(OnUnknownFlow::Reset)?,
         on_dead_backend: raw.on_dead_backend.or(OnDeadBackend::Reset)?,

@@ -168,6 +168,10 @@ impl Gathered {
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
         page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
         page.counter("service_denied", "Packets of clients not let in", of(|s| s.denied))?;
+        let help = "Segments that went on without the client's address, for lack of room";
+        page.counter("service_toa_skipped", help, of(|s| s.toa_skipped))?;
+        let help = "Segments from which a forged address of the client was taken";
+        page.counter("service_toa_forged", help, of(|s| s.toa_forged))?;
         let help = "Connections that count for the service's limit";
         page.gauge("service_limit_used", help, of(|s| s.limited_connections.into()))?;
         let help = "Connections that the service may have; 0: any number";

@@ -290,6 +290,12 @@ pub struct ServiceStatus {
     /// Packets of clients that it does not let in.
     #[serde(default)]
     pub denied: u64,
+    /// Segments that went on without the client's address, which they should have carried.
+    #[serde(default)]
+    pub toa_skipped: u64,
+    /// Segments from which a forged address was taken.
+    #[serde(default)]
+    pub toa_forged: u64,
     /// Connections that count for its limit.
     #[serde(default)]
     pub limited_connections: u32,

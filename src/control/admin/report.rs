@@ -149,6 +149,8 @@ impl View<'_> {
             refused: totals.refused,
             limited: totals.limited,
             denied: totals.denied,
+            toa_skipped: totals.toa_skipped,
+            toa_forged: totals.toa_forged,
             limited_connections: self.ledger.limits().service_connections(service.id),
             limits: LimitStatus {
                 connections: config.limits.connections,

@@ -9,11 +9,16 @@ use super::ProbeResult;
 use crate::config::DnsProbe;
 use crate::config::Rcode;
 
-/// Asks under the identifier `id`. Datagrams that do not answer this question are passed over: they may be late, or
+/// Asks under the identifier `id`, behind an introduction. Datagrams that do not answer this question are passed over: they may be late, or
 /// another's.
-pub(super) async fn ask(socket: &UdpSocket, probe: &DnsProbe, id: u16) -> io::Result<ProbeResult> {
+pub(super) async fn ask(
+    socket: &UdpSocket,
+    introduction: &[u8],
+    probe: &DnsProbe,
+    id: u16,
+) -> io::Result<ProbeResult> {
     let query = query(probe, id);
-    socket.send(&query).await?;
+    socket.send(&[introduction, &query].concat()).await?;
     let mut answer = [0; LARGEST_MESSAGE];
     loop {
         let octets = socket.recv(&mut answer).await?;

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::Advice;
@@ -28,6 +29,7 @@ use crate::config::Expect;
 use crate::config::ProbeKind;
 use crate::config::UdpProbe;
 use crate::model::BackendId;
+use crate::wire::proxy::LOCAL_HEADER;
 
 /// What to ask about a backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,8 @@ pub struct Question {
     pub kind: ProbeKind,
     /// The address to ask from; `None`: the kernel's choice.
     pub from: Option<IpAddr>,
+    /// Whether a PROXY header goes ahead.
+    pub proxy_header: bool,
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
     /// After which an unanswered probe has failed.
@@ -110,8 +114,13 @@ impl Prober {
     }
 
     async fn attempt(&self, question: &Question) -> io::Result<ProbeOutcome> {
-        let Question { target, kind, from, .. } = question;
-        let connection = || self.ports.connect(*target, *from);
+        let Question { target, kind, from, proxy_header, .. } = question;
+        let introduction: &[u8] = if *proxy_header { &LOCAL_HEADER } else { &[] };
+        let connection = || async {
+            let mut stream = self.ports.connect(*target, *from).await?;
+            stream.write_all(introduction).await?;
+            io::Result::Ok(stream)
+        };
         let host = |host: &Option<String>| host.clone().unwrap_or_else(|| target.to_string());
         let result = match kind {
             ProbeKind::None => Ok(()),
@@ -122,11 +131,13 @@ impl Prober {
                 let mut stream = self.trust.open(stream, tls, probe.host.as_deref(), *target).await?;
                 http::get(&mut stream, probe, &host(&probe.host)).await?
             }
-            ProbeKind::Udp(probe) => udp::ask(&self.ports.datagrams(*target, *from).await?, probe).await?,
+            ProbeKind::Udp(probe) => {
+                udp::ask(&self.ports.datagrams(*target, *from).await?, introduction, probe).await?
+            }
             ProbeKind::Dns(probe) => {
                 let [first, second, ..] = self.token().to_be_bytes();
                 let id = u16::from_be_bytes([first, second]);
-                dns::ask(&self.ports.datagrams(*target, *from).await?, probe, id).await?
+                dns::ask(&self.ports.datagrams(*target, *from).await?, introduction, probe, id).await?
             }
             ProbeKind::Icmp => icmp::ask(target.ip(), *from, self.token()).await?,
             ProbeKind::Script { command } => {

@@ -9,9 +9,13 @@ use super::ProbeResult;
 use crate::config::Expect;
 use crate::config::UdpProbe;
 
-/// Sends, and judges the first answer. Silence lasts until the timeout of the probe.
-pub(super) async fn ask(socket: &UdpSocket, probe: &UdpProbe) -> io::Result<ProbeResult> {
-    socket.send(probe.send.as_bytes()).await?;
+/// Sends, behind an introduction, and judges the first answer. Silence lasts until the timeout of the probe.
+pub(super) async fn ask(
+    socket: &UdpSocket,
+    introduction: &[u8],
+    probe: &UdpProbe,
+) -> io::Result<ProbeResult> {
+    socket.send(&[introduction, probe.send.as_bytes()].concat()).await?;
     let mut answer = vec![0; LARGEST_DATAGRAM];
     let octets = socket.recv(&mut answer).await?;
     Ok(match &probe.expect {

@@ -221,7 +221,7 @@ impl<F: Family> FlowEntry<F> {
     }
 
     /// Notes whether it is.
-    pub(super) const fn set_altered(&mut self, altered: bool) {
+    pub(in crate::dataplane) const fn set_altered(&mut self, altered: bool) {
         self.kind.0 = self.kind.0 & !Kind::ALTERED | if altered { Kind::ALTERED } else { 0 };
         self.settled = Generation::NONE;
     }

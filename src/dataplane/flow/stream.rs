@@ -23,6 +23,10 @@ pub struct Stream {
     pub scale: [i8; 2],
     /// Octets that the backend got in front of the client's first.
     pub prefix: u8,
+    /// The kind of option that tells the backend who the client is; 0 if none does.
+    pub toa_kind: u8,
+    /// Segments that still carry it, once the backend has sent something; see `dataplane::toa`.
+    pub toa_left: u8,
     /// What is still to be done.
     pub tasks: Tasks,
 }
@@ -38,6 +42,14 @@ impl Tasks {
     pub const PREFIX: Self = Self(1);
     /// Segments may still come that number what is in the prefix.
     pub const PREFIX_IN_SIGHT: Self = Self(2);
+    /// The prefix leaves in a segment of its own, as one with data did not fit the way.
+    pub const PREFIX_APART: Self = Self(4);
+    /// The prefix has to be in front of every datagram.
+    pub const PREFIX_EVERY: Self = Self(8);
+    /// Segments of the client carry an option that says who it is.
+    pub const TOA: Self = Self(16);
+    /// One of them has.
+    pub const TOA_TOLD: Self = Self(32);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -59,6 +71,14 @@ impl Tasks {
 }
 
 impl Stream {
+    /// Whether its packets may take the fast path: nothing is changed in them, unless a client's options have to be looked
+    /// at.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let Self { shift, clock, isn: _, scale, prefix, toa_kind: _, toa_left: _, tasks } = *self;
+        (shift, clock, scale, prefix, tasks) == ([0; 2], [0; 2], [0; 2], 0, Tasks::NONE)
+    }
+
     /// What a segment of `direction` needs. Those that carry the client's SYN, or the prefix itself, stand in front of what
     /// the prefix moves: they do not `follow` it.
     #[must_use]
@@ -76,6 +96,7 @@ impl Stream {
             clock: self.clock[own],
             echo: self.clock[other].wrapping_neg(),
             scale: self.scale[own],
+            narrower: 0,
         }
     }
 
@@ -94,7 +115,20 @@ impl Stream {
             clock: self.clock[own].wrapping_neg(),
             echo: self.clock[other],
             scale: 0,
+            narrower: 0,
         }
+    }
+
+    /// The number of the client's first octet of data, as the client counts.
+    #[must_use]
+    pub const fn first_at_client(&self) -> u32 {
+        self.isn.wrapping_add(1)
+    }
+
+    /// The number of what is in front of the client's data, as the backend counts.
+    #[must_use]
+    pub const fn first_at_backend(&self) -> u32 {
+        self.first_at_client().wrapping_add(self.shift[Direction::Forward as usize])
     }
 
     /// What is added to the client's numbers behind the prefix.
@@ -109,7 +143,7 @@ impl Stream {
     /// Of the prefix the client knows nothing: what is in it is the client's first octet.
     fn as_the_client_counts(&self) -> Renumber {
         let in_sight = self.tasks.include(Tasks::PREFIX_IN_SIGHT);
-        Renumber { by: self.moved().wrapping_neg(), least: in_sight.then_some(self.isn.wrapping_add(1)) }
+        Renumber { by: self.moved().wrapping_neg(), least: in_sight.then_some(self.first_at_client()) }
     }
 }
 

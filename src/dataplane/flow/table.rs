@@ -161,6 +161,13 @@ impl<F: Family> FlowTable<F> {
         Some((self.entries.get_mut(id.0 as usize)?, direction))
     }
 
+    /// What is changed in the byte streams of the flow that was guessed, if it is and anything is.
+    pub(in crate::dataplane) fn guessed_stream(&self, guess: Guess) -> Option<&Stream> {
+        let place = split(guess.0).0.0 as usize;
+        let entry = self.entries.get(place)?;
+        if entry.is_altered() { self.streams.get(place) } else { None }
+    }
+
     /// Third stage: the flow and direction of packets that carry `tuple`, whose hash is `hash`. The table may have
     /// changed since the guess.
     #[must_use]

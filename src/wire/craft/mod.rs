@@ -1,9 +1,11 @@
 //! Answers that the balancer itself gives: TCP resets, ICMP errors, a page. Off the fast path, built with etherparse.
 
+mod ahead;
 mod icmp;
 mod page;
 mod tcp;
 
+pub use ahead::segment_ahead;
 use arrayvec::ArrayVec;
 use etherparse::{
     EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, SingleVlanHeader, VlanId,

@@ -76,7 +76,8 @@ impl Said {
                 change.sequence.of(sequence),
                 if self.ack { acknowledged(acknowledgement) } else { acknowledgement },
             ],
-            window: if self.syn { self.window } else { u16::try_from(window).unwrap() },
+            window: if self.syn { self.window } else { u16::try_from(window).unwrap() }
+                .saturating_sub(change.narrower),
             clocks: self.clocks.map(|[clock, echo]| [clock.wrapping_add(change.clock), echoed(echo)]),
             edges: self.edges.iter().map(|edge| acknowledged(*edge)).collect(),
             ..self.clone()
@@ -89,6 +90,8 @@ fn said() -> impl Strategy<Value = Said> {
     let options = (any::<Option<[u32; 2]>>(), prop::collection::vec(any::<[u32; 2]>(), 0..4), 0..2_usize);
     (any::<[u32; 2]>(), any::<u16>(), flags, options).prop_map(|(numbers, window, [ack, syn], options)| {
         let (clocks, edges, padding) = options;
+        // What is no SYN acknowledges something.
+        let ack = ack || !syn;
         Said { numbers, window, ack, syn, clocks, edges: edges.concat(), padding }
     })
 }
@@ -98,13 +101,14 @@ fn renumber() -> impl Strategy<Value = Renumber> {
 }
 
 fn alteration() -> impl Strategy<Value = Alteration> {
-    (renumber(), renumber(), any::<(u32, u32)>(), -14..=14_i8).prop_map(
-        |(sequence, acknowledgement, (clock, echo), scale)| Alteration {
+    (renumber(), renumber(), any::<(u32, u32)>(), -14..=14_i8, 0..100_u16).prop_map(
+        |(sequence, acknowledgement, (clock, echo), scale, narrower)| Alteration {
             sequence,
             acknowledgement,
             clock,
             echo,
             scale,
+            narrower,
         },
     )
 }
@@ -121,6 +125,7 @@ fn a_number_before_the_least_one_becomes_it_across_the_end_of_the_numbers() {
 #[test]
 fn the_window_of_a_syn_stays_and_others_saturate() {
     let mut header = TcpHeader::new(1, 2, 3, 0x8001);
+    header.ack = true;
     let change = Alteration { scale: 1, ..Alteration::default() };
     assert_eq!(read(false, &altered(&frame(false, &header, &[]), &change)).0.window_size, u16::MAX);
     let change = Alteration { scale: -1, ..change };
@@ -153,6 +158,7 @@ proptest! {
             clock,
             echo: clock.wrapping_mul(5),
             scale: 0,
+            narrower: 0,
         };
         let before = frame(v6, &said.header(), b"data");
         let there = altered(&before, &change(by, clock));
