@@ -42,7 +42,7 @@ use crate::wire::craft::Refusal;
 use crate::wire::handshake::Offer;
 use crate::wire::split::may_split;
 use crate::wire::{
-    Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
+    Layout, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
 };
 use crate::wire::{ethernet, mss};
 
@@ -192,7 +192,7 @@ impl Pipeline {
     ) -> Verdict {
         let packet = match &seen.parsed {
             Ok(Parsed::Ip(packet)) if seen.addressed == Addressed::Us => *packet,
-            Err(malformed) => return Verdict::Drop(reason(*malformed)),
+            Err(malformed) => return Verdict::Drop((*malformed).into()),
             Ok(_) if seen.addressed == Addressed::Other => return Verdict::Drop(DropReason::NotOurMac),
             Ok(Parsed::Ip(packet)) if is_ours(packet, frame.head(), view) => {
                 // RFC 1122, 3.3.6. Nor must a daemon of the host answer it.
@@ -475,16 +475,4 @@ pub(super) struct Arrival<'a> {
     pub(super) in_pieces: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
-}
-
-const fn reason(malformed: Malformed) -> DropReason {
-    match malformed {
-        Malformed::FrameTruncated => DropReason::FrameTruncated,
-        Malformed::IpHeader => DropReason::IpHeaderInvalid,
-        Malformed::IpChecksum => DropReason::IpChecksumWrong,
-        Malformed::IpTruncated => DropReason::IpTruncated,
-        Malformed::TransportHeader => DropReason::TransportHeaderInvalid,
-        Malformed::TcpFlags => DropReason::TcpFlagsInvalid,
-        Malformed::ExtensionHeaders => DropReason::ExtensionHeadersTooDeep,
-    }
 }

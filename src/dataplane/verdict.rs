@@ -4,6 +4,7 @@ use super::flow::FlowId;
 use super::fragments::FragmentKey;
 use crate::model::{Direction, PortId, WorkerId};
 use crate::shared::DropReason;
+use crate::wire::Malformed;
 use crate::wire::craft::Refusal;
 
 /// See the module.
@@ -63,4 +64,18 @@ pub enum PuntClass {
     Routing,
     /// Everything else for our own addresses.
     Other,
+}
+
+impl From<Malformed> for DropReason {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::FrameTruncated => Self::FrameTruncated,
+            Malformed::IpHeader => Self::IpHeaderInvalid,
+            Malformed::IpChecksum => Self::IpChecksumWrong,
+            Malformed::IpTruncated => Self::IpTruncated,
+            Malformed::TransportHeader => Self::TransportHeaderInvalid,
+            Malformed::TcpFlags => Self::TcpFlagsInvalid,
+            Malformed::ExtensionHeaders => Self::ExtensionHeadersTooDeep,
+        }
+    }
 }

@@ -120,6 +120,7 @@ mod tests {
             builder.udp(53, 54).write(&mut frame, payload).unwrap();
         } else {
             let mut header = TcpHeader::new(80, 40_000, 7, 1024);
+            header.ack = true;
             header.set_options_raw(options).unwrap();
             builder.tcp_header(header).write(&mut frame, payload).unwrap();
         }

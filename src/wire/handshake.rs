@@ -216,6 +216,8 @@ mod tests {
             window: u16,
             offer in offers(),
         ) {
+            // What neither opens nor resets acknowledges something.
+            prop_assume!(flags != 0 || acknowledgement.is_some());
             #[expect(clippy::cast_possible_truncation, reason = "any address")]
             let [from, to] = [ends.0, ends.1].map(|(address, port)| (address as u32, port));
             let tuple = FiveTuple::<V4>::new(from, to, Protocol::Tcp);

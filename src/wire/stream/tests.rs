@@ -90,6 +90,8 @@ fn said() -> impl Strategy<Value = Said> {
     let options = (any::<Option<[u32; 2]>>(), prop::collection::vec(any::<[u32; 2]>(), 0..4), 0..2_usize);
     (any::<[u32; 2]>(), any::<u16>(), flags, options).prop_map(|(numbers, window, [ack, syn], options)| {
         let (clocks, edges, padding) = options;
+        // What is no SYN acknowledges something.
+        let ack = ack || !syn;
         Said { numbers, window, ack, syn, clocks, edges: edges.concat(), padding }
     })
 }
@@ -123,6 +125,7 @@ fn a_number_before_the_least_one_becomes_it_across_the_end_of_the_numbers() {
 #[test]
 fn the_window_of_a_syn_stays_and_others_saturate() {
     let mut header = TcpHeader::new(1, 2, 3, 0x8001);
+    header.ack = true;
     let change = Alteration { scale: 1, ..Alteration::default() };
     assert_eq!(read(false, &altered(&frame(false, &header, &[]), &change)).0.window_size, u16::MAX);
     let change = Alteration { scale: -1, ..change };
