@@ -14,12 +14,12 @@ use evenkeel::io::{Burst, Frame, Port};
 use evenkeel::model::{
     BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
     OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
-    TablePages, Timeouts, VlanTag, WorkerId,
+    SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
     AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, Persistence, Positions,
-    ServiceBackend, ServiceTable, Snapshot, VipServices, WorkerCounters, channel,
+    ServiceBackend, ServiceTable, Snapshot, SynProxies, VipServices, WorkerCounters, channel,
 };
 
 const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -171,6 +171,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         client_address: ClientAddress::None,
         on_no_backend: OnNoBackend::Drop,
         on_unknown_flow: OnUnknownFlow::Drop,
+        syn_proxy: SynProxy::Off,
         choice: Choice::Hash { all: Arc::clone(&lookup), in_service: lookup, previous: None },
         backends,
         persistence: None,
@@ -212,6 +213,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         key,
         limits: Arc::new(Limits::new(capacities, 1, &key)),
         persistence: Arc::new(Persistence::new(1, &key)),
+        syn_proxies: Arc::new(SynProxies::new(capacities.services)),
     };
     let port =
         WorkerPort { queue: Source::new(flows), egress: EGRESS, kernel: false, transmitter: WorkerId(0) };

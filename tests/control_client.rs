@@ -44,8 +44,11 @@ fn listings_are_tables_for_people() {
     assert!(status.contains(&"no_backend 6".to_owned()), "{status:?}");
 
     let services = squeezed(&text(&rig, "services"));
-    assert_eq!(services[0], "SERVICE VIP PORT PROTOCOL SCHEDULER TIER UP CONNECTIONS LIMIT REFUSED");
-    assert_eq!(services[1], "web 203.0.113.80 80 tcp maglev 0 2/2 0 - 0");
+    assert_eq!(
+        services[0],
+        "SERVICE VIP PORT PROTOCOL SCHEDULER TIER UP CONNECTIONS LIMIT REFUSED SYN PROXY"
+    );
+    assert_eq!(services[1], "web 203.0.113.80 80 tcp maglev 0 2/2 0 - 0 off");
 
     let backends = squeezed(&text(&rig, "backends --service web"));
     assert_eq!(backends.len(), 3);

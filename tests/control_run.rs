@@ -32,6 +32,7 @@ use evenkeel::shared::FlowState;
 use evenkeel::shared::Limits;
 use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
+use evenkeel::shared::SynProxies;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
 use evenkeel::shared::channel;
@@ -137,6 +138,7 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
             snapshots,
             counters: vec![counters],
             persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
+            syn_proxies: Arc::new(SynProxies::new(16)),
             limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(Told { calls: 0, vips }),

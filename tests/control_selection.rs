@@ -34,6 +34,7 @@ use evenkeel::shared::Capacities;
 use evenkeel::shared::Choice;
 use evenkeel::shared::Limits;
 use evenkeel::shared::Persistence;
+use evenkeel::shared::SynProxies;
 use evenkeel::shared::WorkerCounters;
 use proptest::prelude::*;
 
@@ -213,7 +214,7 @@ fn a_drain_waits_for_connections_that_are_open_and_not_for_ports_that_rest() {
     let key = IndexKey::new([1, 2, 3, 4]);
     let limits = Arc::new(Limits::new(capacities, 16, &key));
     let persistence = Arc::new(Persistence::new(16, &key));
-    let ledger = Ledger::new(vec![Arc::clone(&counters)], limits, persistence);
+    let ledger = Ledger::new(vec![Arc::clone(&counters)], limits, persistence, Arc::new(SynProxies::new(1)));
     let backend = counters.backend(PRIMARY).unwrap();
     (0..2).for_each(|_| backend.count_connection());
     let mut rig = Rig::ready(web(&[1, 1], |_| {}));

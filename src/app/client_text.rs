@@ -31,6 +31,9 @@ pub fn status(status: &Status) -> String {
         status.vips_announced,
         status.memory,
     );
+    if !status.syn_proxies_active.is_empty() {
+        out.push_str(&format!("SYNs answered with cookies: {}\n\n", status.syn_proxies_active.join(", ")));
+    }
     let mut ports = Table::new(&[
         Left("PORT"),
         Left("DEVICE"),
@@ -131,6 +134,7 @@ pub fn services(list: &Services) -> String {
         Right("CONNECTIONS"),
         Right("LIMIT"),
         Right("REFUSED"),
+        Left("SYN PROXY"),
     ]);
     for service in &list.services {
         table.row([
@@ -148,6 +152,10 @@ pub fn services(list: &Services) -> String {
             service.connections.to_string(),
             of_limit(service.limited_connections, service.limits.connections),
             service.refused.to_string(),
+            match service.syn_proxy.mode.as_str() {
+                "auto" if service.syn_proxy.active => "auto: on".to_owned(),
+                mode => mode.to_owned(),
+            },
         ]);
     }
     table.to_string()

@@ -32,7 +32,7 @@ use crate::io::dpdk::{
 use crate::model::{PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FRAME_RING, FrameRings};
 use crate::shared::{
-    Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, WorkerCounters, channel,
+    Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, SynProxies, WorkerCounters, channel,
 };
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
@@ -94,6 +94,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let key = random_key()?;
     let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
     let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
+    let syn_proxies = Arc::new(SynProxies::new(capacities.services));
     let factory = WorkerFactory {
         config: &config,
         started: Instant::now(),
@@ -102,6 +103,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         pages: eal.memory().table_pages(),
         limits: Arc::clone(&limits),
         persistence: Arc::clone(&persistence),
+        syn_proxies: Arc::clone(&syn_proxies),
         frames,
         rings: rings.clone(),
     };
@@ -117,6 +119,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         counters,
         limits,
         persistence,
+        syn_proxies,
         rings,
         network: Box::new(KernelNetwork::new(sides, outbox, commands)),
         tasks: vec![Box::pin(async move {
@@ -221,6 +224,7 @@ struct WorkerFactory<'a> {
     pages: TablePages,
     limits: Arc<Limits>,
     persistence: Arc<Persistence>,
+    syn_proxies: Arc<SynProxies>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
     rings: CommandRings,
 }
@@ -253,6 +257,7 @@ impl WorkerFactory<'_> {
                 key: self.key,
                 limits: Arc::clone(&self.limits),
                 persistence: Arc::clone(&self.persistence),
+                syn_proxies: Arc::clone(&self.syn_proxies),
             };
             let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {

@@ -45,6 +45,7 @@ use crate::model::PortRange;
 use crate::model::Scheduler;
 use crate::model::ServiceLimits;
 use crate::model::ServiceProtocol;
+use crate::model::SynProxy;
 use crate::model::Timeouts;
 
 pub use error::{ConfigError, ConfigErrors, Position};
@@ -242,6 +243,8 @@ pub struct ServiceConfig {
     pub access: Option<Arc<AccessRules>>,
     /// How much it lets in.
     pub limits: ServiceLimits,
+    /// When SYNs are answered in the backends' place.
+    pub syn_proxy: SynProxy,
     /// How its backends are probed.
     pub health: HealthConfig,
     /// Endpoints unique within the service, all of the VIP's family but in a tunnel.

@@ -5,6 +5,7 @@ mod client_address;
 mod health;
 mod limits;
 mod persistence;
+mod syn_proxy;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(super) use client_address::{ClientAddress, Told};
 pub(super) use health::{Agent, FailureWindow, Health, Probe};
 pub(super) use limits::Limits;
 pub(super) use persistence::Persistence;
+pub(super) use syn_proxy::{SynProxy, When};
 
 /// Cores are numbered below this (`CPU_SETSIZE` of the C library).
 const CORES: usize = 1024;
@@ -136,6 +138,7 @@ pub(super) struct Service {
     pub(super) hold_down: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
+    pub(super) syn_proxy: SynProxy,
     pub(super) access: Access,
     pub(super) limits: Entry<Limits>,
     pub(super) persistence: Entry<Persistence>,
@@ -354,6 +357,7 @@ impl Service {
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
+            syn_proxy: SynProxy::read(&mut table),
             access: Access::read(&mut table),
             limits: table.table("limits", "[service.limits]").map(Limits::read),
             persistence: table.table("persistence", "[service.persistence]").map(Persistence::read),

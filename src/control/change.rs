@@ -87,6 +87,17 @@ pub enum Change {
         /// From now on.
         begins: bool,
     },
+    /// SYNs of a service are answered in its backends' place from now on, or no longer.
+    SynProxy {
+        /// Whose.
+        service: Arc<str>,
+        /// From now on.
+        begins: bool,
+        /// SYNs that came lately.
+        syns_per_second: u64,
+        /// Its half-open flows.
+        half_open: u64,
+    },
     /// A configuration took effect.
     ConfigurationLoaded {
         /// Services in it.
@@ -157,6 +168,12 @@ impl Change {
             Self::TierServes { service, tier } => tracing::warn!(%service, tier, "tier_serves"),
             Self::Panic { service, begins: true } => tracing::error!(%service, "panic_begins"),
             Self::Panic { service, begins: false } => tracing::warn!(%service, "panic_ends"),
+            Self::SynProxy { service, begins: true, syns_per_second, half_open } => {
+                tracing::warn!(%service, syns_per_second, half_open, "syn_proxy_begins");
+            }
+            Self::SynProxy { service, begins: false, syns_per_second, half_open } => {
+                tracing::info!(%service, syns_per_second, half_open, "syn_proxy_ends");
+            }
             Self::ConfigurationLoaded { services, backends } => {
                 tracing::info!(services, backends, "configuration_loaded");
             }
@@ -212,6 +229,12 @@ impl Change {
                 let event = if *begins { "panic_begins" } else { "panic_ends" };
                 json!({"event": event, "service": &**service})
             }
+            Self::SynProxy { service, begins, syns_per_second, half_open } => json!({
+                "event": if *begins { "syn_proxy_begins" } else { "syn_proxy_ends" },
+                "service": &**service,
+                "syns_per_second": syns_per_second,
+                "half_open": half_open,
+            }),
             Self::ConfigurationLoaded { services, backends } => {
                 json!({"event": "configuration_loaded", "services": services, "backends": backends})
             }

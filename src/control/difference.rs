@@ -139,6 +139,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         persistence,
         access,
         limits,
+        syn_proxy,
         health,
         backends: _,
     } = old;
@@ -163,6 +164,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         ("persistence", *persistence != new.persistence),
         ("allow, deny", *access != new.access),
         ("limits", *limits != new.limits),
+        ("syn_proxy", *syn_proxy != new.syn_proxy),
         ("health", *health != new.health),
     ])
 }

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use super::registry::Assigned;
 use super::registry::Registry;
+use super::registry::Service;
 use super::workers::Beat;
 use crate::model::BackendId;
 use crate::model::Nanos;
 use crate::model::ServiceId;
+use crate::model::SynProxy;
 use crate::shared::BackendTotals;
 use crate::shared::Limits;
 use crate::shared::Persistence;
 use crate::shared::ServiceTotals;
+use crate::shared::SynProxies;
 use crate::shared::Tally;
 use crate::shared::WorkerCounters;
 
@@ -25,6 +28,7 @@ pub struct Ledger {
     workers: Vec<Arc<WorkerCounters>>,
     limits: Arc<Limits>,
     persistence: Arc<Persistence>,
+    syn_proxies: Arc<SynProxies>,
     services: HashMap<ServiceId, ServiceTotals>,
     backends: HashMap<BackendId, BackendTotals>,
 }
@@ -36,8 +40,10 @@ impl Ledger {
         workers: Vec<Arc<WorkerCounters>>,
         limits: Arc<Limits>,
         persistence: Arc<Persistence>,
+        syn_proxies: Arc<SynProxies>,
     ) -> Self {
-        Self { workers, limits, persistence, services: HashMap::new(), backends: HashMap::new() }
+        let (services, backends) = (HashMap::new(), HashMap::new());
+        Self { workers, limits, persistence, syn_proxies, services, backends }
     }
 
     /// What limits have let in.
@@ -50,6 +56,16 @@ impl Ledger {
     #[must_use]
     pub fn persistence(&self) -> &Persistence {
         &self.persistence
+    }
+
+    /// Whether a service answers SYNs in its backends' place at `now`, on control's clock, which the workers' follows.
+    #[must_use]
+    pub fn answers_syns(&self, service: &Service, now: Nanos) -> bool {
+        match service.config.syn_proxy {
+            SynProxy::Off => false,
+            SynProxy::On => true,
+            SynProxy::Above(_) => self.syn_proxies.is_on(service.id, now),
+        }
     }
 
     /// An id has a new owner, whose counters start at zero.
@@ -74,6 +90,11 @@ impl Ledger {
             refused: sum.refused.saturating_sub(before.refused),
             limited: sum.limited.saturating_sub(before.limited),
             denied: sum.denied.saturating_sub(before.denied),
+            half_open: sum.half_open,
+            cookies_sent: sum.cookies_sent.saturating_sub(before.cookies_sent),
+            cookies_accepted: sum.cookies_accepted.saturating_sub(before.cookies_accepted),
+            cookies_wrong: sum.cookies_wrong.saturating_sub(before.cookies_wrong),
+            cookies_late: sum.cookies_late.saturating_sub(before.cookies_late),
             toa_skipped: sum.toa_skipped.saturating_sub(before.toa_skipped),
             toa_forged: sum.toa_forged.saturating_sub(before.toa_forged),
         }
@@ -123,6 +144,11 @@ impl Ledger {
             sum.refused += totals.refused;
             sum.limited += totals.limited;
             sum.denied += totals.denied;
+            sum.half_open += totals.half_open;
+            sum.cookies_sent += totals.cookies_sent;
+            sum.cookies_accepted += totals.cookies_accepted;
+            sum.cookies_wrong += totals.cookies_wrong;
+            sum.cookies_late += totals.cookies_late;
             sum.toa_skipped += totals.toa_skipped;
             sum.toa_forged += totals.toa_forged;
         }
@@ -172,7 +198,12 @@ mod tests {
         let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
         let key = IndexKey::new([1, 2, 3, 4]);
         let (limits, persistence) = (Limits::new(capacities, 1, &key), Persistence::new(1, &key));
-        let mut ledger = Ledger::new(workers.clone(), Arc::new(limits), Arc::new(persistence));
+        let mut ledger = Ledger::new(
+            workers.clone(),
+            Arc::new(limits),
+            Arc::new(persistence),
+            Arc::new(SynProxies::new(1)),
+        );
         let count = || {
             for worker in &workers {
                 worker.backend(BackendId(0)).unwrap().count_connection();

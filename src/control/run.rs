@@ -8,9 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rustix::process::Resource;
-use rustix::process::getrlimit;
-use rustix::process::setrlimit;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
@@ -39,6 +36,7 @@ use super::admin::serve_http;
 use super::admin::serve_socket;
 use super::change::Change;
 use super::drain::DrainEnd;
+use super::file_limit;
 use super::health::ProbeReport;
 use super::health::Probes;
 use super::hooks::Hooks;
@@ -54,6 +52,7 @@ use super::state::Event;
 use super::state::Phase;
 use super::state::Refusal;
 use super::state::State;
+use super::syn_watch::SynWatch;
 use super::workers::WorkerWatch;
 use crate::config::Config;
 use crate::model::BackendId;
@@ -62,6 +61,7 @@ use crate::shared::Limits;
 use crate::shared::Persistence;
 use crate::shared::Publisher;
 use crate::shared::Snapshot;
+use crate::shared::SynProxies;
 use crate::shared::WorkerCounters;
 use crate::shared::rings::CommandRings;
 
@@ -79,6 +79,8 @@ pub struct ControlPlane {
     pub limits: Arc<Limits>,
     /// What they share of clients that come again.
     pub persistence: Arc<Persistence>,
+    /// What they share of floods.
+    pub syn_proxies: Arc<SynProxies>,
     /// Questions to workers; control is the only reader of the event ends.
     pub rings: CommandRings,
     /// The kernel's side of the ports.
@@ -115,19 +117,9 @@ impl ControlPlane {
     ///
     /// If control cannot start, or one of its tasks fails.
     pub fn run(self) -> Result<DrainEnd, ControlError> {
-        raise_file_limit();
+        file_limit::raise();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { Loop::start(self)?.run().await })
-    }
-}
-
-/// Every probe under way and every client needs a file descriptor, and the usual limit of 1024 is below the number of
-/// backends there may be.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "file_limit_not_raised");
     }
 }
 
@@ -148,6 +140,7 @@ struct Loop {
     snapshots: Publisher<Snapshot>,
     ledger: Ledger,
     watch: WorkerWatch,
+    syn_watch: SynWatch,
     next_look: Instant,
     ports: PortWatch,
     next_port_look: Instant,
@@ -186,6 +179,7 @@ impl Loop {
             counters,
             limits,
             persistence,
+            syn_proxies,
             rings,
             network,
             tasks,
@@ -230,8 +224,9 @@ impl Loop {
             state,
             load,
             snapshots,
-            ledger: Ledger::new(counters, limits, persistence),
+            ledger: Ledger::new(counters, limits, persistence, syn_proxies),
             watch: WorkerWatch::new(now, workers),
+            syn_watch: SynWatch::default(),
             next_look: started,
             ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),
             next_port_look: started,
@@ -325,6 +320,8 @@ impl Loop {
             self.apply(Event::Workers(pulse));
             let anomalies = self.anomalies();
             self.apply(Event::Observed(anomalies));
+            let changes = self.syn_watch.look(now, self.state.registry(), &self.ledger);
+            changes.iter().for_each(|change| self.tell(change));
             self.service_manager.watchdog(turning, &self.summary());
             self.look_for_flows();
         }

@@ -189,6 +189,7 @@ fn build(
         persistence,
         access,
         limits: config.limits,
+        syn_proxy: config.syn_proxy,
         local_addresses: config.local_addresses.as_slice().into(),
     };
     // Workers that see the same table need not be told.

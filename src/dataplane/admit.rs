@@ -20,6 +20,10 @@ use crate::wire::ethernet::Link;
 pub(super) enum Admitted<'a> {
     /// The first of this flow.
     Flow(FlowId),
+    /// The end of its client's handshake with us: this flow's, whose backend knows nothing yet.
+    Connecting(FlowId),
+    /// A SYN to a service that answers these itself.
+    Challenge(&'a ServiceTable),
     /// One of a service that keeps no flows.
     Stateless(&'a ServiceTable),
 }
@@ -74,8 +78,18 @@ impl Pipeline {
         if service.mode.is_stateless() {
             return Ok(Admitted::Stateless(service));
         }
-        if tuple.protocol() == Protocol::Tcp && !arrival.packet.is_bare_syn() {
-            return Err(self.without_flow(service, tuple, (head, arrival), view));
+        let mut accepted = None;
+        if tuple.protocol() == Protocol::Tcp {
+            if arrival.packet.is_bare_syn() {
+                if self.answers_syns(service, view) {
+                    return Ok(Admitted::Challenge(service));
+                }
+            } else {
+                accepted = self.brought_back(service, &tuple, (head, arrival), view);
+                if accepted.is_none() {
+                    return Err(self.without_flow(service, tuple, (head, arrival), view));
+                }
+            }
         }
         // A packet that goes no further must not cost a flow.
         if arrival.packet.hop_limit <= 1 {
@@ -93,7 +107,10 @@ impl Pipeline {
                 }
             }
         }
-        created.map(Admitted::Flow)
+        let id = created?;
+        let Some(accepted) = accepted else { return Ok(Admitted::Flow(id)) };
+        self.begin_connecting::<F>(id, &accepted, view);
+        Ok(Admitted::Connecting(id))
     }
 
     /// The verdict on a TCP packet to a service that begins no flow and belongs to none.
@@ -255,11 +272,19 @@ impl Pipeline {
         if id.is_none()
             && let Some(victim) = F::table(&self.flows).victim()
         {
+            if F::table(&self.flows).entry(victim).state().is_half_open() {
+                self.guard.overflows(flow.service, view.now);
+            }
             self.end::<F>(victim);
             id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
         }
         let id = id.ok_or(refuse(DropReason::FlowTableFull))?;
         self.tally.flows_created += 1;
+        if flow.state.is_half_open()
+            && let Some(counters) = self.counters.service(flow.service)
+        {
+            counters.count_half_open(true);
+        }
         self.tally.displaced += u64::from(flow.displaced);
         if let Some(counters) = self.counters.backend(flow.backend) {
             counters.count_connection();

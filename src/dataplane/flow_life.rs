@@ -2,7 +2,7 @@
 
 use super::flow::{FlowFamily, FlowId, Tick};
 use super::pipeline::{Pipeline, View};
-use crate::model::{V4, V6};
+use crate::model::{ServiceId, V4, V6};
 use crate::shared::FlowState;
 
 impl Pipeline {
@@ -12,6 +12,11 @@ impl Pipeline {
         let flows = F::table_mut(&mut self.flows);
         let before = flows.entry(id);
         let (service, backend) = (before.service, before.backend);
+        if before.state().is_half_open() && !next.is_half_open() {
+            self.count_half_open_end(service);
+        }
+        let flows = F::table_mut(&mut self.flows);
+        let before = flows.entry(id);
         if next.is_over() && !before.state().is_over() {
             if let Some(counters) = self.counters.backend(backend) {
                 counters.count_over();
@@ -27,6 +32,9 @@ impl Pipeline {
         let entry = F::table(&self.flows).entry(id);
         let (service, backend) = (entry.service, entry.backend);
         let (displaced, was_over) = (entry.is_displaced(), entry.state().is_over());
+        if entry.state().is_half_open() {
+            self.count_half_open_end(service);
+        }
         let flows = F::table_mut(&mut self.flows);
         self.limits.release(service, Some(backend), flows.take_holds(id));
         flows.remove(id);
@@ -34,6 +42,12 @@ impl Pipeline {
         self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
             counters.count_end(was_over);
+        }
+    }
+
+    fn count_half_open_end(&self, service: ServiceId) {
+        if let Some(counters) = self.counters.service(service) {
+            counters.count_half_open(false);
         }
     }
 

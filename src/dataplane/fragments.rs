@@ -172,7 +172,7 @@ impl Pipeline {
             None => self.without_ports::<F, T>(frame, arrival, view),
         };
         let fate = match verdict {
-            Verdict::Forward(_) | Verdict::Split(..) | Verdict::Behind(..) => tuple
+            Verdict::Forward(_) | Verdict::Split(..) | Verdict::Connect(..) | Verdict::Behind(..) => tuple
                 .and_then(|tuple| self.forwarded(&tuple, arrival, view))
                 .unwrap_or(Fate::Drop(DropReason::FragmentWithoutFirst)),
             Verdict::Handoff(worker) => Fate::Handoff(worker),

@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod alter;
+mod connecting;
 mod farewell;
 pub mod fast_path;
 pub mod flow;
@@ -31,6 +32,8 @@ mod punt;
 mod stateless;
 pub mod steer;
 mod sweep;
+mod syn_cookie;
+mod syn_proxy;
 mod table_memory;
 mod toa;
 mod unavailable;

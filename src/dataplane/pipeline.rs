@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::alter;
+use super::connecting::Shaken;
 use super::farewell::Farewells;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
@@ -22,6 +23,7 @@ use super::pick::Turns;
 use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
+use super::syn_proxy::SynGuard;
 use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
@@ -32,9 +34,11 @@ use crate::model::{
     BackendState, Direction, Nanos, PortId, Protocol, TablePages, Timeouts, V4, V6, WorkerId,
 };
 use crate::shared::{
-    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, Tally, WorkerCounters,
+    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, SynProxies, Tally,
+    WorkerCounters,
 };
 use crate::wire::craft::Refusal;
+use crate::wire::handshake::Offer;
 use crate::wire::split::may_split;
 use crate::wire::{
     Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
@@ -60,6 +64,8 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// Where clients were sent to, shared likewise.
     pub persistence: Arc<Persistence>,
+    /// Which services are flooded, shared likewise.
+    pub syn_proxies: Arc<SynProxies>,
 }
 
 /// What the pipeline knows of a port.
@@ -101,6 +107,7 @@ pub struct Pipeline {
     pub(super) steering: Steering,
     pub(super) turns: Turns,
     pub(super) cookies: Cookies,
+    pub(super) guard: SynGuard,
     pub(super) ways: Ways,
     pub(super) fragments: Fragments,
     pub(super) limits: Arc<Limits>,
@@ -133,6 +140,12 @@ impl Pipeline {
             steering,
             turns: Turns::new(settings.capacities.services, settings.worker.0),
             cookies: Cookies::new(&settings.key),
+            guard: SynGuard::new(
+                &settings.key,
+                &settings.syn_proxies,
+                (settings.capacities.services, settings.workers, settings.flows),
+                ports.iter().map(|port| port.egress.mtu).fold(1500, u16::min),
+            ),
             ways: Ways::new(settings.capacities.backends),
             fragments: Fragments::new(&settings.key),
             limits: Arc::clone(&settings.limits),
@@ -227,6 +240,18 @@ impl Pipeline {
             self.end::<F>(id);
             found = None;
         }
+        if let Some((id, direction)) = found
+            && F::table(&self.flows).entry(id).is_altered()
+        {
+            match self.shake::<F, T>(frame, (id, direction), arrival, view) {
+                Shaken::GoesOn => {}
+                Shaken::Done(verdict) => return verdict,
+                Shaken::Anew => {
+                    self.end::<F>(id);
+                    found = None;
+                }
+            }
+        }
         let fate =
             found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
         let (id, direction) = match fate {
@@ -250,6 +275,10 @@ impl Pipeline {
                 let arrival = Arrival { former, ..arrival };
                 match self.admit(frame.head(), tuple, arrival, view) {
                     Ok(Admitted::Flow(id)) => (id, Direction::Forward),
+                    Ok(Admitted::Connecting(id)) => return self.ask::<F, T>(frame, id, arrival, view),
+                    Ok(Admitted::Challenge(service)) => {
+                        return self.challenge(frame, service, &tuple, arrival, view);
+                    }
                     Ok(Admitted::Stateless(service)) => {
                         return self.forward_stateless(frame, service, tuple, arrival, view);
                     }
@@ -366,7 +395,9 @@ impl Pipeline {
         let leaves = Segment::read(packet, frame.head());
         let mut flags = packet.tcp_flags;
         if let (Some(came), Some(leaves)) = (came, leaves) {
-            entry.note_syn(direction, &leaves, leaves.options(frame.head()));
+            if flags & tcp_flags::SYN != 0 {
+                entry.note_syn(direction, &leaves, Offer::read(packet, frame.head()).scale);
+            }
             if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
                 // It goes on: its receiver knows better.
                 flags &= !tcp_flags::RST;

@@ -13,6 +13,9 @@ pub enum Verdict {
     Forward(PortId),
     /// Rewritten; leaves by this port in pieces of so many octets of IP packet at most.
     Split(PortId, u16),
+    /// Turned into the news, for a client, that its backend has answered our SYN; leaves by this port. The backend is owed
+    /// an acknowledgement on this flow.
+    Connect(PortId, FlowId),
     /// Rewritten; leaves by this port, in pieces if a size is given, behind a segment that carries the PROXY header of its
     /// flow.
     Behind(PortId, Option<u16>, FlowId),
@@ -39,6 +42,7 @@ impl Verdict {
             Self::Drop(reason) | Self::Refuse(reason, _) => Some(reason),
             Self::Forward(_)
             | Self::Split(..)
+            | Self::Connect(..)
             | Self::Behind(..)
             | Self::Reply
             | Self::Punt(_)

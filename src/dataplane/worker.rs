@@ -184,6 +184,7 @@ impl<P: Port> Worker<P> {
         }
         busy |= core.pipeline.expire(view, EXPIRY_BUDGET);
         busy |= core.say_farewells(view.now);
+        busy |= core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy
@@ -271,6 +272,7 @@ impl<P: Port> Core<P> {
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
+            Verdict::Connect(egress, flow) => self.connect((egress, frame), flow, seen, port, view),
             Verdict::Split(egress, mtu) => self.send_split(frame, port, (egress, mtu)),
             Verdict::Behind(egress, mtu, flow) => self.send_behind(frame, port, (egress, mtu), flow),
             Verdict::Drop(reason) => self.pipeline.tally.count_drop(reason),

@@ -14,6 +14,7 @@ mod limits;
 mod memory;
 mod net;
 mod service;
+mod syn_proxy;
 mod units;
 
 pub use access::AccessRules;
@@ -30,4 +31,5 @@ pub use service::{
     BackendState, Closeness, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol,
     Scheduler, ServiceProtocol, Timeouts,
 };
+pub use syn_proxy::SynProxy;
 pub use units::Nanos;

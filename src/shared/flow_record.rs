@@ -12,6 +12,8 @@ pub enum FlowState {
     SynSent,
     /// The backend's SYN-ACK was forwarded.
     SynReceived,
+    /// The client completed its handshake with us, and the backend has not answered ours.
+    Connecting,
     /// The handshake is complete.
     Established,
     /// One side has sent its FIN.
@@ -36,7 +38,7 @@ impl FlowState {
         }
     }
 
-    /// A TCP handshake that is not complete.
+    /// A TCP handshake that the client has not completed.
     #[must_use]
     pub const fn is_half_open(self) -> bool {
         matches!(self, Self::SynSent | Self::SynReceived)
@@ -54,6 +56,7 @@ impl FlowState {
         match self {
             Self::SynSent => "syn_sent",
             Self::SynReceived => "syn_received",
+            Self::Connecting => "connecting",
             Self::Established => "established",
             Self::FinWait => "fin_wait",
             Self::LastAck => "last_ack",

@@ -3,7 +3,7 @@
 //! Down: the [`Snapshot`] and the [`Fib`], immutable, published through `publish`; a bounded ring of
 //! [`Command`]s per worker. Up: [`WorkerCounters`], single writer; a bounded ring of [`Event`]s per worker. Frames
 //! cross in the [`rings`] between workers and the kernel port. Beside these, what workers must agree on at once: the
-//! [`Limits`] and the [`Persistence`] of clients, which control only reads.
+//! [`Limits`] and the [`Persistence`] of clients, and the [`SynProxies`], which control only reads.
 
 mod access;
 mod choice;
@@ -18,6 +18,7 @@ mod publish;
 mod rate;
 pub mod rings;
 mod snapshot;
+mod syn_proxies;
 
 pub use access::Access;
 pub use choice::{Choice, Positions};
@@ -34,3 +35,4 @@ pub use rings::{Command, Event};
 pub use snapshot::{
     AddressRole, AddressRoles, RoleFamily, ServiceBackend, ServiceTable, Snapshot, VipServices,
 };
+pub use syn_proxies::SynProxies;

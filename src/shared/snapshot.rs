@@ -23,6 +23,7 @@ use crate::model::Protocol;
 use crate::model::ServiceId;
 use crate::model::ServiceLimits;
 use crate::model::ServiceProtocol;
+use crate::model::SynProxy;
 use crate::model::Timeouts;
 use crate::model::V4;
 use crate::model::V6;
@@ -105,6 +106,8 @@ pub struct ServiceTable {
     pub access: Option<Arc<Access>>,
     /// How much it lets in.
     pub limits: ServiceLimits,
+    /// When SYNs are answered in the backends' place; full NAT alone.
+    pub syn_proxy: SynProxy,
     /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at
     /// least of each backend's; for direct routing there is none.
     pub local_addresses: Arc<[IpAddr]>,

@@ -106,7 +106,7 @@ pub struct Bare<F: Family> {
 pub type BarePacket = ArrayVec<u8, 80>;
 
 /// TTL and hop limit of our own packets (RFC 1700, "IP TIME TO LIVE PARAMETER").
-const HOP_LIMIT: u8 = 64;
+pub const HOP_LIMIT: u8 = 64;
 
 impl<F: WireFamily> Bare<F> {
     /// The IP packet, whole: not to be fragmented, so that its identification means nothing (RFC 6864, 4.1). About 40 ns.

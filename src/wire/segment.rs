@@ -16,9 +16,9 @@ pub struct Segment {
     pub acknowledgement: Option<u32>,
     /// See [`super::tcp_flags`].
     pub flags: u8,
-    /// Where its header stands in the frame.
-    l4: u16,
-    /// Where its data begin.
+    /// What the sender takes, as it stands there: not scaled.
+    pub window: u16,
+    /// Where its data begin in the frame.
     start: u16,
     /// The first octet behind them.
     end: u16,
@@ -42,16 +42,10 @@ impl Segment {
             sequence: word(4),
             acknowledgement: (packet.tcp_flags & ACK != 0).then_some(word(8)),
             flags: packet.tcp_flags,
-            l4: packet.layout.l4,
+            window: short(14),
             start,
             end: packet.layout.end,
         })
-    }
-
-    /// The options of the segment, as far as they stand in `head`.
-    #[must_use]
-    pub fn options<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        head.get(usize::from(self.l4) + 20..usize::from(self.start)).unwrap_or_default()
     }
 
     /// Octets of data.

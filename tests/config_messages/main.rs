@@ -5,6 +5,7 @@ mod fields;
 mod forwarding;
 mod limits;
 mod probes;
+mod syn_proxy;
 mod syntax;
 mod values;
 mod whole;
@@ -111,6 +112,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         fields::CASES,
         forwarding::CASES,
         limits::CASES,
+        syn_proxy::CASES,
         probes::CASES,
         whole::CASES,
     ]

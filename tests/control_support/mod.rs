@@ -30,6 +30,7 @@ use evenkeel::model::PortRange;
 use evenkeel::model::Scheduler;
 use evenkeel::model::ServiceLimits;
 use evenkeel::model::ServiceProtocol;
+use evenkeel::model::SynProxy;
 use evenkeel::model::Timeouts;
 
 /// A configuration of one worker with these services.
@@ -76,6 +77,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         client_address: ClientAddress::None,
         on_no_backend: OnNoBackend::Reject,
         on_unknown_flow: OnUnknownFlow::Reset,
+        syn_proxy: SynProxy::Off,
         on_dead_backend: OnDeadBackend::Reset,
         dead_after: Duration::from_secs(10),
         slow_start: Duration::ZERO,

@@ -35,6 +35,7 @@ use evenkeel::shared::FlowState;
 use evenkeel::shared::Limits;
 use evenkeel::shared::Persistence;
 use evenkeel::shared::Snapshot;
+use evenkeel::shared::SynProxies;
 use evenkeel::shared::Tally;
 use evenkeel::shared::WorkerCounters;
 use evenkeel::shared::channel;
@@ -92,6 +93,7 @@ impl Rig {
             snapshots,
             counters,
             persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
+            syn_proxies: Arc::new(SynProxies::new(16)),
             limits: Arc::new(Limits::new(capacities, 1024, &IndexKey::new([1, 2, 3, 4]))),
             rings,
             network: Box::new(NoNetwork),

@@ -53,6 +53,8 @@ pub(crate) struct Configuration {
     pub(crate) keys: &'static str,
     /// Further keys of those of TCP.
     pub(crate) tcp_keys: &'static str,
+    /// Flows that the worker has room for.
+    pub(crate) flows: u32,
     /// What stands in every `[service.health]`.
     pub(crate) probe: String,
     /// The largest IP packets of the ports "front" and "back".
@@ -77,6 +79,7 @@ impl Configuration {
             tiers: [0; 3],
             keys: "",
             tcp_keys: "",
+            flows: 65_536,
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             mtus: [1500; 2],
             services: None,
@@ -88,9 +91,9 @@ impl Configuration {
     pub(crate) fn text(&self, socket: &str) -> String {
         let mut text = format!(
             "{}\n[appliance]\ncontrol_core = 0\nworkers = [1]\nidle = \"adaptive\"\nmemory = \"{}\"\n\
-             flows_per_worker = 65536\nhttp_listen = \"127.0.0.1:9180\"\ncontrol_socket = \"{socket}\"\n\
+             flows_per_worker = {}\nhttp_listen = \"127.0.0.1:9180\"\ncontrol_socket = \"{socket}\"\n\
              drain_timeout = \"{}\"\n\n",
-            self.extra, self.memory, self.drain_timeout,
+            self.extra, self.memory, self.flows, self.drain_timeout,
         );
         let ports = match self.arms {
             Arms::One => ONE_ARM,

@@ -23,6 +23,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod standby;
+mod syn_proxy;
 mod toa;
 mod traffic;
 mod tunnel;

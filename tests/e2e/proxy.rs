@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::balancer::Balancer;
 use crate::client;
@@ -92,6 +93,9 @@ fn servers_learn_their_clients_from_the_header_whoever_speaks_first() {
         let answers = lab.must("client", &["python3", "-c", RESOLVER, vip, "10"]);
         assert_eq!(answers.lines().count(), 30, "{answers}\n{}", balancer.circumstances());
         assert!(answers.lines().all(|answer| HOSTS.contains(&answer)), "{answers}");
+        let query = format!(" {client} who.lab.test. TXT IN");
+        let asked = || logs(&lab, "unbound").lines().filter(|line| line.ends_with(&query)).count() == 30;
+        balancer.wait("Unbound has logged its client's queries", Duration::from_secs(5), asked);
     }
     let drops = &balancer.ask("status")["total"]["drops"];
     assert_eq!(drops["proxy_header_unsent"], serde_json::Value::Null, "{drops}");
@@ -139,6 +143,12 @@ fn start(lab: &Lab, host: &str, line: &[&str]) {
     drop(server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
 }
 
+/// What the servers of this name have logged.
+fn logs(lab: &Lab, program: &str) -> String {
+    let log = |host| fs::read_to_string(lab.directory().join(format!("{host}.{program}.log"))).unwrap();
+    HOSTS.map(log).concat()
+}
+
 fn write(lab: &Lab, host: &str, name: &str, text: &str) -> String {
     let file = lab.directory().join(format!("{host}.{name}"));
     fs::write(&file, text).unwrap();
@@ -181,7 +191,7 @@ listen greeting
     server greeter 127.0.0.1:8093 send-proxy
 "#;
 
-/// Refuses all but the lab's client and the balancer's probes.
+/// Says in its log who asks.
 const UNBOUND_FILE: &str = r#"
 server:
     interface: 0.0.0.0@8053
@@ -192,12 +202,9 @@ server:
     pidfile: ""
     use-syslog: no
     do-daemonize: no
-    access-control: 0.0.0.0/0 refuse
-    access-control: ::0/0 refuse
-    access-control: 192.0.2.100/32 allow
-    access-control: 2001:db8:2::100/128 allow
-    access-control: 10.0.9.254/32 allow
-    access-control: fd00:9::254/128 allow
+    log-queries: yes
+    access-control: 0.0.0.0/0 allow
+    access-control: ::0/0 allow
     local-zone: "lab.test." static
     local-data: 'who.lab.test. 60 IN TXT "HOST"'
 remote-control:

@@ -13,13 +13,13 @@ use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
     BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
     OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
-    ServiceProtocol, TablePages, Timeouts, VlanTag, WorkerId,
+    ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
     Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
-    Persistence, PersistentBackends, Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, Tally,
-    VipServices, WorkerCounters, channel,
+    Persistence, PersistentBackends, Positions, Publisher, ServiceBackend, ServiceTable, Snapshot,
+    SynProxies, Tally, VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -65,6 +65,8 @@ pub struct Plan {
     pub persistence: Option<PersistenceRules>,
     /// Of each service.
     pub access: Option<Arc<Access>>,
+    /// Of each service on TCP.
+    pub syn_proxy: SynProxy,
     /// Of each service.
     pub limits: ServiceLimits,
     /// Of each backend of each service.
@@ -91,6 +93,7 @@ impl Default for Plan {
             faults: (Rates::default(), Rates::default(), 0),
             persistence: None,
             access: None,
+            syn_proxy: SynProxy::Off,
             limits: ServiceLimits::default(),
             max_connections: 0,
         }
@@ -112,6 +115,7 @@ pub struct Lab {
     pub counters: Vec<Arc<WorkerCounters>>,
     pub limits: Arc<Limits>,
     pub persistence: Arc<Persistence>,
+    pub syn_proxies: Arc<SynProxies>,
     pub now: Nanos,
     reloads: u64,
     /// Backends that are not up.
@@ -141,6 +145,7 @@ impl Lab {
         let key = IndexKey::new([0x11, 0x22, 0x33, 0x44]);
         let limits = Arc::new(Limits::new(capacities, 1024, &key));
         let persistence = Arc::new(Persistence::new(1024, &key));
+        let syn_proxies = Arc::new(SynProxies::new(capacities.services));
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -156,6 +161,7 @@ impl Lab {
                     key,
                     limits: Arc::clone(&limits),
                     persistence: Arc::clone(&persistence),
+                    syn_proxies: Arc::clone(&syn_proxies),
                 };
                 let (inward, outward, seed) = plan.faults;
                 let queue = MemPort::new(wires[n].clone(), pool.clone());
@@ -185,6 +191,7 @@ impl Lab {
             counters,
             limits,
             persistence,
+            syn_proxies,
             now: Nanos::from_secs(1_000),
             reloads: 0,
             out: Vec::new(),
@@ -287,6 +294,7 @@ impl Lab {
             backends,
             access: self.plan.access.clone(),
             limits: self.plan.limits,
+            syn_proxy: if protocol == Protocol::Tcp { self.plan.syn_proxy } else { SynProxy::Off },
             local_addresses: match self.plan.mode {
                 ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
                 ForwardingMode::FullNat => [local.parse().unwrap()].into(),

@@ -31,6 +31,7 @@ pub struct Build {
     pub destination_mac: Mac,
     pub ipv4_options: Vec<u8>,
     pub tcp_options: Vec<u8>,
+    pub window: u16,
     pub dont_fragment: bool,
 }
 
@@ -53,6 +54,7 @@ impl Build {
             destination_mac: OUR_MAC,
             ipv4_options: Vec::new(),
             tcp_options: Vec::new(),
+            window: 4096,
             dont_fragment: true,
         }
     }
@@ -99,7 +101,7 @@ impl Build {
 
     pub fn tcp(&self) -> Vec<u8> {
         let flag = |bit| self.flags & bit != 0;
-        let mut step = self.ip().tcp(self.from.port(), self.to.port(), self.sequence, 4096);
+        let mut step = self.ip().tcp(self.from.port(), self.to.port(), self.sequence, self.window);
         if flag(SYN) {
             step = step.syn();
         }
@@ -175,6 +177,8 @@ pub struct Decoded {
     pub flags: u8,
     pub sequence: u32,
     pub acknowledgement: u32,
+    pub window: u16,
+    pub tcp_options: Vec<u8>,
     pub payload: Vec<u8>,
     pub udp_checksum: Option<u16>,
     pub octets: usize,
@@ -232,6 +236,8 @@ pub fn decode(frame: &[u8]) -> Decoded {
         flags: 0,
         sequence: 0,
         acknowledgement: 0,
+        window: 0,
+        tcp_options: Vec::new(),
         payload: Vec::new(),
         udp_checksum: None,
         octets: frame.len(),
@@ -251,6 +257,8 @@ pub fn decode(frame: &[u8]) -> Decoded {
                 bit(tcp.syn(), SYN) | bit(tcp.ack(), ACK) | bit(tcp.fin(), FIN) | bit(tcp.rst(), RST);
             decoded.sequence = tcp.sequence_number();
             decoded.acknowledgement = tcp.acknowledgment_number();
+            decoded.window = tcp.window_size();
+            decoded.tcp_options = tcp.options().to_vec();
             decoded.payload = tcp.payload().to_vec();
         }
         TransportSlice::Udp(udp) => {

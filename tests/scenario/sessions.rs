@@ -305,6 +305,7 @@ fn tick(cluster: &mut Cluster) {
         cluster.lab.counters.clone(),
         Arc::clone(&cluster.lab.limits),
         Arc::clone(&cluster.lab.persistence),
+        Arc::clone(&cluster.lab.syn_proxies),
     );
     let flowless = ledger.flowless(cluster.state.registry(), cluster.lab.now);
     cluster.apply(Event::Tick { flowless });

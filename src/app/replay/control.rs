@@ -20,7 +20,7 @@ use crate::control::ledger::Ledger;
 use crate::control::registry::Backend;
 use crate::control::state::State;
 use crate::model::{BackendId, Nanos};
-use crate::shared::{Limits, Persistence, Publisher, Reader, Snapshot, WorkerCounters, channel};
+use crate::shared::{Limits, Persistence, Publisher, Reader, Snapshot, SynProxies, WorkerCounters, channel};
 
 /// How long control has been running at the first event or frame: publications have no reason left to wait.
 const LEAD: Nanos = Nanos::from_secs(10);
@@ -58,12 +58,13 @@ impl Control {
     pub(super) fn new(
         config: Config,
         network: ResolvedNetwork,
-        (counters, limits, persistence): (Arc<WorkerCounters>, Arc<Limits>, Arc<Persistence>),
+        counters: Arc<WorkerCounters>,
+        (limits, persistence, syn_proxies): (Arc<Limits>, Arc<Persistence>, Arc<SynProxies>),
         (events, first): (Vec<Event>, Nanos),
     ) -> anyhow::Result<(Self, Reader<Snapshot>)> {
         let (snapshots, mut readers) = channel(Snapshot::empty(), 1);
         let reader = readers.pop().context("a channel has as many readers as it was asked for")?;
-        let ledger = Ledger::new(vec![counters], limits, persistence);
+        let ledger = Ledger::new(vec![counters], limits, persistence, syn_proxies);
         let mut tables = Tables { snapshots, published: 0, network, ledger };
         let (state, effects) = State::new(Nanos(0), config)?;
         let begin = events.first().map_or(first, |event| event.time.min(first));

@@ -19,7 +19,7 @@ use crate::io::mem::{MemFrame, MemPort, Pool, Wire};
 use crate::io::pcap::{CaptureWriter, CapturedFrame};
 use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
-use crate::shared::{Capacities, Egress, Limits, Persistence, WorkerCounters};
+use crate::shared::{Capacities, Egress, Limits, Persistence, SynProxies, WorkerCounters};
 
 /// The worker, its ports and its control.
 pub(super) struct Replay {
@@ -53,6 +53,7 @@ impl Replay {
         ]);
         let limits = Arc::new(Limits::new(capacities, config.appliance.max_clients, &key));
         let persistence = Arc::new(Persistence::new(config.appliance.max_clients, &key));
+        let syn_proxies = Arc::new(SynProxies::new(capacities.services));
         let settings = Settings {
             worker: WorkerId(0),
             workers: 1,
@@ -62,6 +63,7 @@ impl Replay {
             key,
             limits: Arc::clone(&limits),
             persistence: Arc::clone(&persistence),
+            syn_proxies: Arc::clone(&syn_proxies),
         };
         let egresses = egresses(&config);
         let pool = Pool::new(BUFFERS, LARGEST_FRAME);
@@ -76,8 +78,9 @@ impl Replay {
 
         let counters = Arc::new(WorkerCounters::new(capacities));
         let (network, mut fibs) = ResolvedNetwork::new(&config, &egresses);
+        let shared = (limits, persistence, syn_proxies);
         let (control, snapshots) =
-            Control::new(config, network, (Arc::clone(&counters), limits, persistence), (events, first))?;
+            Control::new(config, network, Arc::clone(&counters), shared, (events, first))?;
         let rings = FrameRings::new(1);
         let connections = Connections {
             snapshots,

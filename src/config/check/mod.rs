@@ -9,6 +9,7 @@ mod health;
 mod limits;
 mod ports;
 mod services;
+mod syn_proxy;
 
 use std::collections::HashMap;
 use std::hash::Hash;

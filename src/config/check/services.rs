@@ -28,6 +28,7 @@ use super::client_address;
 use super::forwarding;
 use super::health;
 use super::limits;
+use super::syn_proxy;
 
 /// How much there is room for.
 pub(super) struct Limits {
@@ -144,6 +145,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         answers: probes,
     };
     let persistence = limits::check_persistence(raw.persistence, mode, addresses.report);
+    let syn_proxy = syn_proxy::check(raw.syn_proxy, mode, protocol, addresses.report);
     let access = access::check(raw.access, addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
@@ -176,6 +178,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         persistence: persistence?,
         access: access?,
         limits: limits?,
+        syn_proxy: syn_proxy?,
         health: health?,
         backends: backends?,
     })

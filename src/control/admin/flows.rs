@@ -66,7 +66,9 @@ impl FlowLister {
 
     /// Whether a TCP connection is open on any worker. A worker that does not answer may have one.
     pub async fn any_established(&self) -> bool {
-        let open = |record: &FlowRecord| matches!(record.state, FlowState::Established | FlowState::FinWait);
+        let open = |record: &FlowRecord| {
+            matches!(record.state, FlowState::Connecting | FlowState::Established | FlowState::FinWait)
+        };
         let listing = self.list(FlowFilter::default(), open, 1).await;
         !listing.flows.is_empty() || !listing.silent.is_empty()
     }

@@ -168,6 +168,25 @@ impl Gathered {
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
         page.counter("service_limited", "Flows refused by a limit", of(|s| s.limited))?;
         page.counter("service_denied", "Packets of clients not let in", of(|s| s.denied))?;
+        page.gauge(
+            "service_half_open",
+            "TCP flows whose client has not completed the handshake",
+            of(|s| s.syn_proxy.half_open),
+        )?;
+        let help = "1 while SYNs are answered in the backends' place";
+        page.gauge("service_syn_proxy_active", help, of(|s| s.syn_proxy.active.into()))?;
+        page.counter(
+            "service_syn_cookies_sent",
+            "SYNs answered with a cookie",
+            of(|s| s.syn_proxy.cookies_sent),
+        )?;
+        let help = "Acknowledgements that brought a cookie back";
+        page.counter("service_syn_cookies_accepted", help, of(|s| s.syn_proxy.cookies_accepted))?;
+        let help =
+            "Acknowledgements without a flow that brought no cookie of ours, while one could have come";
+        page.counter("service_syn_cookies_wrong", help, of(|s| s.syn_proxy.cookies_wrong))?;
+        let help = "Acknowledgements that brought a cookie too late";
+        page.counter("service_syn_cookies_late", help, of(|s| s.syn_proxy.cookies_late))?;
         let help = "Segments that went on without the client's address, for lack of room";
         page.counter("service_toa_skipped", help, of(|s| s.toa_skipped))?;
         let help = "Segments from which a forged address of the client was taken";

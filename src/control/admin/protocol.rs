@@ -4,6 +4,7 @@
 
 mod limits;
 mod ports;
+mod syn_proxy;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::control::difference::Difference;
 pub use limits::LimitStatus;
 pub use ports::PortInfo;
 pub use ports::PortStatus;
+pub use syn_proxy::SynProxyStatus;
 
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
@@ -167,6 +169,9 @@ pub struct Status {
     /// How many there is room for.
     #[serde(default)]
     pub max_clients: usize,
+    /// Services whose SYNs are answered in their backends' place now.
+    #[serde(default)]
+    pub syn_proxies_active: Vec<String>,
     /// Connections that were not held to the limits of their client prefix, as there was no room for it.
     #[serde(default)]
     pub clients_unlimited: u64,
@@ -302,6 +307,9 @@ pub struct ServiceStatus {
     /// Its limits.
     #[serde(default)]
     pub limits: LimitStatus,
+    /// Its protection from floods of SYNs.
+    #[serde(default)]
+    pub syn_proxy: SynProxyStatus,
 }
 
 /// Backends, by service, in the order of the configuration; removed ones that still have an id last.

@@ -24,6 +24,7 @@ use super::protocol::PortStatus;
 use super::protocol::ServiceStatus;
 use super::protocol::Services;
 use super::protocol::Status;
+use super::protocol::SynProxyStatus;
 use super::protocol::Totals;
 use super::protocol::WorkerStatus;
 use super::state_word::state_word;
@@ -42,6 +43,7 @@ use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::Nanos;
 use crate::model::ServiceId;
+use crate::model::SynProxy;
 use crate::model::WorkerId;
 use crate::shared::DropReason;
 use crate::shared::FlowFilter;
@@ -101,6 +103,7 @@ impl View<'_> {
             memory: self.start.memory.clone(),
             clients: self.ledger.limits().clients(),
             max_clients: appliance.max_clients,
+            syn_proxies_active: self.syn_proxies_active(),
             clients_unlimited: self.ledger.limits().clients_unlimited(),
             persistent_clients: self.ledger.persistence().clients(self.now),
             persistence_forgotten: self.ledger.persistence().forgotten(),
@@ -108,6 +111,12 @@ impl View<'_> {
             workers,
             total: totals(sum.0, &sum.1),
         }
+    }
+
+    fn syn_proxies_active(&self) -> Vec<String> {
+        let active =
+            self.state.registry().services().filter(|service| self.ledger.answers_syns(service, self.now));
+        active.map(|service| service.config.name.clone()).collect()
     }
 
     fn ports_status(&self) -> Vec<PortStatus> {
@@ -157,6 +166,16 @@ impl View<'_> {
                 connections_per_second: config.limits.connections_per_second,
                 client_connections: config.limits.client_connections,
                 client_connections_per_second: config.limits.client_connections_per_second,
+            },
+            syn_proxy: SynProxyStatus {
+                mode: config.syn_proxy.to_string(),
+                above: if let SynProxy::Above(most) = config.syn_proxy { Some(most) } else { None },
+                active: self.ledger.answers_syns(service, self.now),
+                half_open: totals.half_open,
+                cookies_sent: totals.cookies_sent,
+                cookies_accepted: totals.cookies_accepted,
+                cookies_wrong: totals.cookies_wrong,
+                cookies_late: totals.cookies_late,
             },
         }
     }

@@ -96,7 +96,7 @@ impl TimeoutTicks {
     #[inline]
     pub const fn of(&self, state: FlowState) -> u32 {
         match state {
-            FlowState::SynSent | FlowState::SynReceived => self.half_open,
+            FlowState::SynSent | FlowState::SynReceived | FlowState::Connecting => self.half_open,
             FlowState::Established => self.established,
             FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait => self.fin,
             FlowState::Closed => self.closed,
@@ -110,6 +110,8 @@ impl TimeoutTicks {
 #[repr(u16)]
 pub(super) enum Queue {
     HalfOpen = WHEEL,
+    /// Whose entries are asked about again and again.
+    Connecting,
     Closed,
     TimeWait,
     Free,
@@ -124,6 +126,7 @@ impl Queue {
     pub(super) const fn of(state: FlowState) -> Option<Self> {
         match state {
             FlowState::SynSent | FlowState::SynReceived => Some(Self::HalfOpen),
+            FlowState::Connecting => Some(Self::Connecting),
             FlowState::Closed => Some(Self::Closed),
             FlowState::TimeWait => Some(Self::TimeWait),
             FlowState::Established | FlowState::FinWait | FlowState::LastAck | FlowState::Udp => None,
@@ -134,7 +137,7 @@ impl Queue {
 /// Slots of the wheel: nine minutes. What is due later is looked at once a round.
 const WHEEL: u16 = 8192;
 
-const LISTS: usize = WHEEL as usize + 4;
+const LISTS: usize = WHEEL as usize + 5;
 
 /// An entry's place in the lists. All zero: in none.
 #[derive(Clone, Copy, Zeroable)]

@@ -13,5 +13,5 @@ pub mod tcp;
 pub use entry::{FlowEntry, FlowId, Generation, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
-pub use stream::{Stream, Tasks};
+pub use stream::{Handshake, Stream, Tasks};
 pub use table::{FlowTable, Guess};

@@ -29,6 +29,27 @@ pub struct Stream {
     pub toa_left: u8,
     /// What is still to be done.
     pub tasks: Tasks,
+    /// What is said to the backend in the client's place, if the handshake is ours.
+    pub handshake: Handshake,
+}
+
+/// What a client said in a handshake that its backend did not hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable)]
+pub struct Handshake {
+    /// Our first sequence number towards the client.
+    pub sequence: u32,
+    /// The client's clock, if it has one.
+    pub clock: u32,
+    /// Ours, which the client has echoed.
+    pub echo: u32,
+    /// The window that it acknowledged our SYN with.
+    pub window: u16,
+    /// The largest segment that it takes.
+    pub mss: u16,
+    /// Its other options, as the cookie has them.
+    pub options: u8,
+    /// SYNs sent to the backend that it has not answered.
+    pub tries: u8,
 }
 
 /// What is still to be done for a flow, a bit each.
@@ -50,6 +71,8 @@ impl Tasks {
     pub const TOA: Self = Self(16);
     /// One of them has.
     pub const TOA_TOLD: Self = Self(32);
+    /// The backend's SYN, however often it comes, is acknowledged in the client's place.
+    pub const ACKNOWLEDGE_SYN: Self = Self(64);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -75,7 +98,8 @@ impl Stream {
     /// at.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        let Self { shift, clock, isn: _, scale, prefix, toa_kind: _, toa_left: _, tasks } = *self;
+        let Self { shift, clock, isn: _, scale, prefix, toa_kind: _, toa_left: _, tasks, handshake: _ } =
+            *self;
         (shift, clock, scale, prefix, tasks) == ([0; 2], [0; 2], [0; 2], 0, Tasks::NONE)
     }
 
@@ -117,6 +141,12 @@ impl Stream {
             scale: 0,
             narrower: 0,
         }
+    }
+
+    /// Whether we acknowledge the backend's SYN in the client's place.
+    #[must_use]
+    pub const fn acknowledges_syn(&self) -> bool {
+        self.tasks.include(Tasks::ACKNOWLEDGE_SYN)
     }
 
     /// The number of the client's first octet of data, as the client counts.

@@ -281,14 +281,28 @@ impl<F: Family> FlowTable<F> {
         self.flows -= 1;
     }
 
-    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one. Established
-    /// flows are never given up.
+    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one, then one whose
+    /// backend does not answer. Established flows are never given up.
     #[must_use]
     pub fn victim(&self) -> Option<FlowId> {
-        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen]
+        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen, Queue::Connecting]
             .into_iter()
             .find_map(|queue| self.expiry.first(queue))
             .map(FlowId)
+    }
+
+    /// A flow whose backend has not answered our SYN for `patience` since the last call that named it; `None` if there is
+    /// none now.
+    pub fn unanswered(&mut self, patience: u32, now: Tick) -> Option<FlowId> {
+        let first = self.expiry.first(Queue::Connecting)?;
+        let id = FlowId(first);
+        if now.since(self.entry(id).stamp) < patience {
+            return None;
+        }
+        self.entry_mut(id).stamp = now;
+        self.expiry.unlink(first);
+        self.arm(id, now);
+        Some(id)
     }
 
     /// A flow whose time is over, still in the table; `None` when all that were due by `now` are gone. `budget` is

@@ -51,7 +51,11 @@ impl Fins {
 pub const fn syn_starts_anew(state: FlowState) -> bool {
     match state {
         FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => true,
-        FlowState::SynSent | FlowState::SynReceived | FlowState::Established | FlowState::Udp => false,
+        FlowState::SynSent
+        | FlowState::SynReceived
+        | FlowState::Connecting
+        | FlowState::Established
+        | FlowState::Udp => false,
     }
 }
 
@@ -85,7 +89,7 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
                 state
             }
         }
-        FlowState::TimeWait | FlowState::Closed | FlowState::Udp => state,
+        FlowState::Connecting | FlowState::TimeWait | FlowState::Closed | FlowState::Udp => state,
     }
 }
 
@@ -103,6 +107,7 @@ pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
         FlowState::SynSent | FlowState::SynReceived if flags & (SYN | ACK) == ACK => FlowState::Established,
         FlowState::SynSent
         | FlowState::SynReceived
+        | FlowState::Connecting
         | FlowState::Established
         | FlowState::FinWait
         | FlowState::LastAck

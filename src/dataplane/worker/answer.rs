@@ -4,12 +4,16 @@ use super::Core;
 use crate::dataplane::farewell::Farewell;
 use crate::dataplane::flow::FlowId;
 use crate::dataplane::inspect::Inspected;
-use crate::dataplane::pipeline::View;
+use crate::dataplane::pipeline::{Pipeline, View};
+use crate::dataplane::verdict::Verdict;
 use crate::io::{Frame, Port};
 use crate::model::{Direction, Nanos, PortId};
 use crate::shared::DropReason;
 use crate::wire::ethernet::Link;
 use crate::wire::{Parsed, craft};
+
+/// Backends asked again per turn: a hundred thousand a second and more.
+const REMINDERS: u32 = 8;
 
 impl<P: Port> Core<P> {
     /// Tells the sender of a dropped packet.
@@ -79,6 +83,64 @@ impl<P: Port> Core<P> {
             }
         }
         said
+    }
+
+    /// Sends a client the news that its backend has answered, and the backend the acknowledgement for that. Without a
+    /// frame for it the backend repeats its answer.
+    #[cold]
+    pub(super) fn connect(
+        &mut self,
+        (egress, frame): (PortId, P::Frame),
+        flow: FlowId,
+        seen: &Inspected,
+        port: PortId,
+        view: View<'_>,
+    ) {
+        self.send(egress, frame);
+        let Ok(Parsed::Ip(packet)) = &seen.parsed else { return };
+        let network = packet.network;
+        self.originate_on_flow(port, |pipeline, frame| pipeline.complete(frame, (flow, network), view));
+    }
+
+    /// Asks backends again that do not answer our SYNs, within a budget.
+    #[inline]
+    pub(super) fn remind(&mut self, view: View<'_>) -> bool {
+        for _ in 0..REMINDERS {
+            let Some(of) = self.pipeline.next_unanswered(view) else { return false };
+            self.originate_on_flow(PortId(0), |pipeline, frame| pipeline.remind(frame, of, view));
+        }
+        true
+    }
+
+    /// Sends a packet that a flow is owed, in a frame of `from`'s that `fill` fills.
+    #[cold]
+    fn originate_on_flow(
+        &mut self,
+        from: PortId,
+        fill: impl FnOnce(&mut Pipeline, &mut P::Frame) -> Verdict,
+    ) {
+        if let Some(mut frame) = self.sides[from.index()].port.queue.allocate() {
+            match fill(&mut self.pipeline, &mut frame) {
+                Verdict::Forward(egress) => {
+                    self.pipeline.tally.originated += 1;
+                    return self.send(egress, frame);
+                }
+                Verdict::Behind(egress, mtu, flow) => {
+                    self.pipeline.tally.originated += 1;
+                    return self.send_behind(frame, from, (egress, mtu), flow);
+                }
+                Verdict::Split(..)
+                | Verdict::Connect(..)
+                | Verdict::Reply
+                | Verdict::Punt(_)
+                | Verdict::Handoff(_)
+                | Verdict::Hold(_)
+                | Verdict::Drop(_)
+                | Verdict::Refuse(..)
+                | Verdict::Kill(..) => {}
+            }
+        }
+        self.pipeline.tally.unanswered += 1;
     }
 
     /// Sends `answer`, if it `is_due`, by `egress`, in a frame of `ingress`'s.
