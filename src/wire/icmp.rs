@@ -233,6 +233,11 @@ pub fn answer_echo<F: IcmpFamily>(head: &mut [u8], packet: &Packet) {
     message[0] = reply;
     let word = |icmp_type: u8| u32::from(icmp_type) << 8;
     update_checksum(message, Delta::between(word(request), word(reply)));
+    // Of zeros alone the sum is zero, which an update takes for all ones (RFC 1624, section 3).
+    let octets = usize::from(packet.layout.end - packet.layout.l4);
+    if message.get(..octets).is_some_and(|message| message.iter().all(|octet| *octet == 0)) {
+        message[2..4].fill(0xff);
+    }
 }
 
 /// Changes a message's checksum; `change` is in network byte order.

@@ -156,6 +156,14 @@ fn survive<F: IcmpFamily>(frame: &mut [u8], packet: &Packet) {
     }
 }
 
+#[test]
+fn the_answer_to_an_echo_of_nothing_but_zeros_has_a_checksum() {
+    let frame = message(false, (8, [0; 4]), &[0; 20], &[[1; 16], [2; 16]]);
+    let mut answer = frame.clone();
+    answer_echo::<V4>(&mut answer, &packet(&frame));
+    assert_eq!(answer[34..], message(false, (0, [0; 4]), &[0; 20], &[[2; 16], [1; 16]])[34..]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
