@@ -10,6 +10,7 @@ pub mod admit;
 mod alter;
 mod connecting;
 pub mod fast_path;
+mod fate;
 pub mod flow;
 mod flow_life;
 mod former_lease;

@@ -182,8 +182,7 @@ impl<P: Port> Worker<P> {
         for port in core.port_ids() {
             core.transmit(port);
         }
-        busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET);
-        busy |= core.remind(view);
+        busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET) | core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy
