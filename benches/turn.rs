@@ -190,7 +190,7 @@ fn worker(flows: u32) -> (Publishers, Worker<Source>) {
         roles,
         timeouts: Timeouts::default(),
         choice_seed: ChoiceSeed::new(1),
-        admission_version: 0,
+        flow_rules: 0,
     };
     let mut fib = Fib::default();
     let mac = Mac([2, 0, 0, 0, 0, 9]);

@@ -3,12 +3,14 @@
 
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# What the build needs, what scripts/lab needs, what the clients in it need, and what scripts/qemu needs.
+# What the build needs, what scripts/lab needs, what the clients in it need, the servers that know the PROXY protocol
+# beside nginx, and what scripts/qemu needs.
 # shellcheck disable=SC2034 # used where this is sourced
 {
     BUILD_PACKAGES=(build-essential pkg-config libdpdk-dev clang libclang-dev)
     LAB_PACKAGES=(iproute2 ethtool procps nginx python3)
     CLIENT_PACKAGES=(curl iputils-ping)
+    PROXY_PACKAGES=(haproxy unbound)
     QEMU_PACKAGES=(qemu-system-x86 busybox-static kmod cpio)
 }
 
@@ -67,7 +69,7 @@ apt_install() {
 
 POLICY=/usr/sbin/policy-rc.d
 
-# A package that brings a service (nginx) is wanted for its program alone.
+# A package that brings a service (nginx, haproxy, unbound) is wanted for its program alone.
 keep_services_from_starting() {
     [[ ! -e $POLICY ]] || return 0
     printf '#!/bin/sh\n# evenkeel: while packages are installed\nexit 101\n' >"$POLICY"
@@ -76,10 +78,13 @@ keep_services_from_starting() {
 
 let_services_start() {
     if grep -qs '^# evenkeel:' "$POLICY"; then rm -f "$POLICY"; fi
-    if [[ " $* " == *" nginx "* && -d /run/systemd/system ]]; then
-        systemctl disable --quiet nginx || true
-        say "nginx: its own service is left disabled; the lab starts servers of its own"
-    fi
+    local service
+    for service in nginx haproxy unbound; do
+        if [[ " $* " == *" $service "* && -d /run/systemd/system ]]; then
+            systemctl disable --quiet "$service" || true
+            say "$service: its own service is left disabled; the tests start servers of their own"
+        fi
+    done
 }
 
 # Under sudo cargo may be the calling user's.

@@ -56,6 +56,25 @@ fn the_example_of_the_manual_passes() {
     assert_eq!(config.next_hops[0].port, config.port("front").unwrap());
 }
 
+/// Unless the file says otherwise, or another server answers the probes.
+#[test]
+fn probes_begin_with_a_header_where_clients_packets_do() {
+    let probed = |keys: &str, health: &str| {
+        let service = format!("vip = \"203.0.113.80\"\n{keys}\n");
+        let text = MANUAL.replacen("vip = \"203.0.113.80\"\n", &service, 1);
+        let text = text.replacen("client_address = \"none\"", "# client_address = \"none\"", 1);
+        let text = text.replacen("[service.health]\n", &format!("[service.health]\n{health}\n"), 1);
+        accepted(&text).service("web").unwrap().health.proxy_header
+    };
+    let proxy = "client_address = \"proxy-v2\"";
+    assert!(probed(proxy, ""));
+    assert!(!probed(proxy, "port = 9000"));
+    assert!(!probed(proxy, "proxy_header = false"));
+    assert!(probed(proxy, "port = 9000\nproxy_header = true"));
+    assert!(!probed("client_address = \"toa\"", ""));
+    assert!(!probed("", ""));
+}
+
 /// What hooks are told is listed where they are configured.
 #[test]
 fn the_reference_names_every_event() {

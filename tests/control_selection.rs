@@ -394,9 +394,11 @@ fn a_backend_that_falls_silent_while_it_is_down_is_dead_in_its_time_and_alive_wi
     rig.probe(BackendId(0), Err(ProbeFailure::Timeout));
     rig.pass(200);
     let due = rig.state.wake_at().expect("it may be dead");
+    let rules = rig.snapshot().flow_rules;
     rig.now = due;
     rig.pass(0);
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Dead);
+    assert_ne!(rig.snapshot().flow_rules, rules, "its connections are to be looked for");
     rig.probe(BackendId(0), Err(ProbeFailure::Refused));
     rig.pass(200);
     assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);

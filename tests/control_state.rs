@@ -264,11 +264,11 @@ fn workers_look_at_their_flows_anew_when_others_may_come_and_only_then() {
     let mut rig = Rig::ready(config.clone());
     let table = |rig: &Rig| rig.snapshot().services[0].clone().unwrap();
     let list = table(&rig).access.clone().unwrap();
-    let mut version = rig.snapshot().admission_version;
+    let mut version = rig.snapshot().flow_rules;
     let mut load = |rig: &mut Rig, config: &Config| {
         rig.load(config.clone());
         rig.pass(200);
-        let before = std::mem::replace(&mut version, rig.snapshot().admission_version);
+        let before = std::mem::replace(&mut version, rig.snapshot().flow_rules);
         before != version
     };
     config.services[0].backends[0].weight = 5;

@@ -42,7 +42,8 @@ use crate::shared::VipServices;
 #[derive(Debug, Default)]
 pub struct Tables {
     built: BTreeMap<ServiceId, Built>,
-    admission_version: u64,
+    flow_rules: u64,
+    backend_states: Vec<BackendState>,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Tables {
             let admission_before = old.as_ref().map(|old| Arc::clone(&old.table));
             let built = build(service, selection, (seed, now), old);
             if admission_before.is_none_or(|before| admits_otherwise(&before, &built.table)) {
-                self.admission_version += 1;
+                self.flow_rules += 1;
             }
             self.built.insert(service.id, built);
         }
@@ -89,14 +90,21 @@ impl Tables {
         for (id, built) in &self.built {
             services[id.index()] = Some(Arc::clone(&built.table));
         }
+        let backend_states = self.backend_states(registry);
+        let dies =
+            |(before, now): (&BackendState, &BackendState)| before != now && *now == BackendState::Dead;
+        if self.backend_states.iter().zip(&backend_states).any(dies) {
+            self.flow_rules += 1;
+        }
+        self.backend_states.clone_from(&backend_states);
         Snapshot {
             version,
             services,
-            backend_states: self.backend_states(registry),
+            backend_states,
             roles: roles(registry, config),
             timeouts: config.timeouts,
             choice_seed: seed,
-            admission_version: self.admission_version,
+            flow_rules: self.flow_rules,
         }
     }
 

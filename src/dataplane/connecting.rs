@@ -283,13 +283,7 @@ impl Pipeline {
         };
         let forward = F::table(&self.flows).entry(id).matches(Direction::Forward, &segment.tuple);
         let direction = if forward { Direction::Forward } else { Direction::Return };
-        self.forward::<F, T>(
-            frame,
-            id,
-            direction,
-            Arrival { packet: &packet, is_piece: false, ..arrival },
-            view,
-        )
+        self.forward::<F, T>(frame, id, direction, Arrival { packet: &packet, ..arrival }, view)
     }
 
     /// A flow whose backend has not answered for so long that something is to be done; none twice in a second.
@@ -393,7 +387,6 @@ impl Pipeline {
             vlan: None,
             port: PortId(0),
             handed_in: false,
-            is_piece: false,
             former: None,
         };
         fill(self, frame, arrival)

@@ -1,7 +1,7 @@
 //! How flows go from state to state and end: the one place where what counts them is told.
 
 use super::flow::{FlowFamily, FlowId, Tick};
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, View};
 use crate::model::{ServiceId, V4, V6};
 use crate::shared::FlowState;
 
@@ -54,20 +54,21 @@ impl Pipeline {
     /// Ends flows whose time is over, of each family within `budget`. Returns whether there are more flows to be looked at
     /// soon.
     #[inline]
-    pub(super) fn expire(&mut self, now: Tick, budget: u32) -> bool {
+    pub(super) fn expire(&mut self, view: View<'_>, budget: u32) -> bool {
+        let now = view.tick();
         // Time-outs are in whole ticks.
         if self.expired_until == Some(now) {
             return self.sweep.is_running();
         }
-        let more = self.expire_family::<V4>(now, budget) | self.expire_family::<V6>(now, budget);
+        let more = self.expire_family::<V4>(view, budget) | self.expire_family::<V6>(view, budget);
         self.expired_until = (!more).then_some(now);
         more || self.sweep.is_running()
     }
 
     #[inline(never)]
-    fn expire_family<F: FlowFamily>(&mut self, now: Tick, mut budget: u32) -> bool {
-        while let Some(id) = F::table_mut(&mut self.flows).expired(now, &mut budget) {
-            self.end::<F>(id);
+    fn expire_family<F: FlowFamily>(&mut self, view: View<'_>, mut budget: u32) -> bool {
+        while let Some(id) = F::table_mut(&mut self.flows).expired(view.tick(), &mut budget) {
+            self.expire_flow::<F>(id, view);
         }
         budget == 0
     }

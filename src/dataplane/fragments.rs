@@ -140,11 +140,8 @@ impl Pipeline {
                 self.fragments.note(key, First { end, fate: Fate::Drop(reason) }, view);
                 return Verdict::Drop(reason);
             };
-            let (verdict, fate) = self.balance_first::<F, T>(
-                frame,
-                Arrival { packet: &whole, is_piece: true, ..arrival },
-                view,
-            );
+            let (verdict, fate) =
+                self.balance_first::<F, T>(frame, Arrival { packet: &whole, ..arrival }, view);
             self.fragments.note(key, First { end, fate }, view);
             return verdict;
         }

@@ -9,6 +9,7 @@
 pub mod admit;
 mod alter;
 mod connecting;
+mod farewell;
 pub mod fast_path;
 mod fate;
 pub mod flow;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::admit::Admitted;
 use super::alter;
 use super::connecting::Shaken;
+use super::farewell::Farewells;
 use super::fate::Fate;
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
 use super::former_lease::FormerLease;
@@ -35,6 +36,7 @@ use crate::shared::{
     Capacities, DropReason, Egress, Fib, Limits, Persistence, Snapshot, SynProxies, Tally, WorkerCounters,
 };
 use crate::wire::craft::Refusal;
+use crate::wire::handshake::Offer;
 use crate::wire::split::may_split;
 use crate::wire::{
     Layout, Malformed, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
@@ -109,6 +111,7 @@ pub struct Pipeline {
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
     pub(super) sweep: Sweep,
+    pub(super) farewells: Farewells,
     pub(super) ports: Box<[PipelinePort]>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tally: Tally,
@@ -146,6 +149,7 @@ impl Pipeline {
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
             sweep: Sweep::new(),
+            farewells: Farewells::new(),
             ports,
             counters,
             tally: Tally::default(),
@@ -157,7 +161,8 @@ impl Pipeline {
 
     /// Takes over what the snapshot says of time-outs and of flows that exist; to be called once a turn.
     #[inline]
-    pub fn take_over(&mut self, tables: &Snapshot) {
+    pub fn take_over(&mut self, view: View<'_>) {
+        let tables = view.tables;
         if tables.timeouts != self.timeouts {
             self.timeouts = tables.timeouts;
             self.expired_until = None;
@@ -165,7 +170,7 @@ impl Pipeline {
             self.flows.v4.set_timeouts(ticks);
             self.flows.v6.set_timeouts(ticks);
         }
-        self.sweep(tables);
+        self.sweep(view);
     }
 
     /// Pass 3, for every frame: the verdict on one that came in by `port`; one to forward is rewritten. `handed_in` frames
@@ -196,7 +201,6 @@ impl Pipeline {
             vlan: seen.vlan,
             port,
             handed_in,
-            is_piece: false,
             former: None,
         };
         let verdict = match (packet.network, packet.transport) {
@@ -316,10 +320,9 @@ impl Pipeline {
             let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
-        let departure = Departure { arrival, direction, mtu: fits.then_some(hop.mtu) };
+        let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
         let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
         let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
-        let end = packet.layout.end;
         let came = Segment::read(packet, frame.head());
         match packet.transport {
             Transport::Fragment => {
@@ -329,8 +332,8 @@ impl Pipeline {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
         }
-        let growth = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
-        let (mut end, mut behind_header) = (end, false);
+        let growth_back = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let (mut end, mut behind_header) = (packet.layout.end, false);
         if let Some(stream) = stream {
             match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
                 Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
@@ -343,12 +346,14 @@ impl Pipeline {
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
             let most = mss::largest_for(mtu, packet.network);
-            mss::clamp(frame.head_mut(), packet, most, growth);
+            mss::clamp(frame.head_mut(), packet, most, growth_back);
         }
         let leaves = Segment::read(packet, frame.head());
         let mut flags = packet.tcp_flags;
         if let (Some(came), Some(leaves)) = (came, leaves) {
-            entry.note_syn(direction, &leaves, leaves.options(frame.head()));
+            if flags & tcp_flags::SYN != 0 {
+                entry.note_syn(direction, &leaves, Offer::read(packet, frame.head()).scale);
+            }
             if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
                 // It goes on: its receiver knows better.
                 flags &= !tcp_flags::RST;
@@ -396,8 +401,6 @@ pub(super) struct Arrival<'a> {
     pub(super) vlan: Option<u16>,
     pub(super) port: PortId,
     pub(super) handed_in: bool,
-    /// Whether the packet is a first fragment.
-    pub(super) is_piece: bool,
     /// Of the flow before it between the same client and VIP.
     pub(super) former: Option<FormerLease>,
 }

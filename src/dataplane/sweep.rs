@@ -1,11 +1,11 @@
-//! What a reload means for flows that exist: after it each worker goes through its flows once, a few each turn, so that
-//! packets need not be looked at for that. It ends those of clients that their services do not let in any more, and counts
-//! those for which there are limits only now.
+//! What new tables mean for flows that exist: each worker goes through its flows once, a few each turn, so that packets
+//! need not be looked at for that. It ends those of clients that their services do not let in any more, resets connections
+//! whose backend is dead, and counts flows for which there are limits only now.
 
-use super::flow::{FlowFamily, Flows};
-use super::pipeline::Pipeline;
-use crate::model::{BackendId, Direction, Endpoint, V4, V6};
-use crate::shared::{Applicant, ServiceTable, Snapshot};
+use super::flow::{FlowFamily, FlowId, Flows};
+use super::pipeline::{Pipeline, View};
+use crate::model::{BackendId, BackendState, Direction, Endpoint, Protocol, V4, V6};
+use crate::shared::{Applicant, FlowState, ServiceTable, Snapshot};
 
 /// Places of a flow table looked at per turn: about 5 us.
 const BUDGET: usize = 256;
@@ -13,44 +13,59 @@ const BUDGET: usize = 256;
 /// How far it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
-    /// Of which rules.
+    /// Of which tables.
     version: u64,
     /// The next place, of both tables.
     place: Option<usize>,
+    /// Whether it waits there for room.
+    waits: bool,
 }
 
 impl Sweep {
-    /// There is nothing to do under the first rules: no flow is older.
+    /// There is nothing to do under the first tables: no flow is older.
     pub(super) const fn new() -> Self {
-        Self { version: 0, place: None }
+        Self { version: 0, place: None, waits: false }
     }
 
-    /// Whether there are places left.
+    /// Whether there are places left that can be looked at soon.
     pub(super) const fn is_running(&self) -> bool {
-        self.place.is_some()
+        self.place.is_some() && !self.waits
     }
 }
 
 impl Pipeline {
-    /// Looks at some flows, if there are any that the present rules have not seen.
+    /// Looks at some flows, if there are any that the present tables have not seen.
     #[inline]
-    pub(super) fn sweep(&mut self, tables: &Snapshot) {
-        if tables.admission_version != self.sweep.version {
-            self.sweep = Sweep { version: tables.admission_version, place: Some(0) };
+    pub(super) fn sweep(&mut self, view: View<'_>) {
+        let version = view.tables.flow_rules;
+        if version != self.sweep.version {
+            self.sweep = Sweep { version, place: Some(0), waits: false };
         }
         if let Some(place) = self.sweep.place {
-            let more = self.sweep_from::<V4>(place, tables) | self.sweep_from::<V6>(place, tables);
-            self.sweep.place = more.then_some(place + BUDGET);
+            let swept = [self.sweep_from::<V4>(place, view), self.sweep_from::<V6>(place, view)];
+            // Whoever must be told waits for room, and those behind with him.
+            self.sweep.waits = swept.contains(&Swept::NoRoom);
+            if !self.sweep.waits {
+                self.sweep.place = (swept != [Swept::All; 2]).then_some(place + BUDGET);
+            }
         }
     }
 
-    /// Looks at the flows from `place` on; whether there are more behind them.
+    /// Looks at some flows from `place` on.
     #[cold]
-    fn sweep_from<F: FlowFamily>(&mut self, place: usize, tables: &Snapshot) -> bool {
+    fn sweep_from<F: FlowFamily>(&mut self, place: usize, view: View<'_>) -> Swept {
+        let tables = view.tables;
         for place in place..place + BUDGET {
             let table = |flows: &Flows| F::table(flows).at(place);
-            let Some(used) = table(&self.flows) else { return false };
+            let Some(used) = table(&self.flows) else { return Swept::All };
             let Some(id) = used else { continue };
+            if self.is_cut_off::<F>(id, tables) {
+                if !self.say_farewell::<F>(id, view) {
+                    return Swept::NoRoom;
+                }
+                self.end::<F>(id);
+                continue;
+            }
             let entry = F::table(&self.flows).entry(id);
             let Some(service) = tables.service(entry.service) else { continue };
             let client = entry.incoming(Direction::Forward).source();
@@ -66,8 +81,29 @@ impl Pipeline {
                 }
             }
         }
-        true
+        Swept::Some
     }
+
+    /// Whether it is a connection whose backend is dead. One of which the backend has not been heard yet tries again by
+    /// itself, and one that has ended has nobody left to be told.
+    fn is_cut_off<F: FlowFamily>(&self, id: FlowId, tables: &Snapshot) -> bool {
+        let entry = F::table(&self.flows).entry(id);
+        entry.protocol() == Protocol::Tcp
+            && !entry.is_one_way()
+            && !matches!(entry.state(), FlowState::SynSent | FlowState::TimeWait | FlowState::Closed)
+            && tables.backend_state(entry.backend) == BackendState::Dead
+    }
+}
+
+/// How far a look at some flows came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// To the last of the table.
+    All,
+    /// Past those that it was for.
+    Some,
+    /// Not past a flow whose sides must be told, for which there is no room now.
+    NoRoom,
 }
 
 /// The backend `id`, which is found by its endpoint, if it has a limit.

@@ -248,7 +248,7 @@ mod tests {
             vip: (u128, u16),
             first: u32,
             offer in offers(),
-            seconds in 0_u64..1 << 30,
+            seconds in 0_u64..1 << 33,
             probes: bool,
         ) {
             let tuple = FiveTuple::<V6>::new(client, vip, Protocol::Tcp);

@@ -76,8 +76,10 @@ impl<T: Copy> TableMemory<T> {
         if self.len == self.capacity {
             return false;
         }
-        // SAFETY: `len` is below `capacity`, for which the mapping has room, and only this value reaches it.
-        unsafe { self.first.add(self.len).write(element) };
+        // SAFETY: `len` is below `capacity`, for which the mapping has room.
+        let place = unsafe { self.first.add(self.len) };
+        // SAFETY: the place is within the mapping, aligned, and reached by this value alone, which is borrowed exclusively.
+        unsafe { place.write(element) };
         self.len += 1;
         true
     }

@@ -14,14 +14,13 @@
 //! long a receiver goes on reading. Only segments without options, or with timestamps alone, take the fast path then.
 
 use super::flow::{FlowEntry, FlowFamily, Stream, Tasks};
-use super::pipeline::Arrival;
 use crate::io::Frame;
 use crate::model::Direction;
 use crate::shared::{FlowState, ServiceCounters, WorkerCounters};
 use crate::wire::option_list::Options;
 use crate::wire::stream::is_before;
 use crate::wire::tcp_flags::{FIN, RST, SYN};
-use crate::wire::{Network, Packet, Segment, Transport, toa};
+use crate::wire::{Network, Packet, Segment, Transport, grow, toa};
 
 /// Segments of the client that carry the option after the backend's first data, at most: acknowledgements of a burst of
 /// ten segments (RFC 6928) and some of the next, among which a client that has something to say says it.
@@ -30,7 +29,7 @@ const LAST: u8 = 32;
 /// [`Stream::toa_left`] while the backend has sent nothing.
 const SILENT: u8 = u8::MAX;
 
-/// What a new TCP flow has to have changed for backends that learn of clients in this way.
+/// What a new TCP flow to a backend that expects options of this kind has to have done.
 pub(super) fn begin(kind: u8) -> Stream {
     Stream { toa_kind: kind, toa_left: SILENT, tasks: Tasks::TOA, ..Stream::default() }
 }
@@ -38,7 +37,7 @@ pub(super) fn begin(kind: u8) -> Stream {
 /// A packet on its way.
 #[derive(Clone, Copy)]
 pub(super) struct Departure<'a> {
-    pub(super) arrival: Arrival<'a>,
+    pub(super) packet: &'a Packet,
     pub(super) direction: Direction,
     /// What its next hop takes; `None` if it is larger already.
     pub(super) mtu: Option<u16>,
@@ -53,7 +52,7 @@ pub(super) fn tell<F: FlowFamily, T: Frame>(
     departure: Departure<'_>,
     counters: &WorkerCounters,
 ) -> Option<Packet> {
-    let packet = departure.arrival.packet;
+    let packet = departure.packet;
     match stream {
         Some(stream)
             if stream.toa_kind != 0
@@ -73,7 +72,7 @@ fn tell_of<F: FlowFamily, T: Frame>(
     departure: Departure<'_>,
     counters: Option<&ServiceCounters>,
 ) -> Option<Packet> {
-    let packet = departure.arrival.packet;
+    let packet = departure.packet;
     let mut options = Options::read(frame.head(), packet)?;
     let forged = options.take_out(stream.toa_kind);
     if forged && let Some(counters) = counters {
@@ -104,10 +103,13 @@ fn insert<T: Frame>(
     frame: &mut T,
     option: &[u8],
     options: &Options,
-    Departure { arrival: Arrival { packet, is_piece, .. }, mtu, .. }: Departure<'_>,
+    Departure { packet, mtu, .. }: Departure<'_>,
 ) -> Option<Packet> {
+    let mtu = mtu?;
     // The places of what follows a first fragment are counted from the beginning of the packet.
-    let mtu = mtu.filter(|_| !is_piece)?;
+    if !grow::is_whole(frame.head(), frame.octets()) {
+        return None;
+    }
     let longer = options.behind(option)?;
     let growth = u16::try_from(longer.octets().len() - options.octets().len()).ok()?;
     let octets = (packet.layout.end - packet.layout.l3).checked_add(growth)?;

@@ -170,7 +170,7 @@ impl<P: Port> Worker<P> {
         let (fib, fib_number) = fibs.current_numbered();
         let generation = generation.of((tables_number, fib_number));
         let view = View { tables, fib, generation, now };
-        core.pipeline.take_over(view.tables);
+        core.pipeline.take_over(view);
 
         let mut busy = false;
         for port in core.port_ids() {
@@ -182,7 +182,7 @@ impl<P: Port> Worker<P> {
         for port in core.port_ids() {
             core.transmit(port);
         }
-        busy |= core.pipeline.expire(view.tick(), EXPIRY_BUDGET) | core.remind(view);
+        busy |= core.pipeline.expire(view, EXPIRY_BUDGET) | core.say_farewells(view.now) | core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy

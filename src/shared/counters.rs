@@ -148,7 +148,7 @@ impl Tally {
     }
 }
 
-const TALLY_FIELDS: usize = 17 + DropReason::COUNT;
+const TALLY_FIELDS: usize = 18 + DropReason::COUNT;
 
 /// One worker's counters.
 #[derive(Debug)]

@@ -43,8 +43,9 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The seed of the choice hash.
     pub choice_seed: ChoiceSeed,
-    /// Another number whenever a service lets in others than before or has other limits: flows are looked at anew.
-    pub admission_version: u64,
+    /// Another number whenever flows must be looked at anew: a service lets in others than before or has other limits, a
+    /// backend has died.
+    pub flow_rules: u64,
 }
 
 impl Snapshot {
@@ -58,7 +59,7 @@ impl Snapshot {
             roles: AddressRoles::default(),
             timeouts: Timeouts::default(),
             choice_seed: ChoiceSeed::default(),
-            admission_version: 0,
+            flow_rules: 0,
         }
     }
 

@@ -18,9 +18,7 @@ pub struct Segment {
     pub flags: u8,
     /// What the sender takes, as it stands there: not scaled.
     pub window: u16,
-    /// Where its header stands in the frame.
-    l4: u16,
-    /// Where its data begin.
+    /// Where its data begin in the frame.
     start: u16,
     /// The first octet behind them.
     end: u16,
@@ -45,16 +43,9 @@ impl Segment {
             acknowledgement: (packet.tcp_flags & ACK != 0).then_some(word(8)),
             flags: packet.tcp_flags,
             window: short(14),
-            l4: packet.layout.l4,
             start,
             end: packet.layout.end,
         })
-    }
-
-    /// The options of the segment, as far as they stand in `head`.
-    #[must_use]
-    pub fn options<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        head.get(usize::from(self.l4) + 20..usize::from(self.start)).unwrap_or_default()
     }
 
     /// Octets of data.

@@ -38,7 +38,7 @@ syn_proxy_above = 100"#,
 syn_proxy = "always"
 syn_proxy_above = 0"#,
         &[
-            r#"lb.toml:16:13: syn_proxy "always" is unknown; the values are "off", "auto" or "on""#,
+            r#"lb.toml:16:13: syn_proxy "always" is unknown; write "off", "auto" or "on""#,
             "lb.toml:17:19: syn_proxy_above 0 is out of range; write a number from 1 to 1000000000",
         ],
     ),

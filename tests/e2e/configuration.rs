@@ -59,6 +59,8 @@ pub(crate) struct Configuration {
     pub(crate) probe: String,
     /// The largest IP packets of the ports "front" and "back".
     pub(crate) mtus: [u16; 2],
+    /// In place of the services.
+    pub(crate) services: Option<String>,
     /// Above the sections; for mistakes.
     pub(crate) extra: &'static str,
 }
@@ -80,6 +82,7 @@ impl Configuration {
             flows: 65_536,
             probe: format!("{HTTP_PROBE}fall = 2\nrise = 2\n"),
             mtus: [1500; 2],
+            services: None,
             extra: "",
         }
     }
@@ -109,6 +112,10 @@ impl Configuration {
             text = text.replace(&name, &format!("{name}mtu = {mtu}\n"));
         }
         text.push_str("\n[local_addresses]\ndefault = [\"10.0.8.10\", \"fd00:8::10\"]\n");
+        if let Some(services) = &self.services {
+            text.push_str(services);
+            return text;
+        }
         if self.mode == "guest" {
             tunnels(&mut text);
             return text;

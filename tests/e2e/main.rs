@@ -19,6 +19,7 @@ mod lab;
 mod leaving;
 mod path_mtu;
 mod poller;
+mod proxy;
 mod readme;
 mod reload;
 mod standby;

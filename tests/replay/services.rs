@@ -108,3 +108,23 @@ fn a_client_comes_back_to_its_backend_while_it_is_remembered() {
     let reached = backends(&Bench::new().replay(&in_turn(frames)));
     assert_eq!(reached.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "without it they spread");
 }
+
+#[test]
+fn a_header_that_names_the_client_is_in_what_would_have_been_sent() {
+    let told = "client_address = \"proxy-v2\"";
+    let services = service("web", "80", "tcp", 1, told) + &service("dns", "53", "udp", 1, told);
+    let bench = Bench::with(&format!("{CONFIGURATION}{services}"));
+    let syn = Build::new("198.51.100.7:40000", "203.0.113.90:80");
+    let first = bench.replay(&in_turn([syn.tcp()])).decoded().remove(0);
+    let answer = Build::answer(&first).flags(SYN | ACK).tcp();
+    // The client's first octet is numbered one after its SYN.
+    let data = Build { flags: ACK, sequence: syn.sequence.wrapping_add(1), ..syn.clone() }.payload(b"GET /");
+    let query = Build::new("198.51.100.7:40000", "203.0.113.90:53").payload(b"query").udp();
+    let sent = bench.replay(&in_turn([syn.tcp(), answer, data.tcp(), query])).decoded();
+    let header = |transport: u8, port: u8| {
+        let ends = [198, 51, 100, 7, 203, 0, 113, 90, 0x9c, 0x40, 0, port];
+        [b"\r\n\r\n\0\r\nQUIT\n\x21".as_slice(), &[0x10 | transport, 0, 12], &ends].concat()
+    };
+    assert_eq!(sent[2].payload, [&header(1, 80), &b"GET /"[..]].concat());
+    assert_eq!(sent[3].payload, [&header(2, 53), &b"query"[..]].concat());
+}

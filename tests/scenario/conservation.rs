@@ -2,8 +2,8 @@
 //! the allocator.
 
 use evenkeel::model::{
-    BackendId, BackendState, ClientPrefix, Encapsulation, ForwardingMode, Nanos, OnNoBackend, ServiceId,
-    ServiceLimits,
+    BackendId, BackendState, ClientAddress, ClientPrefix, Encapsulation, ForwardingMode, Nanos, OnNoBackend,
+    ProxyDatagrams, ServiceId, ServiceLimits,
 };
 use proptest::prelude::*;
 
@@ -183,6 +183,14 @@ fn assert_balanced(lab: &mut Lab) {
     assert_eq!((limited, on_limited, lab.limits.clients()), (0, 0, 0), "limits get back what they gave");
 }
 
+fn client_address() -> impl Strategy<Value = ClientAddress> {
+    prop::sample::select(vec![
+        ClientAddress::Toa { kind: 254 },
+        ClientAddress::ProxyV2 { datagrams: ProxyDatagrams::UntilAnswered },
+        ClientAddress::ProxyV2 { datagrams: ProxyDatagrams::Every },
+    ])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -197,6 +205,18 @@ proptest! {
     fn frames_buffers_and_flows_are_conserved_with_three_workers(steps in prop::collection::vec(step(), 1..120)) {
         let on_no_backend = OnNoBackend::Http503;
         let mut lab = Lab::new(Plan { workers: 3, flows: 16, on_no_backend, ..Plan::default() });
+        run(&mut lab, &steps);
+        assert_balanced(&mut lab);
+    }
+
+    #[test]
+    fn frames_buffers_and_flows_are_conserved_where_backends_learn_of_clients(
+        three: bool,
+        client_address in client_address(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let workers = if three { 3 } else { 1 };
+        let mut lab = Lab::new(Plan { workers, flows: 16, client_address, ..Plan::default() });
         run(&mut lab, &steps);
         assert_balanced(&mut lab);
     }

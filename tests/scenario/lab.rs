@@ -248,7 +248,7 @@ impl Lab {
             roles,
             timeouts: self.plan.timeouts,
             choice_seed: ChoiceSeed::new(1),
-            admission_version: self.reloads,
+            flow_rules: self.reloads,
         });
     }
 

@@ -238,6 +238,7 @@ fn an_expired_flow_is_unknown_and_its_client_is_told() {
     let mut lab = Lab::new(Plan::default());
     open(&mut lab);
     lab.wait(Nanos::from_secs(901));
+    lab.sent();
     assert_eq!(client_sends(&mut lab, ACK).flags, RST);
     assert_eq!(lab.dropped(DropReason::UnknownFlow), 1);
 }

@@ -402,6 +402,20 @@ fn a_datagram_that_does_not_fit_with_the_header_is_refused_with_the_size_that_do
 }
 
 #[test]
+fn an_error_about_a_datagrams_size_tells_the_client_what_fits_without_the_header() {
+    for (client, vip) in DNS {
+        let mut lab = lab();
+        let v6 = vip.starts_with('[');
+        let ask = Build::new(client, vip).payload(&[7; 1390 - 48]).udp();
+        let grown = lab.exchange_raw(&ask).remove(0);
+        let told = lab.exchange_raw(&error(&grown, too_big(v6), 500)).remove(0);
+        let mtu = if v6 { &told[60..62] } else { &told[40..42] };
+        let expected = 1400 - u16::try_from(header((client, vip), 2).len()).unwrap();
+        assert_eq!(mtu, expected.to_be_bytes());
+    }
+}
+
+#[test]
 fn a_datagram_in_fragments_has_no_place_for_the_header() {
     for (client, vip) in DNS {
         let mut lab = lab();

@@ -1,9 +1,9 @@
-//! Resets: which end a connection.
+//! Resets: which end a connection, and those that we send when one ends without its sides' doing.
 
-use evenkeel::model::Nanos;
+use evenkeel::model::{BackendState, Nanos};
 
-use crate::lab::{Lab, Plan};
-use crate::packet::{ACK, Build, Decoded, RST, SYN};
+use crate::lab::{BACKEND_MAC, CLIENT_MAC, Lab, OUR_MAC, Plan};
+use crate::packet::{ACK, Build, Decoded, FIN, RST, SYN, decode};
 
 const FAMILIES: [(&str, &str); 2] =
     [("198.51.100.7:40000", "203.0.113.80:80"), ("[2001:db8:7::7]:40000", "[2001:db8::80]:80")];
@@ -38,21 +38,21 @@ impl Connection {
             Build::answer(&syn).flags(SYN | ACK).numbers(BACKEND_FIRST, CLIENT_FIRST.wrapping_add(1));
         lab.forward(&with_scale(answer, scales[1]).tcp());
         let mut connection = Self { lab, client, vip, syn };
-        connection.from_client(ACK, CLIENT_FIRST.wrapping_add(1), BACKEND_FIRST.wrapping_add(1));
+        connection.client_sends(ACK, CLIENT_FIRST.wrapping_add(1), BACKEND_FIRST.wrapping_add(1));
         // The first segment on an established flow settles it, the next one takes the fast path.
         for _ in 0..2 {
-            connection.from_backend(ACK, Self::BACKEND_NEXT, Self::CLIENT_NEXT);
-            connection.from_client(ACK, Self::CLIENT_NEXT, Self::BACKEND_NEXT);
+            connection.backend_sends(ACK, Self::BACKEND_NEXT, Self::CLIENT_NEXT);
+            connection.client_sends(ACK, Self::CLIENT_NEXT, Self::BACKEND_NEXT);
         }
         connection
     }
 
-    fn from_client(&mut self, flags: u8, sequence: u32, acknowledgement: u32) {
+    fn client_sends(&mut self, flags: u8, sequence: u32, acknowledgement: u32) {
         let segment = Build::new(self.client, self.vip).flags(flags).numbers(sequence, acknowledgement);
         assert_eq!(self.lab.forward(&segment.tcp()).flags, flags, "whatever it says, it is sent on");
     }
 
-    fn from_backend(&mut self, flags: u8, sequence: u32, acknowledgement: u32) {
+    fn backend_sends(&mut self, flags: u8, sequence: u32, acknowledgement: u32) {
         let segment = Build::answer(&self.syn).flags(flags).numbers(sequence, acknowledgement);
         assert_eq!(self.lab.forward(&segment.tcp()).flags, flags, "whatever it says, it is sent on");
     }
@@ -74,11 +74,11 @@ fn a_reset_ends_a_connection_only_if_its_number_is_in_the_window() {
             [(0, true), (1, true), (window, true), (window + 1, false), (1 << 31, false), (u32::MAX, false)]
         {
             let mut connection = Connection::open(family, [7, 3]);
-            connection.from_client(RST, Connection::CLIENT_NEXT.wrapping_add(ahead), 0);
+            connection.client_sends(RST, Connection::CLIENT_NEXT.wrapping_add(ahead), 0);
             assert_eq!(connection.has_ended(), ends, "of the client, {ahead} ahead");
 
             let mut connection = Connection::open(family, [3, 7]);
-            connection.from_backend(RST | ACK, Connection::BACKEND_NEXT.wrapping_add(ahead), 0);
+            connection.backend_sends(RST | ACK, Connection::BACKEND_NEXT.wrapping_add(ahead), 0);
             assert_eq!(connection.has_ended(), ends, "of the backend, {ahead} ahead");
         }
     }
@@ -87,10 +87,10 @@ fn a_reset_ends_a_connection_only_if_its_number_is_in_the_window() {
 #[test]
 fn a_connection_goes_on_after_a_reset_that_somebody_guessed() {
     let mut connection = Connection::open(FAMILIES[0], [0, 0]);
-    connection.from_client(RST, Connection::CLIENT_NEXT.wrapping_sub(1), 0);
+    connection.client_sends(RST, Connection::CLIENT_NEXT.wrapping_sub(1), 0);
     connection.lab.wait(Nanos::from_secs(600));
-    connection.from_client(ACK, Connection::CLIENT_NEXT, Connection::BACKEND_NEXT);
-    connection.from_backend(ACK, Connection::BACKEND_NEXT, Connection::CLIENT_NEXT);
+    connection.client_sends(ACK, Connection::CLIENT_NEXT, Connection::BACKEND_NEXT);
+    connection.backend_sends(ACK, Connection::BACKEND_NEXT, Connection::CLIENT_NEXT);
     connection.lab.wait(Nanos::from_secs(600));
     assert_eq!(connection.lab.tally().flows(), 1);
 }
@@ -117,7 +117,99 @@ fn a_reset_that_answers_a_syn_ends_the_connection_only_if_it_acknowledges_that()
 #[test]
 fn a_syn_on_an_established_connection_does_not_move_the_window() {
     let mut connection = Connection::open(FAMILIES[0], [0, 0]);
-    connection.from_client(SYN, 5_000_000, 0);
-    connection.from_client(RST, 5_000_001, 0);
+    connection.client_sends(SYN, 5_000_000, 0);
+    connection.client_sends(RST, 5_000_001, 0);
     assert!(!connection.has_ended());
+}
+
+/// Checks that the only frames sent are resets for both sides, with the numbers that these expect.
+fn assert_both_are_told(connection: &mut Connection) {
+    let mut sent: Vec<Decoded> = connection.lab.sent().iter().map(|frame| decode(frame)).collect();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    let (client, vip) = (connection.client.parse().unwrap(), connection.vip.parse().unwrap());
+    sent.sort_by_key(|frame| frame.to != client);
+    let [to_client, to_backend] = &sent[..] else { unreachable!("two, as asserted") };
+
+    assert_eq!((to_client.from, to_client.to), (vip, client));
+    assert_eq!((to_client.flags, to_client.sequence), (RST, Connection::BACKEND_NEXT));
+    assert_eq!((to_client.source_mac, to_client.destination_mac), (OUR_MAC, CLIENT_MAC));
+
+    assert_eq!((to_backend.from, to_backend.to), (connection.syn.from, connection.syn.to));
+    assert_eq!((to_backend.flags, to_backend.sequence), (RST, Connection::CLIENT_NEXT));
+    assert_eq!((to_backend.source_mac, to_backend.destination_mac), (OUR_MAC, BACKEND_MAC));
+
+    assert_eq!(connection.lab.tally().flows(), 0);
+    connection.lab.assert_conserved();
+}
+
+#[test]
+fn both_sides_of_a_connection_that_times_out_are_told_with_the_numbers_they_expect() {
+    for family in FAMILIES {
+        let mut connection = Connection::open(family, [0, 0]);
+        connection.lab.wait(Nanos::from_secs(899));
+        assert_eq!(connection.lab.sent(), [[0; 0]; 0], "too early");
+        connection.lab.wait(Nanos::from_secs(2));
+        assert_both_are_told(&mut connection);
+
+        let mut connection = Connection::open(family, [0, 0]);
+        // Half closed, and the other side has nothing to say.
+        connection.client_sends(FIN | ACK, Connection::CLIENT_NEXT, Connection::BACKEND_NEXT);
+        connection.lab.wait(Nanos::from_secs(62));
+        assert_both_are_told(&mut connection);
+    }
+}
+
+#[test]
+fn nobody_is_told_of_the_end_of_what_is_no_connection_or_has_ended() {
+    for (client, vip) in FAMILIES {
+        let mut lab = Lab::new(Plan::default());
+        lab.forward(&Build::new(client, vip).tcp());
+        lab.forward(&Build::new(client, &vip.replace(":80", ":53").replace("::53", "::80")).udp());
+        lab.wait(Nanos::from_secs(400));
+        assert_eq!((lab.tally().flows(), lab.tally().originated), (0, 0));
+
+        let mut connection = Connection::open((client, vip), [0, 0]);
+        connection.client_sends(RST, Connection::CLIENT_NEXT, 0);
+        connection.lab.wait(Nanos::from_secs(2));
+        assert_eq!((connection.lab.tally().flows(), connection.lab.tally().originated), (0, 0));
+    }
+}
+
+#[test]
+fn who_only_waits_is_told_when_the_backend_is_dead() {
+    for family in FAMILIES {
+        let mut connection = Connection::open(family, [0, 0]);
+        connection.lab.sent();
+        for number in 1..=connection.lab.plan.backends {
+            connection.lab.set_backend_state(number, BackendState::Dead);
+        }
+        connection.lab.reload();
+        connection.lab.settle();
+        assert_both_are_told(&mut connection);
+    }
+}
+
+#[test]
+fn however_many_connections_die_with_their_backend_both_sides_of_each_are_told() {
+    const CONNECTIONS: u16 = 3000;
+    let mut lab = Lab::new(Plan { backends: 1, flows: 4096, ..Plan::default() });
+    let vip = FAMILIES[0].1;
+    for number in 0..CONNECTIONS {
+        let client = format!("198.51.100.7:{}", 10_000 + number);
+        let syn = lab.forward(&Build::new(&client, vip).tcp());
+        lab.forward(&Build::answer(&syn).flags(SYN | ACK).numbers(7_000, 1_001).tcp());
+    }
+    let half_open = lab.forward(&Build::new("198.51.100.8:1", vip).tcp());
+    let mut told = 0;
+    lab.set_backend_state(1, BackendState::Dead);
+    lab.reload();
+    for _ in 0..100 {
+        lab.wait(Nanos::from_millis(1));
+        let sent = lab.sent();
+        assert!(sent.iter().all(|frame| decode(frame).flags == RST));
+        told += sent.len();
+    }
+    assert_eq!(told, 2 * usize::from(CONNECTIONS));
+    assert_eq!((lab.tally().flows(), lab.tally().unanswered), (1, 0), "{half_open:?} tries again by itself");
+    lab.assert_conserved();
 }

@@ -8,11 +8,7 @@ use super::FlowEntry;
 use crate::model::{Direction, Family};
 use crate::shared::FlowState;
 use crate::wire::Segment;
-use crate::wire::options::{kind, option_from};
-use crate::wire::tcp_flags::{RST, SYN};
-
-/// The largest scale (RFC 7323, 2.3).
-const MAX_SCALE: u8 = 14;
+use crate::wire::tcp_flags::RST;
 
 impl<F: Family> FlowEntry<F> {
     /// Notes what the sender of a segment in `direction` expects of the other one.
@@ -21,19 +17,13 @@ impl<F: Family> FlowEntry<F> {
         self.expected[direction.opposite() as usize] = acknowledgement;
     }
 
-    /// Notes what a SYN, as it leaves in `direction` with these options, lets the other side expect. On a connection that
-    /// stands already it means nothing.
-    pub fn note_syn(&mut self, direction: Direction, segment: &Segment, options: &[u8]) {
-        let opens = self.state().is_half_open() || self.state() == FlowState::Connecting;
-        if segment.flags & SYN == 0 || !opens {
-            return;
+    /// Notes what a SYN, as it leaves in `direction` and offers windows of this scale, lets the other side expect. On a
+    /// connection that stands already it means nothing.
+    pub fn note_syn(&mut self, direction: Direction, segment: &Segment, scale: Option<u8>) {
+        if self.state().is_half_open() || self.state() == FlowState::Connecting {
+            self.expected[direction as usize] = segment.sequence.wrapping_add(1);
+            self.note_scale(direction, scale.unwrap_or(0));
         }
-        self.expected[direction as usize] = segment.sequence.wrapping_add(1);
-        let mut found =
-            std::iter::successors(option_from(options, 0), |(_, at)| option_from(options, at.end));
-        let scale = found.find(|(kind, at)| *kind == kind::WINDOW_SCALE && at.len() == 3);
-        let scale = scale.and_then(|(_, at)| options.get(at.start + 2).copied());
-        self.scales[direction as usize] = scale.unwrap_or(0).min(MAX_SCALE);
     }
 
     /// Notes the scale of windows that senders in `direction` offer, where we answer for their SYN.

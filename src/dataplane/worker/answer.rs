@@ -1,6 +1,7 @@
 //! What a worker says itself about packets that go no further: within a rate, and counted.
 
 use super::Core;
+use crate::dataplane::farewell::Farewell;
 use crate::dataplane::flow::FlowId;
 use crate::dataplane::inspect::Inspected;
 use crate::dataplane::pipeline::{Pipeline, View};
@@ -66,6 +67,24 @@ impl<P: Port> Core<P> {
         }
     }
 
+    /// Sends some of the resets that wait, if their rate allows. Returns whether it did.
+    #[inline]
+    pub(super) fn say_farewells(&mut self, now: Nanos) -> bool {
+        !self.pipeline.farewells.is_empty() && self.say_waiting_farewells(now)
+    }
+
+    #[cold]
+    fn say_waiting_farewells(&mut self, now: Nanos) -> bool {
+        let mut said = false;
+        while !self.pipeline.farewells.is_empty() && self.rates.farewells.take(now) {
+            if let Some(Farewell { port, frame }) = self.pipeline.farewells.pop() {
+                self.originate(&frame, true, port, port);
+                said = true;
+            }
+        }
+        said
+    }
+
     /// Sends a client the news that its backend has answered, and the backend the acknowledgement for that. Without a
     /// frame for it the backend repeats its answer.
     #[cold]
@@ -125,7 +144,7 @@ impl<P: Port> Core<P> {
     }
 
     /// Sends `answer`, if it `is_due`, by `egress`, in a frame of `ingress`'s.
-    fn originate(&mut self, answer: &craft::Answer, is_due: bool, ingress: PortId, egress: PortId) {
+    fn originate(&mut self, answer: &[u8], is_due: bool, ingress: PortId, egress: PortId) {
         let queue = &mut self.sides[ingress.index()].port.queue;
         let frame = if is_due { queue.allocate() } else { None };
         let frame = frame.and_then(|mut frame| frame.append(answer).then_some(frame));

@@ -13,6 +13,8 @@ pub(super) struct Rates {
     too_big: TokenBucket,
     /// Of answers to pings.
     pub(super) echoes: TokenBucket,
+    /// Of resets for connections that end without their sides' doing.
+    pub(super) farewells: TokenBucket,
     punts: [TokenBucket; 3],
 }
 
@@ -24,6 +26,8 @@ impl Rates {
             refusals: TokenBucket::new(10_000, 1_000),
             too_big: TokenBucket::new(10_000, 1_000),
             echoes: TokenBucket::new(10_000, 1_000),
+            // A backend with a million connections is buried in ten seconds, beside the traffic of the others.
+            farewells: TokenBucket::new(200_000, 1_000),
             // Neighbour, routing, other: what a Linux kernel takes in without strain.
             punts: [
                 TokenBucket::new(20_000, 2_000),
