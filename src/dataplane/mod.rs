@@ -11,6 +11,7 @@ mod alter;
 mod connecting;
 mod farewell;
 pub mod fast_path;
+mod fate;
 pub mod flow;
 mod flow_life;
 mod former_lease;

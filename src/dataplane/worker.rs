@@ -182,9 +182,7 @@ impl<P: Port> Worker<P> {
         for port in core.port_ids() {
             core.transmit(port);
         }
-        busy |= core.pipeline.expire(view, EXPIRY_BUDGET);
-        busy |= core.say_farewells(view.now);
-        busy |= core.remind(view);
+        busy |= core.pipeline.expire(view, EXPIRY_BUDGET) | core.say_farewells(view.now) | core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy

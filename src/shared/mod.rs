@@ -17,14 +17,13 @@ mod prefix_table;
 mod publish;
 mod rate;
 pub mod rings;
+mod service_counters;
 mod snapshot;
 mod syn_proxies;
 
 pub use access::Access;
 pub use choice::{Choice, Positions};
-pub use counters::{
-    BackendCounters, BackendTotals, Capacities, ServiceCounters, ServiceTotals, Tally, WorkerCounters,
-};
+pub use counters::{BackendCounters, BackendTotals, Capacities, Tally, WorkerCounters};
 pub use drop_reason::DropReason;
 pub use fib::{Egress, Fib, NextHop, Resolution, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
@@ -32,6 +31,7 @@ pub use limits::{Applicant, ClientSlot, Holds, Limits};
 pub use persistence::{Persistence, PersistentBackends};
 pub use publish::{Publisher, Reader, channel};
 pub use rings::{Command, Event};
+pub use service_counters::{ServiceCounters, ServiceTotals};
 pub use snapshot::{
     AddressRole, AddressRoles, RoleFamily, ServiceBackend, ServiceTable, Snapshot, VipServices,
 };

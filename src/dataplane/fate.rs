@@ -1,0 +1,68 @@
+//! What becomes of a flow at a packet of it.
+
+use super::flow::{FlowFamily, FlowId, tcp};
+use super::pipeline::{Pipeline, View};
+use crate::model::{BackendState, Direction, Protocol};
+use crate::shared::FlowState;
+use crate::wire::{Packet, tcp_flags};
+
+/// What becomes of a flow at a packet.
+pub(super) enum Fate {
+    /// Nothing.
+    GoesOn,
+    /// It is at its end, and the packet is a new flow's: the client reuses its port, or the backend is gone and nothing
+    /// of the flow would be lost on another.
+    Over,
+    /// Its backend is dead, and so is the connection, which neither side may know.
+    Killed,
+}
+
+impl Pipeline {
+    /// What a packet means for the flow it finds.
+    #[inline(always)]
+    pub(super) fn fate<F: FlowFamily>(
+        &self,
+        id: FlowId,
+        direction: Direction,
+        packet: &Packet,
+        view: View<'_>,
+    ) -> Fate {
+        let entry = F::table(&self.flows).entry(id);
+        let backend = view.tables.backend_state(entry.backend);
+        if matches!(backend, BackendState::Up | BackendState::Resting) && !packet.is_bare_syn() {
+            return Fate::GoesOn;
+        }
+        let forward = direction == Direction::Forward;
+        let begins = forward && packet.is_bare_syn();
+        let is_over = match (entry.protocol(), backend) {
+            // What ended in peace has nobody left to tell; only its last packets may be repeated.
+            (Protocol::Tcp, BackendState::Dead) if !begins && entry.state() == FlowState::TimeWait => false,
+            (Protocol::Tcp, BackendState::Dead) if !begins => return Fate::Killed,
+            (Protocol::Tcp, BackendState::Dead) => true,
+            (Protocol::Tcp, BackendState::Up | BackendState::Resting) => {
+                begins && tcp::syn_starts_anew(entry.state())
+            }
+            (Protocol::Tcp, BackendState::Down | BackendState::Removed) => {
+                begins && (tcp::syn_starts_anew(entry.state()) || entry.state().is_half_open())
+            }
+            (Protocol::Udp, BackendState::Up | BackendState::Resting) => false,
+            (Protocol::Udp, BackendState::Down | BackendState::Dead | BackendState::Removed) => forward,
+        };
+        if is_over { Fate::Over } else { Fate::GoesOn }
+    }
+
+    /// Counts what a handshake says of its backend: that it does not answer, or refuses.
+    #[cold]
+    pub(super) fn observe<F: FlowFamily>(&self, id: FlowId, direction: Direction, packet: &Packet) {
+        let entry = F::table(&self.flows).entry(id);
+        let Some(counters) = self.counters.backend(entry.backend) else { return };
+        if entry.state() != FlowState::SynSent {
+            return;
+        }
+        match direction {
+            Direction::Forward if packet.is_bare_syn() => counters.count_unanswered(),
+            Direction::Return if packet.tcp_flags & tcp_flags::RST != 0 => counters.count_reset(),
+            Direction::Forward | Direction::Return => {}
+        }
+    }
+}
