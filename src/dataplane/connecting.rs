@@ -335,7 +335,7 @@ impl Pipeline {
             return Verdict::Drop(DropReason::UnknownFlow);
         };
         let tuple = flows.entry(of.id).incoming(Direction::Return);
-        self.from_nothing::<F, T>(frame, |pipeline, frame, arrival| {
+        self.in_empty::<F, T>(frame, |pipeline, frame, arrival| {
             if of.gives_up {
                 pipeline.say(frame, of.id, &reset::<F>(tuple, &stream), arrival, view)
             } else {
@@ -352,17 +352,17 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         match network {
-            Network::V4 => self.from_nothing::<V4, T>(frame, |pipeline, frame, arrival| {
+            Network::V4 => self.in_empty::<V4, T>(frame, |pipeline, frame, arrival| {
                 pipeline.acknowledge::<V4, T>(frame, id, arrival, view)
             }),
-            Network::V6 => self.from_nothing::<V6, T>(frame, |pipeline, frame, arrival| {
+            Network::V6 => self.in_empty::<V6, T>(frame, |pipeline, frame, arrival| {
                 pipeline.acknowledge::<V6, T>(frame, id, arrival, view)
             }),
         }
     }
 
     /// Lets `fill` an empty frame with a packet that nobody sent.
-    fn from_nothing<F: FlowFamily, T: Frame>(
+    fn in_empty<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         fill: impl FnOnce(&mut Self, &mut T, Arrival<'_>) -> Verdict,

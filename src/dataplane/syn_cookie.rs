@@ -286,7 +286,8 @@ mod tests {
                 FiveTuple::<V4>::new((client.0 ^ c, client.1 ^ p), (vip.0 ^ v, vip.1 ^ q), Protocol::Tcp)
             };
             let cookie = cookies().make(&tuple(0, 0, 0, 0), first, &offer, now);
-            let (port, mut from, mut number) = (by as u16 | 1, first.wrapping_add(1), cookie.sequence.wrapping_add(1));
+            let port = u16::try_from(by & 0xffff).unwrap() | 1;
+            let (mut from, mut number) = (first.wrapping_add(1), cookie.sequence.wrapping_add(1));
             let (mut then, mut echo, mut other) = (now, cookie.clock, tuple(0, 0, 0, 0));
             match change {
                 0 => other = tuple(by, 0, 0, 0),

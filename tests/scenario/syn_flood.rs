@@ -100,7 +100,7 @@ fn pass(lab: &mut Lab, clients: &mut [Client], turn: &mut usize, frames: Vec<Vec
 /// The n-th SYN of a flood: each from somebody else.
 fn flood(n: usize) -> Vec<u8> {
     let (high, low, port) = (n / 250 % 250 + 1, n % 250 + 1, 1024 + n % 60_000);
-    let from = if n % 2 == 0 {
+    let from = if n.is_multiple_of(2) {
         format!("192.0.{high}.{low}:{port}")
     } else {
         format!("[2001:db8:f::{high:x}:{low:x}]:{port}")
@@ -141,7 +141,7 @@ fn withstand(syn_proxy: SynProxy, workers: u16) -> Lab {
     for n in (0..total).step_by(64) {
         pass(&mut lab, &mut clients, &mut turn, (n..n + 64).map(flood).collect());
         let number = n / 64;
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             // One octet of each, and each is answered.
             let frames = clients.iter().map(Client::packet).collect();
             pass(&mut lab, &mut clients, &mut turn, frames);
@@ -149,7 +149,7 @@ fn withstand(syn_proxy: SynProxy, workers: u16) -> Lab {
             let behind = clients.iter().take(40).filter(|client| client.heard != said).count();
             assert_eq!(behind, 0, "after {n} SYNs: {:?}", lab.drops());
         }
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             let news = Client::new(clients.len());
             let frame = news.packet();
             clients.push(news);
