@@ -4,8 +4,6 @@
 //! monotonic, but not all of the same instant. A worker counts in a plain [`Tally`] and copies it up here after some
 //! turns; the counters of services and backends, touched once a packet at most, are written in place.
 
-mod service;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Zeroable;
@@ -14,8 +12,6 @@ use crossbeam::utils::CachePadded;
 use super::DropReason;
 use super::service_counters::ServiceCounters;
 use crate::model::{BackendId, Direction, ServiceId};
-
-pub use self::service::{ServiceCounters, ServiceTotals};
 
 /// How many ids the arrays have room for; fixed at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
