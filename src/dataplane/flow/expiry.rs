@@ -142,7 +142,7 @@ impl Queue {
 /// Slots of the wheel: nine minutes. What is due later is looked at once a round.
 const WHEEL: u16 = 8192;
 
-const LISTS: usize = WHEEL as usize + 5;
+const LISTS: usize = Queue::Free as usize + 1;
 
 /// An entry's place in the lists. All zero: in none.
 #[derive(Clone, Copy, Zeroable)]
