@@ -15,9 +15,9 @@ pub enum SynProxy {
 }
 
 impl SynProxy {
-    /// A service that takes 50,000 new connections a second from clients 100 ms away has half of this; a flood of so many
-    /// SYNs a second has it after 0.2 s.
-    pub const DEFAULT_ABOVE: u32 = 10_000;
+    /// A tenth of a worker's flows by default. A service that takes 500,000 new connections a second from clients 100 ms
+    /// away has half of this; a flood of so many SYNs a second has it after 0.2 s.
+    pub const DEFAULT_ABOVE: u32 = 100_000;
 }
 
 impl fmt::Display for SynProxy {
