@@ -77,7 +77,7 @@ impl SynGuard {
             shared: Arc::clone(shared),
             watches: vec![Watch::default(); services].into_boxed_slice(),
             workers: workers.into(),
-            room: flows as u64 / 2,
+            room: flows as u64,
             mtu,
         }
     }

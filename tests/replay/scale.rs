@@ -14,8 +14,7 @@ fn seventy_thousand_flows_over_one_local_address_have_leases_of_their_own() {
         Build::new(&client, "203.0.113.80:80").tcp()
     });
     let text = configuration(&format!("{CONFIGURATION}\n[appliance]\nflows_per_worker = 100_000\n"));
-    // SYNs alone are a flood, and would be answered.
-    let bench = Bench::with(&text.replace("name = \"web\"\n", "name = \"web\"\nsyn_proxy = \"off\"\n"));
+    let bench = Bench::with(&text);
     let mut frames = in_turn(frames);
     for (frame, n) in frames.iter_mut().zip(0..) {
         // All within the time that a flow waits for its handshake.
