@@ -48,6 +48,8 @@ fuzz_target!(|data: &[u8]| {
         (0, 0),
         "every flow ends, and no fragment waits for ever"
     );
+    // Resets for connections that timed out.
+    lab.sent();
     assert_eq!(lab.pool.available(), BUFFERS);
 });
 
