@@ -1,10 +1,12 @@
 //! The data plane: what happens to packets.
 //!
-//! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), [`admit`] (a new flow), `pick` (its
-//! backend), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a piece of a packet), `icmp` and [`steer`]
-//! (whose flow is it), over the tables in [`flow`]; `flow_life` is how flows change and end, `sweep` what a reload means
-//! for them. Nothing here opens a socket, reads a clock, takes a lock, allocates after start or logs; time and tables are
-//! arguments, errors are drop reasons.
+//! Start at [`worker`]: the loop. It calls the stages in [`pipeline`] (inspect, balance), `forward` (a packet of a flow;
+//! `alter` and `toa` where more than its addresses changes), [`admit`] (a new flow), `pick` (its backend), `syn_proxy` and
+//! `connecting` (a flow whose client comes first), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a
+//! piece of a packet), `icmp` and [`steer`] (whose flow is it), over the tables in [`flow`]; `flow_life` is how flows
+//! change and end, `farewell` what their sides are told, `sweep` what new tables mean for them. Nothing here opens a
+//! socket, reads a clock, takes a lock, allocates after start or logs; time and tables are arguments, errors are drop
+//! reasons.
 
 pub mod admit;
 mod alter;
@@ -15,6 +17,7 @@ mod fate;
 pub mod flow;
 mod flow_life;
 mod former_lease;
+mod forward;
 pub mod fragments;
 mod icmp;
 pub mod inspect;

@@ -8,17 +8,15 @@
 use std::sync::Arc;
 
 use super::admit::Admitted;
-use super::alter;
 use super::connecting::Shaken;
 use super::farewell::Farewells;
 use super::fate::Fate;
-use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks, tcp};
+use super::flow::{FlowFamily, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks};
 use super::former_lease::FormerLease;
 use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
 use super::lanes::Lanes;
 use super::last_hop::LastHops;
-use super::link;
 use super::local_ports::LocalPorts;
 use super::pick::Turns;
 use super::pieces::Pieces;
@@ -26,7 +24,6 @@ use super::punt::is_ours;
 use super::steer::Steering;
 use super::sweep::Sweep;
 use super::syn_proxy::SynGuard;
-use super::toa::{self, Departure};
 use super::unavailable::Cookies;
 use super::verdict::Verdict;
 use super::ways::Ways;
@@ -34,16 +31,9 @@ use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{Direction, Nanos, PortId, TablePages, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
-    Capacities, DropReason, Egress, Fib, FlowState, Limits, Persistence, Snapshot, SynProxies, Tally,
-    WorkerCounters,
+    Capacities, DropReason, Egress, Fib, Limits, Persistence, Snapshot, SynProxies, Tally, WorkerCounters,
 };
-use crate::wire::craft::Refusal;
-use crate::wire::handshake::Offer;
-use crate::wire::split::may_split;
-use crate::wire::{
-    Layout, Network, Packet, Parsed, Segment, Transport, rewrite, rewrite_addresses, tcp_flags,
-};
-use crate::wire::{ethernet, mss};
+use crate::wire::{Network, Packet, Parsed, Transport, tcp_flags};
 
 /// What a worker is made with.
 #[derive(Clone, Debug)]
@@ -291,120 +281,6 @@ impl Pipeline {
             }
         };
         self.forward::<F, T>(frame, id, direction, arrival, view)
-    }
-
-    /// Sends a packet of a known flow on its way.
-    #[inline]
-    pub(super) fn forward<F: FlowFamily, T: Frame>(
-        &mut self,
-        frame: &mut T,
-        id: FlowId,
-        direction: Direction,
-        arrival: Arrival<'_>,
-        view: View<'_>,
-    ) -> Verdict {
-        let packet = arrival.packet;
-        if packet.hop_limit <= 1 {
-            return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
-        }
-        if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
-            self.route_again::<F>(id, view);
-        }
-        let Self { flows, last_hops, counters, tally, .. } = self;
-        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
-        let hop = entry.hop(direction);
-        let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
-            return Verdict::Drop(DropReason::NextHopUnresolved);
-        };
-        let Some(addresses) = hop.addresses() else {
-            return Verdict::Drop(DropReason::NextHopUnresolved);
-        };
-        let Layout { l3, end, .. } = packet.layout;
-        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
-        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
-        if !fits && !may_split(packet, frame.head()) {
-            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
-            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
-        }
-        let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
-        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
-        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
-        let came = Segment::read(packet, frame.head());
-        match packet.transport {
-            Transport::Fragment => {
-                rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
-            }
-            Transport::Tcp | Transport::Udp | Transport::Other => {
-                rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
-            }
-        }
-        let growth_back = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
-        let (mut end, mut behind_header) = (packet.layout.end, false);
-        if let Some(stream) = stream {
-            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
-                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
-                Err(reason) => return Verdict::Drop(reason),
-            }
-        }
-        if packet.tcp_flags & tcp_flags::SYN != 0 {
-            // What its sender takes comes to us by the other side's port, and leaves by its own.
-            let back = entry.hop(direction.opposite());
-            let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
-            let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
-            let most = mss::largest_for(mtu, packet.network);
-            mss::clamp(frame.head_mut(), packet, most, growth_back);
-        }
-        let leaves = Segment::read(packet, frame.head());
-        let mut flags = packet.tcp_flags;
-        if let (Some(came), Some(leaves)) = (came, leaves) {
-            if flags & tcp_flags::SYN != 0 {
-                entry.note_syn(direction, &leaves, Offer::read(packet, frame.head()).scale);
-            }
-            if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
-                // It goes on: its receiver knows better.
-                flags &= !tcp_flags::RST;
-                tally.resets_doubted += 1;
-            } else if let Some(acknowledgement) = came.acknowledgement {
-                entry.note_acknowledgement(direction, acknowledgement);
-            }
-        }
-        // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
-        if frame.octets() > usize::from(end) {
-            frame.truncate(usize::from(end));
-        }
-        if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
-            return Verdict::Drop(DropReason::MtuExceeded);
-        }
-        ethernet::set_addresses(frame.head_mut(), addresses);
-        if let Some(counters) = counters.backend(entry.backend) {
-            counters.count(direction, frame.octets() as u64);
-        }
-        let (egress, mtu) = (hop.port, hop.mtu);
-        // The flow's state follows, and its time starts again.
-        let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
-            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
-        };
-        if direction == Direction::Return && entry.is_one_packet() {
-            // Its answer is what the flow was for; later pieces of that find it closed.
-            if arrival.in_pieces {
-                self.advance::<F>(id, FlowState::Closed, view.tick());
-            } else {
-                self.end::<F>(id);
-            }
-        } else if next == entry.state() {
-            entry.touch(view.tick());
-        } else {
-            self.advance::<F>(id, next, view.tick());
-        }
-        if !fits {
-            self.pieces = Pieces::Renumbered;
-        }
-        match fits {
-            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
-            true => Verdict::Forward(egress),
-            false => Verdict::Split(egress, mtu),
-        }
     }
 }
 

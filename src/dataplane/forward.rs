@@ -1,0 +1,158 @@
+//! A packet of a known flow goes on its way: translated, altered where its flow is, and noted in its flow.
+
+use super::alter;
+use super::flow::{FlowEntry, FlowFamily, FlowId, tcp};
+use super::link;
+use super::pieces::Pieces;
+use super::pipeline::{Arrival, Pipeline, View};
+use super::toa::{self, Departure};
+use super::verdict::Verdict;
+use crate::io::Frame;
+use crate::model::{Direction, Family};
+use crate::shared::{DropReason, FlowState, Tally};
+use crate::wire::craft::Refusal;
+use crate::wire::handshake::Offer;
+use crate::wire::split::may_split;
+use crate::wire::{Layout, Packet, Segment, Transport, rewrite, rewrite_addresses, tcp_flags};
+use crate::wire::{ethernet, mss};
+
+impl Pipeline {
+    /// Sends a packet of a known flow on its way.
+    #[inline]
+    pub(super) fn forward<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        id: FlowId,
+        direction: Direction,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        let packet = arrival.packet;
+        if packet.hop_limit <= 1 {
+            return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
+        }
+        if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
+            self.route_again::<F>(id, view);
+        }
+        let Self { flows, last_hops, counters, tally, .. } = self;
+        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
+        let hop = entry.hop(direction);
+        let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
+            return Verdict::Drop(DropReason::NextHopUnresolved);
+        };
+        let Some(addresses) = hop.addresses() else {
+            return Verdict::Drop(DropReason::NextHopUnresolved);
+        };
+        let Layout { l3, end, .. } = packet.layout;
+        let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
+        let fits = (end - l3).saturating_add(growth) <= hop.mtu;
+        if !fits && !may_split(packet, frame.head()) {
+            let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
+            return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
+        }
+        let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
+        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
+        let came = Segment::read(packet, frame.head());
+        match packet.transport {
+            Transport::Fragment => {
+                rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+            Transport::Tcp | Transport::Udp | Transport::Other => {
+                rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+        }
+        let growth_back = toa::growth(stream.as_deref(), direction.opposite(), packet.network);
+        let (mut end, mut behind_header) = (packet.layout.end, false);
+        if let Some(stream) = stream {
+            match alter::packet(frame, packet, (&mut *entry, stream), (direction, hop.mtu)) {
+                Ok(altered) => (end, behind_header) = (altered.end, altered.behind_header),
+                Err(reason) => return Verdict::Drop(reason),
+            }
+        }
+        if packet.tcp_flags & tcp_flags::SYN != 0 {
+            // What its sender takes comes to us by the other side's port, and leaves by its own.
+            let back = entry.hop(direction.opposite());
+            let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
+            let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
+            let most = mss::largest_for(mtu, packet.network);
+            mss::clamp(frame.head_mut(), packet, most, growth_back);
+        }
+        let flags = numbers(entry, packet, (came, frame.head()), direction, tally);
+        // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
+        if frame.octets() > usize::from(end) {
+            frame.truncate(usize::from(end));
+        }
+        if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
+            return Verdict::Drop(DropReason::MtuExceeded);
+        }
+        ethernet::set_addresses(frame.head_mut(), addresses);
+        if let Some(counters) = counters.backend(entry.backend) {
+            counters.count(direction, frame.octets() as u64);
+        }
+        let (egress, mtu) = (hop.port, hop.mtu);
+        self.note::<F>((id, direction), (packet.transport, flags), arrival, view);
+        if !fits {
+            self.pieces = Pieces::Renumbered;
+        }
+        match fits {
+            _ if behind_header => Verdict::Behind(egress, (!fits).then_some(mtu), id),
+            true => Verdict::Forward(egress),
+            false => Verdict::Split(egress, mtu),
+        }
+    }
+
+    /// The flow's state follows a packet with these flags, and its time starts again.
+    #[inline]
+    fn note<F: FlowFamily>(
+        &mut self,
+        (id, direction): (FlowId, Direction),
+        (transport, flags): (Transport, u8),
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) {
+        let entry = F::table_mut(&mut self.flows).entry_mut(id);
+        let next = match transport {
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
+            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
+        };
+        if direction == Direction::Return && entry.is_one_packet() {
+            // Its answer is what the flow was for; later pieces of that find it closed.
+            if arrival.in_pieces {
+                self.advance::<F>(id, FlowState::Closed, view.tick());
+            } else {
+                self.end::<F>(id);
+            }
+        } else if next == entry.state() {
+            entry.touch(view.tick());
+        } else {
+            self.advance::<F>(id, next, view.tick());
+        }
+    }
+}
+
+/// Notes in the flow what a segment tells, which came as `came` and stands in `head` as it leaves; the flags that its flow
+/// goes by.
+#[inline]
+fn numbers<F: Family>(
+    entry: &mut FlowEntry<F>,
+    packet: &Packet,
+    (came, head): (Option<Segment>, &[u8]),
+    direction: Direction,
+    tally: &mut Tally,
+) -> u8 {
+    let flags = packet.tcp_flags;
+    let (Some(came), Some(leaves)) = (came, Segment::read(packet, head)) else { return flags };
+    if flags & tcp_flags::SYN != 0 {
+        entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
+    }
+    if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
+        // It goes on: its receiver knows better.
+        tally.resets_doubted += 1;
+        return flags & !tcp_flags::RST;
+    }
+    if let Some(acknowledgement) = came.acknowledgement {
+        entry.note_acknowledgement(direction, acknowledgement);
+    }
+    flags
+}
