@@ -1,6 +1,6 @@
 //! Any history of one worker over a memory port, in virtual time: packets of clients and pieces of them, answers, routers'
-//! complaints, mutants of them, noise, backends that come and go. Frames, buffers and flows are conserved; what a sound
-//! packet becomes is sound.
+//! complaints, mutants of them, noise, backends that come and go, servers that learn of their clients or do not. Frames,
+//! buffers and flows are conserved; what a sound packet becomes is sound.
 #![no_main]
 #![allow(dead_code, reason = "the laboratory of the scenarios has more than this needs")]
 
@@ -13,7 +13,7 @@ mod packet;
 #[path = "../../tests/scenario/pieces.rs"]
 mod pieces;
 
-use evenkeel::model::Nanos;
+use evenkeel::model::{ClientAddress, Nanos, ProxyDatagrams, SynProxy};
 use lab::{Lab, Plan};
 use libfuzzer_sys::fuzz_target;
 use packet::{ACK, Build, FIN, RST, SYN, decode};
@@ -28,8 +28,9 @@ const STEPS: usize = 64;
 const BUFFERS: usize = 32 + STEPS;
 
 fuzz_target!(|data: &[u8]| {
-    let mut lab = Lab::new(Plan { flows: 8, buffers: BUFFERS, ..Plan::default() });
     let mut input = Input(data);
+    let Some(plan) = plan(&mut input) else { return };
+    let mut lab = Lab::new(plan);
     let mut seen = vec![client(0, 0, 0)];
     for _ in 0..STEPS {
         if step(&mut lab, &mut input, &mut seen).is_none() {
@@ -42,17 +43,34 @@ fuzz_target!(|data: &[u8]| {
     }
     let held = usize::try_from(lab.tally().held).expect("a number of buffers");
     assert_eq!(lab.pool.available(), BUFFERS - held, "every buffer came back that no fragment waits in");
-    // Longer than the longest time-out.
-    lab.now = lab.now + Nanos::from_secs(1_200);
-    lab.settle();
+    // Longer than the longest time-out, and often enough for a backend to be asked in vain.
+    for _ in 0..40 {
+        lab.now = lab.now + Nanos::from_secs(31);
+        lab.settle();
+        lab.sent();
+    }
     assert_eq!(
         (lab.tally().flows(), lab.tally().held),
         (0, 0),
         "every flow ends, and no fragment waits for ever"
     );
-    lab.sent();
     assert_eq!(lab.pool.available(), BUFFERS);
 });
+
+/// What the services are like: the first octet tells.
+fn plan(input: &mut Input<'_>) -> Option<Plan> {
+    let like = input.octet()?;
+    let client_address = match like % 4 {
+        0 => ClientAddress::None,
+        1 => ClientAddress::Toa { kind: 254 },
+        2 => ClientAddress::ProxyV2 { datagrams: ProxyDatagrams::UntilAnswered },
+        _ => ClientAddress::ProxyV2 { datagrams: ProxyDatagrams::Every },
+    };
+    let syn_proxy = if like & 4 == 0 { SynProxy::Above(SynProxy::DEFAULT_ABOVE) } else { SynProxy::On };
+    let mtus = if like & 8 == 0 { (1500, 1500) } else { (1500, 80) };
+    let one_packet = like & 16 != 0;
+    Some(Plan { flows: 8, buffers: BUFFERS, client_address, syn_proxy, mtus, one_packet, ..Plan::default() })
+}
 
 struct Input<'a>(&'a [u8]);
 
@@ -88,7 +106,12 @@ fn step(lab: &mut Lab, input: &mut Input<'_>, seen: &mut Vec<Vec<u8>>) -> Option
         }
         3 | 4 => {
             let sent = decode(&seen[usize::from(input.octet()?) % seen.len()]);
-            let answer = Build::answer(&sent).flags(FLAGS[usize::from(input.octet()?) % 8]);
+            let what = input.octet()?;
+            // Most acknowledge all there is, as often as a part of it.
+            let expected =
+                sent.sequence.wrapping_add(u32::from(what >> 3)).wrapping_add(u32::from(what & 64) * 2);
+            let answer = Build::answer(&sent).flags(FLAGS[usize::from(what) % 8]);
+            let answer = answer.numbers(sent.acknowledgement, expected);
             if sent.udp_checksum.is_some() { answer.udp() } else { answer.tcp() }
         }
         5 => {
