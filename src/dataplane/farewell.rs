@@ -52,12 +52,12 @@ impl Pipeline {
     /// Puts resets for both sides of a connection among those to be sent, each with the number that its receiver expects
     /// next. False if there is no room, and nothing was done. A flow that is no connection has nobody to be told.
     pub(super) fn say_farewell<F: FlowFamily>(&mut self, id: FlowId, view: View<'_>) -> bool {
-        if self.farewells.remaining_capacity() < 2 {
-            return false;
-        }
         let entry = *F::table(&self.flows).entry(id);
         if entry.protocol() != Protocol::Tcp || entry.is_one_way() {
             return true;
+        }
+        if self.farewells.remaining_capacity() < 2 {
+            return false;
         }
         for direction in [Direction::Forward, Direction::Return] {
             let hop = entry.hop(direction);

@@ -62,12 +62,9 @@ impl Pipeline {
         }
         let Some(link) = Link::read(frame.head()) else { return Verdict::Drop(DropReason::FrameTruncated) };
         let our_mac = self.ports[arrival.port.index()].egress.mac;
-        let mut addresses = [0; 12];
-        addresses[..6].copy_from_slice(&link.source.0);
-        addresses[6..].copy_from_slice(&our_mac.0);
         frame.truncate(usize::from(end));
         icmp::answer_echo::<F>(frame.head_mut(), arrival.packet);
-        ethernet::set_addresses(frame.head_mut(), &addresses);
+        ethernet::set_ends(frame.head_mut(), our_mac, link.source);
         Verdict::Reply
     }
 

@@ -181,10 +181,7 @@ impl Pipeline {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         let our_mac = self.ports[arrival.port.index()].egress.mac;
-        let mut addresses = [0; 12];
-        addresses[..6].copy_from_slice(&link.source.0);
-        addresses[6..].copy_from_slice(&our_mac.0);
-        ethernet::set_addresses(frame.head_mut(), &addresses);
+        ethernet::set_ends(frame.head_mut(), our_mac, link.source);
         if let Some(counters) = self.counters.service(service.id) {
             counters.count_cookie_sent();
         }

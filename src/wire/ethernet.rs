@@ -90,6 +90,12 @@ pub fn set_addresses(head: &mut [u8], addresses: &[u8; 12]) {
     }
 }
 
+/// [`set_addresses`] of a frame from one MAC address to another.
+pub fn set_ends(head: &mut [u8], from: Mac, to: Mac) {
+    let [Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5])] = [to, from];
+    set_addresses(head, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]);
+}
+
 /// Writes what follows the MAC addresses: an 802.1Q tag if `vlan` is given, then the type. `head` must be long enough
 /// for it; otherwise there is no effect.
 pub fn set_type(head: &mut [u8], vlan: Option<u16>, ether_type: u16) {
