@@ -151,8 +151,8 @@ fn numbers<F: Family>(
         tally.resets_doubted += 1;
         return flags & !tcp_flags::RST;
     }
-    if let Some(acknowledgement) = came.acknowledgement {
-        entry.note_acknowledgement(direction, acknowledgement);
-    }
-    flags
+    entry.note_fin(direction, &leaves);
+    let Some(acknowledgement) = came.acknowledgement else { return flags };
+    entry.note_acknowledgement(direction, acknowledgement);
+    if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }
 }
