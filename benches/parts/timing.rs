@@ -20,15 +20,18 @@ pub(crate) fn is_trial() -> bool {
     has("--test") || !has("--bench")
 }
 
-/// Whether only the names are asked for.
-pub(crate) fn is_listing() -> bool {
-    std::env::args().any(|argument| argument == "--list")
+/// Whether the figures of `name` that are no times are wanted: with all measurements, and if just `name` is asked for. Who
+/// profiles a part wants to see nothing else.
+pub(crate) fn wants_figures(name: &str) -> bool {
+    let mut asked = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    let is_listing = std::env::args().any(|argument| argument == "--list");
+    !is_listing && (asked.peek().is_none() || asked.any(|asked| asked == name))
 }
 
 /// The time of one item of `work`, which does `items` of them.
 pub(crate) fn per_item(bencher: &mut Bencher<'_>, items: u64, mut work: impl FnMut()) {
     bencher.iter_custom(|wanted| {
-        let rounds = wanted.div_ceil(items);
+        let rounds = rounds(wanted, items);
         let start = Instant::now();
         for _ in 0..rounds {
             work();
@@ -41,7 +44,7 @@ pub(crate) fn per_item(bencher: &mut Bencher<'_>, items: u64, mut work: impl FnM
 /// is timed at once should take many times as long.
 pub(crate) fn per_item_timed(bencher: &mut Bencher<'_>, items: u64, mut work: impl FnMut(&mut Watch)) {
     bencher.iter_custom(|wanted| {
-        let rounds = wanted.div_ceil(items);
+        let rounds = rounds(wanted, items);
         let mut watch = Watch(Duration::ZERO);
         for _ in 0..rounds {
             work(&mut watch);
@@ -61,6 +64,13 @@ impl Watch {
         self.0 += start.elapsed();
         result
     }
+}
+
+/// So many rounds make `wanted` items, `items` each. A trial has some more, to get round whatever goes round.
+fn rounds(wanted: u64, items: u64) -> u64 {
+    const OF_A_TRIAL: u64 = 20;
+    let rounds = wanted.div_ceil(items);
+    if is_trial() { rounds.max(OF_A_TRIAL) } else { rounds }
 }
 
 /// The part of `elapsed` that `wanted` of `done` items took.

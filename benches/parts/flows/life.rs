@@ -5,7 +5,7 @@ use evenkeel::dataplane::flow::Tick;
 use evenkeel::model::{Nanos, TablePages, Timeouts, V4};
 
 use super::{Filled, Table, insert};
-use crate::order::{Order, Random};
+use crate::order::Random;
 use crate::timing::{Watch, per_item_timed};
 
 /// Flows that come or go between two looks at the watch.
@@ -25,7 +25,8 @@ pub(super) fn come_and_go(criterion: &mut Criterion, table: &mut Table<V4>) {
         criterion.benchmark_group(name).bench_function(BenchmarkId::from_parameter(flows), |bencher| {
             let Filled { table, ids } = table.filled();
             if order.is_empty() {
-                order = Order::Uniform.numbers(flows);
+                order.extend(0..flows);
+                Random::new().shuffle(&mut order);
             }
             per_item_timed(bencher, CHUNK as u64, |watch| {
                 next = if next + CHUNK > order.len() { 0 } else { next };
