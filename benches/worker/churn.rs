@@ -17,11 +17,11 @@ use super::replay::Replay;
 /// Live connections.
 const FLOWS: u32 = 16_000;
 
-/// Turns from one publication to the next: a thousand a second or so, where control publishes ten at most.
-const TURNS: u32 = 1_000;
+/// Turns from one publication to the next: there are a hundred a second or so, where control publishes ten at most.
+const TURNS: u32 = 10_000;
 
-/// Publications under which every packet is looked at.
-const CHECKED: u32 = 64;
+/// Publications under which every packet is looked at: each backend fails and comes back.
+const CHECKED: u32 = 32;
 
 /// Backends that fail one after the other, each until the next publication.
 struct Failures {

@@ -6,19 +6,19 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use super::figures::{Figure, Figures, Samples, Target};
-use super::machine;
+use super::machine::Taken;
 
-/// Durations of turns, and what the host took in their time.
+/// Durations of turns, and what others took of their time.
 pub(crate) struct Durations {
     /// Nanoseconds.
     histogram: Histogram<u64>,
-    stolen_ms: u64,
+    taken: Taken,
 }
 
 impl Durations {
     pub(crate) fn new() -> Self {
-        let histogram = Histogram::new(3).expect("three digits are few");
-        Self { histogram, stolen_ms: 0 }
+        let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a minute is a bound");
+        Self { histogram, taken: Taken::default() }
     }
 
     /// Takes the time of a turn.
@@ -30,11 +30,11 @@ impl Durations {
         self.histogram.saturating_record(nanos);
     }
 
-    /// Does what takes the time of turns, and counts what was stolen meanwhile.
+    /// Does what takes the time of turns, and counts what was taken meanwhile.
     pub(crate) fn watch(&mut self, turns: impl FnOnce(&mut Self)) {
-        let before = machine::stolen_ms();
+        let before = Taken::now();
         turns(self);
-        self.stolen_ms += machine::stolen_ms() - before;
+        self.taken = self.taken.and(Taken::now().since(before));
     }
 
     /// Microseconds that a share of the turns, in per cent, stay below.
@@ -52,7 +52,8 @@ impl Durations {
     ) {
         let mut parameters = parameters.clone();
         parameters["turns"] = self.histogram.len().into();
-        parameters["stolen_ms"] = self.stolen_ms.into();
+        parameters["stolen_ms"] = self.taken.stolen_ms.into();
+        parameters["waited_ms"] = self.taken.waited_ms.into();
         for (point, percent) in [("p50", 50.0), ("p99", 99.0), ("p9999", 99.99), ("longest", 100.0)] {
             let figure = Figure::new(format!("{name}.{point}"), "us", Samples::one(self.micros(percent)));
             let figure = match target {

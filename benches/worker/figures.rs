@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::machine;
+use super::machine::{Machine, Taken};
 
 /// All figures of a run.
 #[derive(Default)]
@@ -50,9 +50,11 @@ impl Figures {
     }
 
     /// Writes all of them.
-    pub(crate) fn write(self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn write(self, path: &Path, machine: &Machine, taken: Taken) -> anyhow::Result<()> {
         let mut document = Map::new();
-        document.insert("machine".to_owned(), machine::describe());
+        let Taken { stolen_ms, waited_ms } = taken;
+        document.insert("machine".to_owned(), machine.describe());
+        document.insert("taken".to_owned(), json!({ "stolen_ms": stolen_ms, "waited_ms": waited_ms }));
         document.insert("figures".to_owned(), self.0.into());
         let text = serde_json::to_string_pretty(&document)?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))

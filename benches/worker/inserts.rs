@@ -30,13 +30,16 @@ pub(crate) struct Newcomers {
 /// Flows a second of the worker's time: more than a core does, so that there are more in the table than there would be.
 const RATE: u32 = 4_000_000;
 
-/// How long a flow is kept.
-const TIMEOUT: Nanos = Nanos::from_secs(1);
+/// How long flows are kept: the shortest time that the configuration takes, and what a resolver's clients need.
+const TIMEOUTS_MS: [u32; 2] = [100, 1_000];
+
+/// Flows that have another packet before the places in memory are held to be mixed, over those that live at a time.
+const REPEATS: u64 = 3;
 
 impl Newcomers {
-    fn new(plan: &Plan, repeats: u64, checks: u64) -> Self {
+    fn new(plan: &Plan, live: u32, repeats: u64, checks: u64) -> Self {
         let (kind, random) = (Template::datagram(), Random::new());
-        Self { plan: plan.clone(), kind, serial: 0, random, repeats, latest: RATE / 2, checks }
+        Self { plan: plan.clone(), kind, serial: 0, random, repeats, latest: live / 2, checks }
     }
 }
 
@@ -74,15 +77,23 @@ impl Traffic for Newcomers {
     }
 }
 
-/// Measures new flows a second.
+/// Measures new flows a second, by how long they are kept.
 pub(crate) fn measure(options: &Options, figures: &mut Figures) {
-    let plan = plan(RATE, options.pages());
-    let repeats = 3 * u64::from(RATE);
-    let mut balancer = balancer(&plan, RATE, (repeats, 1 << 20));
+    for timeout in TIMEOUTS_MS {
+        measure_kept_for(timeout, options, figures);
+    }
+}
+
+fn measure_kept_for(timeout_ms: u32, options: &Options, figures: &mut Figures) {
+    let live = RATE / 1_000 * timeout_ms;
+    // A tick's worth more, as time-outs are in whole ticks.
+    let plan = plan(live + RATE / 8, Nanos::from_millis(timeout_ms.into()), options.pages());
+    let repeats = REPEATS * u64::from(live);
+    let mut balancer = balancer(Newcomers::new(&plan, live, repeats, 1 << 20), &plan, RATE);
     // All of the repeats, and then until the last flow that had one has expired.
-    balancer.turn_for(2 * repeats + 2 * u64::from(RATE));
+    balancer.turn_for(2 * repeats + 2 * u64::from(live + RATE / 8));
     let before = balancer.tally();
-    let mut twin = MemoryPort::new(Newcomers::new(&plan, 0, 0), BURST);
+    let mut twin = MemoryPort::new(Newcomers::new(&plan, live, 0, 0), BURST);
     let packets = u64::from(options.packets);
     let costs = Costs::measure(&mut balancer, &mut twin, packets, options.rounds);
     let after = balancer.tally();
@@ -94,35 +105,36 @@ pub(crate) fn measure(options: &Options, figures: &mut Figures) {
     assert!(begun.abs_diff(ended) < begun / 10 + tick, "as many end ({ended}) as begin ({begun})");
 
     let parameters = json!({
-        "udp_s": 1, "in_table": after.flows(), "offered_per_second": RATE, "packets": packets,
+        "udp_ms": timeout_ms, "in_table": after.flows(), "offered_per_second": RATE, "packets": packets,
     });
+    let name = |what: &str| format!("inserts.{timeout_ms}ms.{what}");
     let rate = |samples: &Samples| samples.map(|nanos| 1e3 / nanos);
-    let figure = Figure::new("inserts.rate", "M/s", rate(&costs.whole)).with(Target::AtLeast(3.0));
+    let figure = Figure::new(name("rate"), "M/s", rate(&costs.whole)).with(Target::AtLeast(3.0));
     figures.add(figure, &parameters);
-    figures.add(Figure::new("inserts.rate_above_port", "M/s", rate(&costs.above_port())), &parameters);
-    figures.add(Figure::new("inserts.whole", "ns", costs.whole), &parameters);
-    figures.add(Figure::new("inserts.port", "ns", costs.port), &parameters);
+    figures.add(Figure::new(name("rate_above_port"), "M/s", rate(&costs.above_port())), &parameters);
+    figures.add(Figure::new(name("whole"), "ns", costs.whole), &parameters);
+    figures.add(Figure::new(name("port"), "ns", costs.port), &parameters);
 }
 
 /// Runs `count` flows, of which about `live` live at a time; how many packets that was.
 pub(crate) fn run(live: u32, count: u32, pages: TablePages) -> u64 {
     // With room for those that expire a little late, as time goes in large steps here.
-    let plan = plan(live + count / 16, pages);
-    let mut balancer = balancer(&plan, live, (0, 1 << 14));
+    let plan = plan(live + count / 16, Nanos::from_secs(1), pages);
+    let mut balancer = balancer(Newcomers::new(&plan, live, 0, 1 << 14), &plan, live);
     balancer.turn_for(count.into());
     let tally = balancer.tally();
     balancer.assert_lossless(tally.flows());
     tally.rx_packets
 }
 
-fn plan(rate: u32, pages: TablePages) -> Plan {
-    let timeouts = Timeouts { udp: TIMEOUT, ..Timeouts::default() };
-    Plan { timeouts, ..Plan::of(rate * 5 / 4 + 4096, pages) }
+fn plan(live: u32, timeout: Nanos, pages: TablePages) -> Plan {
+    let timeouts = Timeouts { udp: timeout, ..Timeouts::default() };
+    Plan { timeouts, ..Plan::of(live + 4096, pages) }
 }
 
-fn balancer(plan: &Plan, rate: u32, (repeats, checks): (u64, u64)) -> Balancer<Newcomers> {
-    let port = MemoryPort::new(Newcomers::new(plan, repeats, checks), BURST);
-    let mut balancer = Balancer::new(plan, vec![port]);
+/// A balancer to which `rate` packets a second come.
+fn balancer(newcomers: Newcomers, plan: &Plan, rate: u32) -> Balancer<Newcomers> {
+    let mut balancer = Balancer::new(plan, vec![MemoryPort::new(newcomers, BURST)]);
     balancer.clock.step = Nanos(BURST as u64 * 1_000_000_000 / u64::from(rate));
     balancer
 }

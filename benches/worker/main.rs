@@ -16,7 +16,7 @@
 //! | `both_ways.T.N.longest_turn_filling` | us, while the N flows were made |
 //! | `bursts.B.whole`, `.port`, `.above_port`, `.over_full` | the same with B packets at a time; % over 32 |
 //! | `connections.rate`, `.rate_above_port`, `.whole`, `.port` | whole TCP connections, M/s; ns each |
-//! | `inserts.rate`, `.rate_above_port`, `.whole`, `.port` | new UDP flows with as many ending, M/s; ns each |
+//! | `inserts.K.rate`, `.rate_above_port`, `.whole`, `.port` | new UDP flows kept for K (100ms, 1000ms), as many ending, M/s; ns each |
 //! | `expiry.turn.p50`, `.p99`, `.p9999`, `.longest` | us, turns while a million flows expire |
 //! | `expiry.turn_without.` the same | us, turns with the same traffic before |
 //! | `churn.elsewhere` | packets of live connections that reached another backend: 0 |
@@ -46,7 +46,12 @@ mod publication;
 mod replay;
 mod workers;
 
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::ValueEnum;
 use figures::Figures;
+use machine::{Machine, Taken};
 use options::{Command, Options, Part};
 
 fn main() -> anyhow::Result<()> {
@@ -55,21 +60,27 @@ fn main() -> anyhow::Result<()> {
         one::run(scenario, flows, count, options.pages());
         return Ok(());
     }
-    let core = machine::pin(options.core, 0);
-    println!("on core {}", core.map_or_else(|| "unpinned".to_owned(), |core| core.to_string()));
+    let machine = Machine::new(options.core);
+    let core = machine.pin(0).context("no core to run on; choose one with --core")?;
+    let (began, before) = (Instant::now(), Taken::now());
+    println!("on core {core}");
     let mut figures = Figures::default();
-    for part in <Part as clap::ValueEnum>::value_variants() {
-        if options.measures(*part) {
-            measure(*part, &options, &mut figures);
-        }
+    for part in Part::value_variants().iter().filter(|part| options.measures(**part)) {
+        measure(*part, &options, &machine, &mut figures);
     }
+    let taken = Taken::now().since(before);
+    let Taken { stolen_ms, waited_ms } = taken;
+    let seconds = began.elapsed().as_secs();
+    println!(
+        "{seconds} s, of which others had the core for {waited_ms} ms; the host took {stolen_ms} ms of all cores"
+    );
     match &options.json {
-        Some(path) => figures.write(path),
+        Some(path) => figures.write(path, &machine, taken),
         None => Ok(()),
     }
 }
 
-fn measure(part: Part, options: &Options, figures: &mut Figures) {
+fn measure(part: Part, options: &Options, machine: &Machine, figures: &mut Figures) {
     match part {
         Part::BothWays => both_ways::measure(options, figures),
         Part::Bursts => both_ways::measure_bursts(options, figures),
@@ -77,7 +88,7 @@ fn measure(part: Part, options: &Options, figures: &mut Figures) {
         Part::Inserts => inserts::measure(options, figures),
         Part::Expiry => expiry::measure(options, figures),
         Part::Churn => churn::measure(options, figures),
-        Part::Workers => workers::measure(options, figures),
+        Part::Workers => workers::measure(options, machine, figures),
         Part::Publication => publication::measure(options, figures),
     }
 }

@@ -71,7 +71,6 @@ impl Random {
 
     /// A number below `limit`.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `limit`")]
     pub(crate) const fn below(&mut self, limit: u32) -> u32 {
         (((self.next() >> 32) * limit as u64) >> 32) as u32
     }

@@ -199,5 +199,5 @@ fn checksum(sum: u32) -> u16 {
 
 /// Both forms of zero say the same.
 const fn is_same(one: u16, other: u16) -> bool {
-    one == other || one % u16::MAX == 0 && other % u16::MAX == 0
+    one == other || one.is_multiple_of(u16::MAX) && other.is_multiple_of(u16::MAX)
 }

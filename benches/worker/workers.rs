@@ -11,7 +11,7 @@ use serde_json::json;
 use super::balancer::{Balancer, Clock, Plan};
 use super::figures::{Figure, Figures, Samples, Target};
 use super::flows::Flows;
-use super::machine;
+use super::machine::Machine;
 use super::options::{Options, Transport};
 use super::port::MemoryPort;
 use super::replay::Replay;
@@ -30,17 +30,17 @@ struct Runner {
 
 /// Where a thread is, and who else there is.
 struct Place<'a> {
-    core: Option<usize>,
-    back: usize,
+    machine: &'a Machine,
+    /// The first or the second.
+    worker: usize,
     start: &'a Barrier,
     /// Set by who has had its packets; until then who has had them goes on, so that both are always under load.
     done: [&'a AtomicBool; 2],
 }
 
 /// Measures the first alone and both together, in turn.
-pub(crate) fn measure(options: &Options, figures: &mut Figures) {
-    let cores = core_affinity::get_core_ids().map_or(1, |ids| ids.len());
-    if cores < 2 {
+pub(crate) fn measure(options: &Options, machine: &Machine, figures: &mut Figures) {
+    if machine.cores() < 2 {
         println!("workers: left out, there is one core");
         return;
     }
@@ -61,8 +61,8 @@ pub(crate) fn measure(options: &Options, figures: &mut Figures) {
     drop(runners);
     let (mut alone, mut beside, mut both) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..options.rounds {
-        alone.push(run_alone(&mut pair[0], options));
-        let [one, other] = run_both(&mut pair, options);
+        alone.push(run_alone(&mut pair[0], options, machine));
+        let [one, other] = run_both(&mut pair, options, machine);
         beside.push(other);
         both.push(one + other);
     }
@@ -81,9 +81,9 @@ pub(crate) fn measure(options: &Options, figures: &mut Figures) {
 }
 
 /// The rate of a worker while the other rests, in millions of packets a second.
-fn run_alone(runner: &mut Runner, options: &Options) -> f64 {
+fn run_alone(runner: &mut Runner, options: &Options, machine: &Machine) -> f64 {
     let (start, done) = (Barrier::new(1), AtomicBool::new(true));
-    let place = Place { core: options.core, back: 0, start: &start, done: [&done, &done] };
+    let place = Place { machine, worker: 0, start: &start, done: [&done, &done] };
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| run(runner, options.packets.into(), &place));
         thread.join().expect("it does not panic")
@@ -91,16 +91,14 @@ fn run_alone(runner: &mut Runner, options: &Options) -> f64 {
 }
 
 /// The rates of both at the same time.
-fn run_both(pair: &mut [Runner; 2], options: &Options) -> [f64; 2] {
+fn run_both(pair: &mut [Runner; 2], options: &Options, machine: &Machine) -> [f64; 2] {
     let start = Barrier::new(2);
     let done = [AtomicBool::new(false), AtomicBool::new(false)];
     let [first, second] = pair;
     std::thread::scope(|scope| {
-        let place = |back: usize| Place {
-            core: options.core,
-            back,
-            start: &start,
-            done: [&done[back], &done[1 - back]],
+        let place = |worker: usize| {
+            let done = [&done[worker], &done[1 - worker]];
+            Place { machine, worker, start: &start, done }
         };
         let (here, there) = (place(0), place(1));
         let one = scope.spawn(move || run(first, options.packets.into(), &here));
@@ -111,7 +109,7 @@ fn run_both(pair: &mut [Runner; 2], options: &Options) -> [f64; 2] {
 
 /// Turns a worker for `packets` packets, and on until the other has had as many; its rate over the first.
 fn run(Runner { worker, clock }: &mut Runner, packets: u64, place: &Place<'_>) -> f64 {
-    machine::pin(place.core, place.back);
+    place.machine.pin(place.worker);
     let mut turn_for = |packets: u64| {
         let until = worker.tally().rx_packets + packets;
         while worker.tally().rx_packets < until {
