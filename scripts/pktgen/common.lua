@@ -18,6 +18,7 @@ local COMMON = {
     burst = 32,
     seconds = 10,                   -- of a trial
     line_mpps = 0,                  -- millions of packets a second that pktgen takes for 100 %; 0: by the link's speed
+    wait = 10,                      -- seconds to wait for the link
     json = "",                      -- file for the figures
     stay = 0,                       -- 1: pktgen stays when the script has ended
 }
@@ -79,6 +80,7 @@ function common.traffic(options)
     local last = common.address(options.source, addresses - 1)
     pktgen.screen("off")
     pktgen.stop(send)
+    common.await_link(options)
     pktgen.set(send, "count", 0)
     pktgen.set(send, "size", options.size)
     pktgen.set(send, "burst", options.burst)
@@ -103,6 +105,22 @@ function common.traffic(options)
     pktgen.set_range(send, "on")
 end
 
+-- Waits for the port's link: shared memory has one once the other side is there.
+function common.await_link(options)
+    for _ = 1, options.wait * 10 do
+        if common.link(options):match("UP") then return end
+        pktgen.delay(100)
+    end
+    if not common.link(options):match("UP") then
+        error("port " .. options.send .. " has no link after " .. options.wait .. " s", 0)
+    end
+end
+
+-- As "<UP-10000-FD>".
+function common.link(options)
+    return pktgen.linkState(tostring(options.send))[options.send] or ""
+end
+
 -- Sets one field's range.
 function common.range(set, port, first, step, last)
     set(port, "start", first)
@@ -115,7 +133,7 @@ end
 -- and gap before each.
 function common.line_mpps(options)
     if options.line_mpps > 0 then return options.line_mpps end
-    local state = pktgen.linkState(tostring(options.send))[options.send] or ""
+    local state = common.link(options)
     local mbits = tonumber(state:match("(%d+)"))
     if not mbits or mbits == 0 then
         error("port " .. options.send .. " has no link with a known speed (" .. state .. "); set LOAD_LINE_MPPS", 0)

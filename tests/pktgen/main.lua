@@ -149,6 +149,14 @@ tests["the figures go to a file, and pktgen ends unless it is to stay"] = functi
     assert(ended.quit)
 end
 
+tests["a link that comes late is waited for, for so long"] = function()
+    local late = world({ link_after_s = 5 })
+    local _, result = stub.run("sweep.lua", late, { LOAD_RATES = "1" })
+    assert(value(result, "sweep_lost") == 0)
+    local ok, reason = pcall(stub.run, "sweep.lua", late, { LOAD_WAIT = "2" })
+    assert(not ok and reason:find("no link after 2", 1, true), tostring(reason))
+end
+
 tests["a wrong option is refused by its name"] = function()
     for name, text in pairs({ LOAD_SECONDS = "soon", LOAD_RATES = "1,many", LOAD_FLOWS = "5000000" }) do
         local ok, reason = pcall(stub.run, "sweep.lua", world(), { [name] = text })

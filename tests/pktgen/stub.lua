@@ -5,6 +5,7 @@ local stub = {}
 
 -- A pktgen whose world is `world`:
 --   link_mbits     speed of the link
+--   link_after_s   seconds until it is up
 --   generator_mpps what pktgen is able to offer
 --   capacity_mpps  what the balancer forwards without loss
 --   newcomer_mpps  the same of packets to port 54, each of which is a new flow
@@ -93,7 +94,8 @@ function stub.new(world)
 
     function pktgen.linkState(...)
         arguments("linkState", 1, ...)
-        return { [port((...))] = "<UP-" .. world.link_mbits .. "-FD>", n = 1 }
+        local state = now < (world.link_after_s or 0) and "<--Down-->" or "<UP-" .. world.link_mbits .. "-FD>"
+        return { [port((...))] = state, n = 1 }
     end
 
     function pktgen.start(...)
