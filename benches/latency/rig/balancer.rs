@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::RING_LOG2;
-use super::generator::{BACKENDS, OUR_MAC, PEER_MAC, Totals, VIP, VIP_PORT};
+use super::generator::Totals;
+use super::packet::{BACKENDS, OUR_MAC, PEER_MAC, VIP, VIP_PORT};
 use super::plan::{Idle, Plan};
 
 /// The process; ended when dropped.
@@ -53,22 +54,24 @@ impl Balancer {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Compares what it counted with what the generator did: every packet is where it should be, or a counted drop.
-    pub(super) fn check_conservation(&self, generator: &Totals) -> anyhow::Result<()> {
+    /// Compares what it counted with what the generator did: every packet is where it should be, or a counted drop. Waits
+    /// for those that are still under way.
+    pub(super) fn check_conservation(&self, mut generator: impl FnMut() -> Totals) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETTLE_WITHIN;
-        let mut total = self.total()?;
-        while number(&total, "rx_packets") < generator.sent && Instant::now() < deadline {
+        loop {
+            let (total, generator) = (self.total()?, generator());
+            let drops = total["drops"].as_object().into_iter().flatten();
+            let dropped: u64 = drops.filter_map(|(_, count)| count.as_u64()).sum();
+            let [received, sent, held] =
+                ["rx_packets", "tx_packets", "held"].map(|name| total[name].as_u64().unwrap_or_default());
+            let balanced =
+                received == generator.sent && received == sent + dropped + held && sent == generator.received;
+            if balanced {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "packets have disappeared: {generator:?}, evenkeel {total}");
             std::thread::sleep(POLL);
-            total = self.total()?;
         }
-        let (received, sent) = (number(&total, "rx_packets"), number(&total, "tx_packets"));
-        let drops = total["drops"].as_object().into_iter().flatten();
-        let dropped: u64 = drops.filter_map(|(_, count)| count.as_u64()).sum();
-        let seen = format!("generator {generator:?}, evenkeel {total}");
-        ensure!(received == generator.sent, "evenkeel has not received all that was sent: {seen}");
-        ensure!(received == sent + dropped + number(&total, "held"), "a packet has disappeared: {seen}");
-        ensure!(sent == generator.received, "not all that evenkeel sent has arrived: {seen}");
-        Ok(())
     }
 
     fn total(&self) -> anyhow::Result<Value> {
@@ -96,10 +99,6 @@ impl Drop for Balancer {
             std::thread::sleep(POLL);
         }
     }
-}
-
-fn number(total: &Value, name: &str) -> u64 {
-    total[name].as_u64().unwrap_or_default()
 }
 
 fn configuration(plan: &Plan, idle: Idle, memif: &Path, socket: &Path) -> String {
@@ -151,6 +150,6 @@ kind = \"none\"
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_evenkeel");
 const START_WITHIN: Duration = Duration::from_secs(20);
-const SETTLE_WITHIN: Duration = Duration::from_secs(2);
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const END_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);

@@ -3,20 +3,20 @@
 //! A packet's stamp is the time at which it was to be sent. If the generator is late, by a pause of its own or because the
 //! balancer takes no more, that counts as latency: a client would have waited for it, too.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use evenkeel::io::dpdk::{DpdkFrame, DpdkPort};
 use evenkeel::io::{Burst, Frame, Port};
-use evenkeel::model::Mac;
 use hdrhistogram::Histogram;
+
+use super::packet::{self, Mark};
 
 /// Sends and receives on one port.
 pub(crate) struct Generator {
     port: DpdkPort,
     /// A packet of each flow, without its stamp.
-    templates: Vec<[u8; OCTETS]>,
+    templates: Vec<[u8; packet::OCTETS]>,
     /// Trials so far: what comes back from a former one is told by its number.
     trial: u32,
     totals: Totals,
@@ -66,13 +66,20 @@ impl Outcome {
 impl Generator {
     /// `flows`: at least 1; each is a client's address and port.
     pub(super) fn new(port: DpdkPort, flows: u32) -> Self {
-        let templates = (0..flows.max(1)).map(template).collect();
+        let templates = (0..flows).map(packet::of_flow).collect();
         Self { port, templates, trial: 0, totals: Totals::default() }
     }
 
-    /// All so far.
-    pub(super) const fn totals(&self) -> Totals {
-        self.totals
+    /// All so far, with what has come since the last trial.
+    pub(super) fn totals(&mut self) -> Totals {
+        loop {
+            let mut burst = Burst::new();
+            self.port.receive(&mut burst);
+            if burst.is_empty() {
+                return self.totals;
+            }
+            self.totals.received += burst.len() as u64;
+        }
     }
 
     /// Waits until the other side of the shared memory is there. Polls, as only a receiver that has polled offers
@@ -95,6 +102,11 @@ impl Generator {
         let mut waiting = Burst::new();
         let mut now = run.now();
         while run.goes_on(now) {
+            if run.is_too_late(now) {
+                // What the port never took was not sent.
+                waiting.clear();
+                run.give_up();
+            }
             self.prepare(&mut run, &mut waiting, now);
             run.record_lateness(now);
             let taken = self.port.transmit(&mut waiting);
@@ -103,7 +115,6 @@ impl Generator {
             self.receive(&mut run);
             now = run.now();
         }
-        // What the port never took was not sent, and is given back here.
         run.finish()
     }
 
@@ -113,10 +124,8 @@ impl Generator {
             let Some(mut frame) = self.port.allocate() else { return };
             let flow = usize::try_from(run.made).unwrap_or(usize::MAX) % self.templates.len();
             let fits = frame.append(&self.templates[flow]);
-            assert!(fits, "an empty frame holds {OCTETS} octets");
-            let head = frame.head_mut();
-            head[TRIAL_AT..TRIAL_AT + 4].copy_from_slice(&self.trial.to_be_bytes());
-            head[STAMP_AT..STAMP_AT + 8].copy_from_slice(&run.due(run.made).to_be_bytes());
+            assert!(fits, "an empty frame holds the smallest packet");
+            packet::mark(frame.head_mut(), self.trial, run.due(run.made));
             waiting.push(frame);
             run.made += 1;
         }
@@ -131,10 +140,10 @@ impl Generator {
         let now = run.now();
         self.totals.received += burst.len() as u64;
         for frame in &burst {
-            match stamp(frame.head(), self.trial) {
-                Stamp::Due(due) => run.arrived(due, now),
-                Stamp::FormerTrial => {}
-                Stamp::Foreign => run.outcome.foreign += 1,
+            match packet::read(frame.head(), self.trial) {
+                Mark::Due(due) => run.arrived(due, now),
+                Mark::FormerTrial => {}
+                Mark::Foreign => run.outcome.foreign += 1,
             }
         }
     }
@@ -151,6 +160,8 @@ struct Run {
     made: u64,
     /// When sending should be over.
     end: u64,
+    /// Not all was sent.
+    gave_up: bool,
     /// When the port last took something.
     last_sent: u64,
     /// When something last came back.
@@ -182,6 +193,7 @@ impl Run {
             total,
             made: 0,
             end,
+            gave_up: false,
             last_sent: 0,
             last_arrival: 0,
             outcome,
@@ -237,59 +249,28 @@ impl Run {
     /// Whether there is something to send or to wait for.
     #[inline]
     fn goes_on(&self, now: u64) -> bool {
-        if self.outcome.sent < self.total {
-            // A rate that is far too high would go on for ever.
-            return now < self.end + self.end / 2 + PATIENCE;
-        }
-        self.outcome.received < self.outcome.sent && now < self.last_sent.max(self.last_arrival) + PATIENCE
+        let under_way = self.outcome.received + self.outcome.foreign < self.outcome.sent;
+        self.outcome.sent < self.total || under_way && now < self.last_sent.max(self.last_arrival) + PATIENCE
+    }
+
+    /// A rate that is far too high would have it send for ever.
+    #[inline]
+    fn is_too_late(&self, now: u64) -> bool {
+        self.outcome.sent < self.total && now > self.end + self.end / 2 + SLACK
+    }
+
+    /// Sends no more; what is under way is still waited for.
+    fn give_up(&mut self) {
+        self.gave_up = true;
+        self.total = self.outcome.sent;
+        self.made = self.outcome.sent;
     }
 
     fn finish(mut self) -> Outcome {
         let in_time = self.last_sent <= self.end + self.end / 50 + SLACK;
-        self.outcome.kept_up = self.outcome.sent == self.total && in_time;
+        self.outcome.kept_up = in_time && !self.gave_up;
         self.outcome
     }
-}
-
-/// What the bytes of a packet that came back say.
-enum Stamp {
-    /// When it was to be sent.
-    Due(u64),
-    /// It was late, and its trial is over.
-    FormerTrial,
-    /// It is not one of ours, or not translated as it should be.
-    Foreign,
-}
-
-#[inline]
-fn stamp(head: &[u8], trial: u32) -> Stamp {
-    let Some(head) = head.first_chunk::<OCTETS>() else { return Stamp::Foreign };
-    let [source, destination] = [&head[26..30], &head[30..34]];
-    let translated = source[..3] == LOCAL_PREFIX
-        && BACKENDS.iter().any(|backend| destination == backend.octets())
-        && head[36..38] == VIP_PORT.to_be_bytes();
-    let number = head[TRIAL_AT..TRIAL_AT + 4].try_into().map_or(0, u32::from_be_bytes);
-    let due = head[STAMP_AT..STAMP_AT + 8].try_into().map_or(0, u64::from_be_bytes);
-    match (translated, number == trial) {
-        (false, _) => Stamp::Foreign,
-        (true, false) => Stamp::FormerTrial,
-        (true, true) => Stamp::Due(due),
-    }
-}
-
-/// From a client of its own to the VIP: 18 octets of payload, and no UDP checksum, as the stamp changes.
-fn template(flow: u32) -> [u8; OCTETS] {
-    let client = (0x0a40_0000 + flow / CLIENT_PORTS).to_be_bytes();
-    let port = u16::try_from(1024 + flow % CLIENT_PORTS).expect("below 65536");
-    let builder = etherparse::PacketBuilder::ethernet2(PEER_MAC.0, OUR_MAC.0)
-        .ipv4(client, VIP.octets(), 64)
-        .udp(port, VIP_PORT);
-    let mut bytes = Vec::with_capacity(OCTETS);
-    builder.write(&mut bytes, &[0; OCTETS - PAYLOAD_AT]).expect("a vector takes every octet");
-    let mut bytes: [u8; OCTETS] = bytes.try_into().expect("headers of 42 octets and the payload");
-    // RFC 768: no checksum.
-    bytes[40..42].fill(0);
-    bytes
 }
 
 /// Three significant digits, from a nanosecond to ten seconds; no allocation afterwards.
@@ -297,39 +278,10 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 10_000_000_000, 3).expect("bounds that are in order")
 }
 
-/// The address of evenkeel's port.
-pub(super) const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-
-/// The generator's.
-pub(super) const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
-
-pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
-pub(super) const VIP_PORT: u16 = 53;
-pub(super) const BACKENDS: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(10, 0, 9, 1),
-    Ipv4Addr::new(10, 0, 9, 2),
-    Ipv4Addr::new(10, 0, 9, 3),
-    Ipv4Addr::new(10, 0, 9, 4),
-];
-
-/// Of evenkeel's local addresses.
-const LOCAL_PREFIX: [u8; 3] = [10, 0, 8];
-
-/// Ports that a client uses.
-const CLIENT_PORTS: u32 = 60_000;
-
-/// The smallest frame of Ethernet, without its checksum.
-const OCTETS: usize = 60;
-
-/// Behind the headers of Ethernet, IPv4 and UDP.
-const PAYLOAD_AT: usize = 14 + 20 + 8;
-const TRIAL_AT: usize = PAYLOAD_AT;
-const STAMP_AT: usize = TRIAL_AT + 4;
-
 const LINK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Nanoseconds without a packet after which those that lack are lost.
-const PATIENCE: u64 = 100_000_000;
+const PATIENCE: u64 = 200_000_000;
 
 /// Nanoseconds that a trial may last longer than a fiftieth of itself beyond its time.
 const SLACK: u64 = 2_000_000;

@@ -9,6 +9,7 @@
 
 mod balancer;
 mod generator;
+mod packet;
 pub(crate) mod plan;
 pub(crate) mod report;
 mod search;
@@ -49,8 +50,9 @@ pub(crate) struct Run {
 /// process, and so this can be called once.
 ///
 /// # Errors
-/// A program or port does not start, or a packet has disappeared without being counted.
+/// The plan makes no sense, a program or port does not start, or a packet has disappeared without being counted.
 pub(crate) fn measure(plan: &Plan) -> anyhow::Result<Vec<Measured>> {
+    plan.check()?;
     let directory = tempfile::tempdir()?;
     let devices: Vec<DeviceOptions> = plan
         .idle
@@ -72,7 +74,8 @@ pub(crate) fn measure(plan: &Plan) -> anyhow::Result<Vec<Measured>> {
         let port = ports.pop().context("a port for one worker")?;
         let mut generator = Generator::new(port, plan.flows);
         generator.wait_for_link(|| device.link().up).with_context(|| balancer.log())?;
-        generator.run(&Trial { rate: WARM_UP_RATE, duration: WARM_UP });
+        let every_flow = Duration::from_secs_f64(f64::from(plan.flows) / WARM_UP_RATE);
+        generator.run(&Trial { rate: WARM_UP_RATE, duration: WARM_UP.max(every_flow) });
         // Both settings at the same rates, or they could not be compared.
         let searched = full_rate.is_none();
         let full = *full_rate.get_or_insert_with(|| search::highest_rate(&mut generator));
@@ -81,7 +84,7 @@ pub(crate) fn measure(plan: &Plan) -> anyhow::Result<Vec<Measured>> {
             Run { load, rate: trial.rate, outcome: generator.run(&trial) }
         });
         let runs = runs.collect();
-        balancer.check_conservation(&generator.totals())?;
+        balancer.check_conservation(|| generator.totals())?;
         measured.push(Measured { idle, full_rate: full, searched, runs });
     }
     Ok(measured)
@@ -107,8 +110,8 @@ fn client(name: &str, socket: &std::path::Path) -> DeviceOptions {
 /// pauses of a millisecond, which a virtual machine takes now and then.
 const RING_LOG2: u8 = 12;
 
-/// Before anything counts: every flow begins.
+/// At least, before anything counts: every flow begins, and caches and branch predictors learn.
 const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Packets a second then.
-const WARM_UP_RATE: f64 = 50_000.0;
+const WARM_UP_RATE: f64 = 100_000.0;
