@@ -197,7 +197,8 @@ end
 -- The highest rate without loss between two, by RFC 2544, section 26.1: first the highest, and if that loses packets, the
 -- middle of what is known to be without loss and what is not, until they are closer than the resolution, a share of the
 -- rate. `run(rate)` makes a trial. Returns the best trial without loss, or nil, and what limits it: "loss" (the balancer
--- loses packets above), "line" (it is the highest rate asked for) or "generator" (pktgen does not offer more).
+-- loses packets above), "line" (it is the highest rate asked for) or "generator" (pktgen does not offer more, or waits for
+-- a port that does not take more).
 function common.search(run, low, high, resolution)
     local first = run(high)
     if first.lost == 0 then return first, first.short and "generator" or "line" end

@@ -40,7 +40,7 @@ local mpps = best and best.offered_mpps or 0
 local words = {
     loss = "above it packets are lost",
     line = "the highest rate that was asked for; nothing was lost",
-    generator = "pktgen does not offer more; nothing was lost",
+    generator = "pktgen does not offer more, or the port does not take more; nothing was lost",
 }
 print(string.format("\nwithout loss: %.3f Mpps, %.2f %% of the line's rate: %s", mpps, best and best.rate or 0,
     best and words[limit] or "even the lowest rate loses packets"))

@@ -2,7 +2,7 @@
 --
 -- LOAD_RATES: new flows a second, in thousands (100,200,500,1000,2000,3000,5000). LOAD_PORT: of a service for which every
 -- packet is a new flow, which conf/examples/load.toml has on port 54 (`one_packet`): pktgen makes the packets of a range
--- once, when it starts, and repeats them, 16384 for each of its queues.
+-- once, when it starts, some 16,000 for each of its queues, and repeats them.
 
 package.path = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "?.lua;scripts/pktgen/?.lua;" .. package.path
 local common = require("common")

@@ -157,6 +157,16 @@ tests["a link that comes late is waited for, for so long"] = function()
     assert(not ok and reason:find("no link after 2", 1, true), tostring(reason))
 end
 
+tests["a script finds what it shares by its own path"] = function()
+    local real, printed = print, {}
+    _G.pktgen = stub.new(world())
+    print = function(text) printed[#printed + 1] = text end
+    local ok, reason = pcall(dofile, stub.scripts .. "sweep.lua")
+    print, _G.pktgen = real, nil
+    assert(ok, reason)
+    assert(printed[#printed]:match("^RESULT {"))
+end
+
 tests["a wrong option is refused by its name"] = function()
     for name, text in pairs({ LOAD_SECONDS = "soon", LOAD_RATES = "1,many", LOAD_FLOWS = "5000000" }) do
         local ok, reason = pcall(stub.run, "sweep.lua", world(), { [name] = text })

@@ -78,7 +78,8 @@ pub(crate) fn measure(plan: &Plan) -> anyhow::Result<Vec<Measured>> {
         generator.run(&Trial { rate: WARM_UP_RATE, duration: WARM_UP.max(every_flow) });
         // Both settings at the same rates, or they could not be compared.
         let searched = full_rate.is_none();
-        let full = *full_rate.get_or_insert_with(|| search::highest_rate(&mut generator));
+        let full = full_rate.map_or_else(|| search::highest_rate(&mut generator), Ok)?;
+        full_rate = Some(full);
         let runs = plan.loads.iter().map(|&load| {
             let trial = Trial { rate: full * load, duration: plan.duration };
             Run { load, rate: trial.rate, outcome: generator.run(&trial) }

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::generator::{Generator, Trial};
 
 /// Packets a second. Doubles the rate until packets are lost or the generator is too slow, and then halves the interval
 /// between the best rate and the worst until it is a twentieth of the rate. About five seconds.
-pub(super) fn highest_rate(generator: &mut Generator) -> f64 {
+///
+/// # Errors
+/// Even the lowest rate loses packets.
+pub(super) fn highest_rate(generator: &mut Generator) -> anyhow::Result<f64> {
     let mut good = LOWEST;
+    ensure!(is_without_loss(generator, good), "packets are lost at {good} a second already");
     while good < HIGHEST && is_without_loss(generator, good * 2.0) {
         good *= 2.0;
     }
@@ -20,7 +26,7 @@ pub(super) fn highest_rate(generator: &mut Generator) -> f64 {
             bad = middle;
         }
     }
-    good
+    Ok(good)
 }
 
 /// One trial without loss is enough: a machine's pauses would fail the others, whatever the rate.
