@@ -259,7 +259,12 @@ impl Pipeline {
         if let Some(lease) = former.filter(is_free) {
             return Some(lease);
         }
-        self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
+        let lease = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free);
+        // Most likely that of the next flow to this backend, of which nothing is in the cache.
+        if let Some(next) = self.local_ports.next(backend.id, &service.local_addresses, to) {
+            flows.prefetch_absent(&next.reversed());
+        }
+        lease
     }
 
     /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.

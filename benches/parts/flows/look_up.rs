@@ -71,8 +71,15 @@ fn in_passes<F: Numbered>(
         *hash = table.hash(&carried(*number));
         *guess = table.prefetch_index(*hash);
     }
-    for (hash, guess) in hashes.iter().zip(&mut guesses) {
-        *guess = table.guess(*guess, *hash);
+    let mut missed = 0_u32;
+    for (place, (hash, guess)) in hashes.iter().zip(&mut guesses).enumerate() {
+        match table.guess_or_ask(*guess, *hash) {
+            Some(flow) => *guess = flow,
+            None => missed |= 1 << place,
+        }
+    }
+    for place in (0..BURST).filter(|place| missed >> place & 1 != 0) {
+        guesses[place] = table.guess_far(hashes[place]);
     }
     let mut found = 0;
     for ((number, hash), guess) in numbers.iter().zip(&hashes).zip(&guesses) {
