@@ -26,20 +26,21 @@ impl Altered {
 }
 
 impl Pipeline {
-    /// Notes what is to be changed in the streams of a new flow.
+    /// Notes what is to be changed in the streams of a new flow, whose client begins with `isn` if it is TCP.
     pub(super) fn begin_stream<F: FlowFamily>(
         &mut self,
         id: FlowId,
         client_address: ClientAddress,
         protocol: Protocol,
+        isn: u32,
     ) {
         let stream = match (client_address, protocol) {
             (ClientAddress::None, _) | (ClientAddress::Toa { .. }, Protocol::Udp) => None,
             (ClientAddress::Toa { kind }, Protocol::Tcp) => Some(toa::begin(kind)),
             (ClientAddress::ProxyV2 { datagrams }, _) => Some(proxy::begin(protocol, datagrams)),
         };
-        if stream.is_some() {
-            F::table_mut(&mut self.flows).set_stream(id, stream);
+        if let Some(stream) = stream {
+            F::table_mut(&mut self.flows).set_stream(id, Some(Stream { isn, ..stream }));
         }
     }
 }
@@ -93,8 +94,7 @@ pub(super) fn packet<F: FlowFamily, T: Frame>(
     match (packet.transport, direction) {
         (Transport::Tcp, Direction::Forward) => {
             let Some(segment) = Segment::read(packet, frame.head()) else { return Ok(Altered::until(end)) };
-            let parts = (entry.state().is_half_open(), entry.incoming(Direction::Forward));
-            proxy::forward(frame, (packet, &segment), stream, parts, mtu)
+            proxy::forward(frame, (packet, &segment), stream, entry.incoming(Direction::Forward), mtu)
         }
         (Transport::Tcp, Direction::Return) => {
             if let Some(segment) = Segment::read(packet, frame.head()) {

@@ -59,6 +59,15 @@ impl Pipeline {
         let flags = arrival.packet.tcp_flags;
         let is_answer = direction == Direction::Return && flags & (SYN | ACK | RST) == SYN | ACK;
         if entry.state() != FlowState::Connecting {
+            if entry.state().is_half_open() && direction == Direction::Forward && arrival.packet.is_bare_syn()
+            {
+                let segment = Segment::read(arrival.packet, frame.head());
+                // Which of two beginnings a backend answers is its own choice, and which of its answers the client
+                // acknowledges is the client's (RFC 4987, 3.6): on one lease nobody would know where the stream begins.
+                if segment.is_some_and(|segment| segment.sequence != stream.isn) {
+                    return Shaken::Anew;
+                }
+            }
             if is_answer && stream.acknowledges_syn() && !entry.state().is_over() {
                 return Shaken::Done(self.acknowledge::<F, T>(frame, id, arrival, view));
             }
