@@ -357,6 +357,22 @@ fn no_data_of_a_client_stand_where_the_backend_reads_the_header() {
 }
 
 #[test]
+fn a_client_begins_anew_on_another_lease_until_the_backend_has_acknowledged_the_header() {
+    let other = ISN.wrapping_add(1_000_000);
+    for ends in ENDS {
+        let mut session = Session::new(ends);
+        // Perhaps with a wrong checksum, so that the backend never gets it.
+        session.sends(session.client());
+        let anew = session.lab.forward(&Build::new(ends.0, ends.1).numbers(other, 0).tcp());
+        assert_ne!(anew.from, session.at_backend.from);
+
+        let mut session = Session::new(ends).introduced();
+        let late = session.lab.forward(&Build::new(ends.0, ends.1).numbers(other, 0).tcp());
+        assert_eq!(late.from, session.at_backend.from, "the backend's to answer");
+    }
+}
+
+#[test]
 fn the_first_window_leaves_room_for_the_header() {
     let window = |frame: &[u8]| {
         let packet = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
