@@ -151,6 +151,10 @@ fn numbers<F: Family>(
         tally.resets_doubted += 1;
         return flags & !tcp_flags::RST;
     }
+    if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
+        // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
+        return flags & !tcp_flags::FIN;
+    }
     if let Some(acknowledgement) = came.acknowledgement {
         entry.note_acknowledgement(direction, acknowledgement);
     }
