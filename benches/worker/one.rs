@@ -1,0 +1,49 @@
+//! One scenario, to be watched from outside: callgrind counts its instructions, which no other load on the machine can
+//! move. Of two runs that differ in `count` alone, the difference is that of the packets between.
+
+use std::sync::Arc;
+
+use evenkeel::io::BURST;
+use evenkeel::model::TablePages;
+
+use super::balancer::{Balancer, Plan};
+use super::flows::Flows;
+use super::options::{Scenario, Transport};
+use super::order::Order;
+use super::packet::Packet;
+use super::{connections, inserts};
+
+/// Runs `scenario` with `flows` flows and `count` packets, or connections.
+pub(crate) fn run(scenario: Scenario, flows: u32, count: u32, pages: TablePages) {
+    let counted = match scenario {
+        Scenario::UdpOneWay => {
+            replay(Transport::Udp, flows, count, pages, |flows| flows.forward(Order::Shuffled))
+        }
+        Scenario::UdpBothWays => {
+            replay(Transport::Udp, flows, count, pages, |flows| flows.both_ways(Order::Shuffled))
+        }
+        Scenario::TcpBothWays => {
+            replay(Transport::Tcp, flows, count, pages, |flows| flows.both_ways(Order::Shuffled))
+        }
+        Scenario::Connections => connections::run(flows, count, pages),
+        Scenario::Inserts => inserts::run(flows, count, pages),
+    };
+    println!("{counted}");
+}
+
+fn replay(
+    transport: Transport,
+    count: u32,
+    packets: u32,
+    pages: TablePages,
+    choose: impl Fn(&Flows) -> Arc<[Packet]>,
+) -> u64 {
+    let plan = Plan::of(count, pages);
+    let (mut balancer, desks) = Balancer::replaying(&plan, 1, BURST);
+    let flows = Flows::establish(&mut balancer, &desks, &plan, transport, count);
+    desks[0].repeat(&choose(&flows));
+    let before = balancer.tally().rx_packets;
+    balancer.turn_for(packets.into());
+    balancer.assert_lossless(count.into());
+    balancer.tally().rx_packets - before
+}
