@@ -107,7 +107,9 @@ fn files_stay_readable_in_one_sitting() {
 fn what_the_documents_point_at_exists() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut missing = Vec::new();
-    for document in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md"] {
+    let documents =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "scripts/pktgen/README.md"];
+    for document in documents {
         let text = fs::read_to_string(top.join(document)).unwrap();
         let beside = top.join(document).parent().unwrap().to_owned();
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

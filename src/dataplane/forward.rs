@@ -78,7 +78,8 @@ impl Pipeline {
             let most = mss::largest_for(mtu, packet.network);
             mss::clamp(frame.head_mut(), packet, most, growth_back);
         }
-        let flags = numbers(entry, packet, (came, frame.head()), direction, tally);
+        let leaves = Packet { layout: Layout { end, ..packet.layout }, ..*packet };
+        let flags = numbers(entry, &leaves, (came, frame.head()), direction, tally);
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
@@ -131,8 +132,8 @@ impl Pipeline {
     }
 }
 
-/// Notes in the flow what a segment tells, which came as `came` and stands in `head` as it leaves; the flags that its flow
-/// goes by.
+/// Notes in the flow what a segment tells, which came as `came` and stands in `head` as the `packet` that leaves; the flags
+/// that its flow goes by.
 #[inline]
 fn numbers<F: Family>(
     entry: &mut FlowEntry<F>,
@@ -151,8 +152,8 @@ fn numbers<F: Family>(
         tally.resets_doubted += 1;
         return flags & !tcp_flags::RST;
     }
-    if let Some(acknowledgement) = came.acknowledgement {
-        entry.note_acknowledgement(direction, acknowledgement);
-    }
-    flags
+    entry.note_fin(direction, &leaves);
+    let Some(acknowledgement) = came.acknowledgement else { return flags };
+    entry.note_acknowledgement(direction, acknowledgement);
+    if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }
 }

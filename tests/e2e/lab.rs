@@ -52,11 +52,7 @@ impl Lab {
     }
 
     fn lay_shape(name: &str, shape: Option<&str>, file_mb: u32) -> Option<Self> {
-        if !geteuid().is_root() {
-            eprintln!("{name}: skipped: it makes network namespaces, which takes root");
-            return None;
-        }
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone(name)?;
         let prefix = std::env::var("EVENKEEL_LAB_PREFIX").unwrap_or_else(|_| format!("e2e{}", process::id()));
         let name = format!("{prefix}-{name}");
         let mut line = vec!["up".to_owned(), name.clone(), "--file-mb".to_owned(), file_mb.to_string()];
@@ -151,6 +147,15 @@ impl Drop for Lab {
             eprintln!("scripts/lab down {} failed", self.name);
         }
     }
+}
+
+/// The machine's cores, for a lab or a test that needs none; `None` if neither is possible here.
+pub(crate) fn alone(name: &str) -> Option<MutexGuard<'static, ()>> {
+    if !geteuid().is_root() {
+        eprintln!("{name}: skipped: it takes root");
+        return None;
+    }
+    Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn script() -> Command {

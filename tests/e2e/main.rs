@@ -1,7 +1,8 @@
 //! The program end to end: real clients and servers in network namespaces, real packets through real ports.
 //!
-//! Every test lays a lab of its own with `scripts/lab`, which alone knows the topology, and runs the binary in it. They
-//! run one after the other, because each wants the machine's cores. They need root; without it they say so and pass.
+//! Every test lays a lab of its own with `scripts/lab`, which alone knows the topology, and runs the binary in it;
+//! load over shared memory needs no lab. They run one after the other, because each wants the machine's cores. They need
+//! root; without it they say so and pass.
 #![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 
 mod arms;
@@ -17,6 +18,7 @@ mod guest;
 mod health;
 mod lab;
 mod leaving;
+mod memif;
 mod path_mtu;
 mod poller;
 mod proxy;

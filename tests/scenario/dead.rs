@@ -77,14 +77,14 @@ fn a_connection_that_had_ended_in_peace_is_not_reset() {
     for (client, vip) in FAMILIES {
         let mut lab = Lab::new(Plan::default());
         let syn = open(&mut lab, client, vip);
-        let fin = Build::new(client, vip).flags(FIN | ACK).tcp();
-        lab.forward(&Build::answer(&syn).flags(FIN | ACK).tcp());
+        let fin = Build::new(client, vip).closes(FIN | ACK).tcp();
+        lab.forward(&Build::answer(&syn).closes(FIN | ACK).tcp());
         lab.forward(&fin);
-        lab.forward(&Build::answer(&syn).flags(ACK).tcp());
+        lab.forward(&Build::answer(&syn).closes(ACK).tcp());
         die(&mut lab);
         let repeated = lab.forward(&fin);
         assert_eq!((repeated.to, repeated.flags), (syn.to, FIN | ACK), "the acknowledgement was lost");
-        let acknowledged = lab.forward(&Build::answer(&syn).flags(ACK).tcp());
+        let acknowledged = lab.forward(&Build::answer(&syn).closes(ACK).tcp());
         assert_eq!(acknowledged.to, client.parse().unwrap());
     }
 }

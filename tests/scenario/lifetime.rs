@@ -18,11 +18,11 @@ fn open(lab: &mut Lab) -> Decoded {
 }
 
 fn client_sends(lab: &mut Lab, flags: u8) -> Decoded {
-    lab.forward(&Build::new(CLIENT, WEB).flags(flags).tcp())
+    lab.forward(&Build::new(CLIENT, WEB).closes(flags).tcp())
 }
 
 fn backend_sends(lab: &mut Lab, syn: &Decoded, flags: u8) -> Decoded {
-    lab.forward(&Build::answer(syn).flags(flags).tcp())
+    lab.forward(&Build::answer(syn).closes(flags).tcp())
 }
 
 /// Flows on the only backend: those that exist, and those of them that something may still come of.
@@ -64,6 +64,35 @@ fn a_connection_that_is_over_holds_its_ports_but_counts_as_open_no_longer() {
     open(&mut lab);
     lab.wait(Nanos::from_secs(901));
     assert_eq!(on_backend(&lab), (0, 0), "one that never was over");
+}
+
+#[test]
+fn a_connection_whose_last_fin_got_lost_ends_only_when_its_repetition_is_acknowledged() {
+    let (client_end, backend_end) = (u32::MAX, 70_000);
+    for client_is_first in [true, false] {
+        let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
+        let syn = open(&mut lab);
+        let sends = |lab: &mut Lab, is_client: bool, flags, sequence: u32, acknowledgement: u32| {
+            let build = if is_client { Build::new(CLIENT, WEB) } else { Build::answer(&syn) };
+            assert_eq!(
+                lab.forward(&build.flags(flags).numbers(sequence, acknowledgement).tcp()).flags,
+                flags
+            );
+        };
+        let (first, last) =
+            if client_is_first { (client_end, backend_end) } else { (backend_end, client_end) };
+        sends(&mut lab, client_is_first, FIN | ACK, first, last);
+        sends(&mut lab, !client_is_first, FIN | ACK, last, first.wrapping_add(1));
+        // The FIN was lost behind us: its receiver says what it has said before, about data of which it has less too.
+        for behind in [0, 1, 1_000, 1 << 15, 1 << 17] {
+            sends(&mut lab, client_is_first, ACK, first.wrapping_add(1), last.wrapping_sub(behind));
+        }
+        lab.wait(Nanos::from_secs(2));
+        assert_eq!(on_backend(&lab), (1, 1), "client first: {client_is_first}");
+        sends(&mut lab, !client_is_first, FIN | ACK, last, first.wrapping_add(1));
+        sends(&mut lab, client_is_first, ACK, first.wrapping_add(1), last.wrapping_add(1));
+        assert_eq!(on_backend(&lab), (1, 0), "client first: {client_is_first}");
+    }
 }
 
 #[test]
@@ -289,9 +318,9 @@ fn a_client_that_uses_its_port_again_keeps_the_lease_on_which_its_backend_waits(
     let mut lab = Lab::new(Plan::default());
     let first = open(&mut lab);
     let close_by_backend = |lab: &mut Lab| {
-        lab.forward(&Build::answer(&first).flags(FIN | ACK).tcp());
+        backend_sends(lab, &first, FIN | ACK);
         client_sends(lab, FIN | ACK);
-        lab.forward(&Build::answer(&first).flags(ACK).tcp());
+        backend_sends(lab, &first, ACK);
     };
     close_by_backend(&mut lab);
     let again = open(&mut lab);
@@ -313,9 +342,9 @@ fn with_every_other_port_in_use_the_one_in_time_wait_is_still_not_leased_until_i
     let first = lab.forward(&Build::new(&client(0), web).tcp());
     lab.forward(&Build::answer(&first).flags(SYN | ACK).tcp());
     lab.forward(&Build::new(&client(0), web).flags(ACK).tcp());
-    lab.forward(&Build::answer(&first).flags(FIN | ACK).tcp());
-    lab.forward(&Build::new(&client(0), web).flags(FIN | ACK).tcp());
-    lab.forward(&Build::answer(&first).flags(ACK).tcp());
+    lab.forward(&Build::answer(&first).closes(FIN | ACK).tcp());
+    lab.forward(&Build::new(&client(0), web).closes(FIN | ACK).tcp());
+    lab.forward(&Build::answer(&first).closes(ACK).tcp());
     for n in 1..61_440 {
         assert_eq!(lab.exchange(&Build::new(&client(n), web).tcp()).len(), 1, "flow {n}; {:?}", lab.drops());
     }

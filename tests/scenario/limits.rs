@@ -73,9 +73,9 @@ fn a_closed_connection_makes_room_while_its_lease_still_rests() {
         lab.forward(&Build::new(&from, to).flags(ACK).tcp());
         let close = |lab: &mut Lab, by_backend: bool, flags| {
             if by_backend {
-                lab.forward(&Build::answer(&syn).flags(flags).tcp());
+                lab.forward(&Build::answer(&syn).closes(flags).tcp());
             } else {
-                lab.forward(&Build::new(&from, to).flags(flags).tcp());
+                lab.forward(&Build::new(&from, to).closes(flags).tcp());
             }
         };
         close(&mut lab, backend_first, FIN | ACK);

@@ -71,6 +71,12 @@ impl Build {
         self
     }
 
+    /// With these flags, on a connection that ends with nothing said: its FINs have number 0, and whatever comes then is behind
+    /// them and acknowledges the other side's.
+    pub fn closes(self, flags: u8) -> Self {
+        self.flags(flags).numbers(u32::from(flags & FIN == 0), 1)
+    }
+
     /// Sequence number and acknowledgement.
     pub fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
         self.sequence = sequence;

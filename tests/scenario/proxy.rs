@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::allocations;
 use crate::icmp_message::{error, too_big};
-use crate::lab::{Lab, Plan};
+use crate::lab::{Lab, Plan, backend_id};
 use crate::packet::{ACK, Build, Decoded, FIN, RST, SYN, decode};
 use crate::pieces::split;
 use crate::tcp_peer::{Peer, sack_blocks};
@@ -288,6 +288,27 @@ fn ends_of_either_side_resets_and_keep_alives_keep_their_place_in_the_stream() {
     for mut session in sessions() {
         let gone = session.sends(session.client().flags(RST).numbers(FIRST, 0));
         assert_eq!((gone.sequence, gone.payload.len()), (FIRST, 0), "before there was a header");
+    }
+}
+
+#[test]
+fn a_connection_that_the_first_segment_ends_closes_when_the_backend_has_the_header_and_all_of_it() {
+    for mut session in sessions() {
+        let open_flows = |session: &Session| -> u64 {
+            let counters = &session.lab.counters[0];
+            let of = |id| counters.backend(id).unwrap().totals().open_flows;
+            (0..4).flat_map(|service| (1..=3).map(move |number| of(backend_id(service, number)))).sum()
+        };
+        session.answers(session.backend().flags(FIN | ACK));
+        let all =
+            session.sends(session.client().flags(FIN | ACK).numbers(FIRST, SERVER_ISN + 2).payload(b"all"));
+        assert_eq!(all.payload, [&session.header, &b"all"[..]].concat());
+        for without in [FIRST, session.moved(FIRST), FIRST.wrapping_add(4), session.moved(FIRST) + 3] {
+            session.answers(session.backend().numbers(SERVER_ISN + 2, without));
+            assert_eq!(open_flows(&session), 1, "{without}");
+        }
+        session.answers(session.backend().numbers(SERVER_ISN + 2, session.moved(FIRST) + 4));
+        assert_eq!(open_flows(&session), 0);
     }
 }
 

@@ -93,7 +93,8 @@ pub struct FlowEntry<F: Family> {
     /// Which FINs were seen; see [`super::tcp`].
     pub fins: super::tcp::Fins,
     kind: Kind,
-    /// By direction: of the windows that its senders offer.
+    /// By direction: the scale of the windows that its senders offer. Once both have said all, instead, what ends the
+    /// connection: see [`super::sequence`].
     pub(super) scales: [u8; 2],
     /// See [`settle`](Self::settle).
     settled: u16,

@@ -8,7 +8,7 @@ use super::FlowEntry;
 use crate::model::{Direction, Family};
 use crate::shared::FlowState;
 use crate::wire::Segment;
-use crate::wire::tcp_flags::RST;
+use crate::wire::tcp_flags::{FIN, RST};
 
 impl<F: Family> FlowEntry<F> {
     /// Notes what the sender of a segment in `direction` expects of the other one.
@@ -31,6 +31,21 @@ impl<F: Family> FlowEntry<F> {
         self.scales[direction as usize] = scale;
     }
 
+    /// Notes where all that is said ends, if this segment, as it leaves in `direction`, has the last FIN: windows do not
+    /// matter any more, so half of the number takes the place of their scales.
+    pub const fn note_fin(&mut self, direction: Direction, segment: &Segment) {
+        if segment.flags & FIN != 0 && self.fins.is_last(direction) {
+            self.scales = low_half(segment.next());
+        }
+    }
+
+    /// Whether a segment that acknowledges `number` may acknowledge all that was said before and the last FIN. It may repeat
+    /// an older number, while that FIN has yet to arrive. True before there is such a FIN.
+    #[must_use]
+    pub fn is_acknowledgement_of_all(&self, number: u32) -> bool {
+        self.state() != FlowState::LastAck || self.scales == low_half(number)
+    }
+
     /// Whether a reset, as it leaves in `direction`, can be its sender's: whoever cannot see the connection has to guess.
     /// It has to be in the window (RFC 9293, 3.10.7.4; RFC 5961, 3.2), which begins at what was acknowledged last and is
     /// no larger than the receiver's scale allows; one that answers a SYN has to acknowledge that (RFC 9293, 3.10.7.3).
@@ -43,7 +58,11 @@ impl<F: Family> FlowEntry<F> {
         if self.state() == FlowState::SynSent && direction == Direction::Return {
             return segment.acknowledgement.is_some_and(|number| within(number, Direction::Forward, 0));
         }
-        within(segment.sequence, direction, self.scales[direction.opposite() as usize])
+        let scale = match self.state() {
+            FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => 0,
+            _ => self.scales[direction.opposite() as usize],
+        };
+        within(segment.sequence, direction, scale)
     }
 
     /// What the receiver of `direction` expects next, by the last that it said.
@@ -51,4 +70,9 @@ impl<F: Family> FlowEntry<F> {
     pub const fn expected(&self, direction: Direction) -> u32 {
         self.expected[direction as usize]
     }
+}
+
+const fn low_half(number: u32) -> [u8; 2] {
+    let [_, _, upper, lower] = number.to_be_bytes();
+    [upper, lower]
 }

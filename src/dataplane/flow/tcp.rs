@@ -33,6 +33,15 @@ impl Fins {
         self.0 & (Self::CLIENT | Self::BACKEND) == Self::CLIENT | Self::BACKEND
     }
 
+    /// Whether a FIN of `direction` is the second, and ends what is said.
+    pub(super) const fn is_last(self, direction: Direction) -> bool {
+        let other = match direction {
+            Direction::Forward => Self::BACKEND,
+            Direction::Return => Self::CLIENT,
+        };
+        self.0 & (Self::CLIENT | Self::BACKEND) == other
+    }
+
     /// The side that does not send the last FIN acknowledges it.
     const fn last_acknowledged_by(self) -> Direction {
         if self.0 & Self::BACKEND_LAST != 0 { Direction::Forward } else { Direction::Return }
@@ -60,7 +69,8 @@ pub const fn syn_starts_anew(state: FlowState) -> bool {
     }
 }
 
-/// The state after a segment with `flags` in `direction`.
+/// The state after a segment with `flags` in `direction`, of which the caller takes the RST that is not to be believed and
+/// the ACK of a last FIN that does not acknowledge that.
 #[must_use]
 #[inline]
 pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
