@@ -1,7 +1,7 @@
 //! Two workers on two cores, with shares of one snapshot and a port each: is the second as fast as the first alone?
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use evenkeel::dataplane::Worker;
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::balancer::{Balancer, Clock, Plan};
 use super::figures::{Figure, Figures, Samples, Target};
 use super::flows::Flows;
-use super::machine::Machine;
+use super::machine::{Machine, Taken};
 use super::options::{Options, Transport};
 use super::port::MemoryPort;
 use super::replay::Replay;
@@ -26,16 +26,18 @@ const STRIDE: u64 = 32 * 1024;
 struct Runner {
     worker: Worker<MemoryPort<Replay>>,
     clock: Clock,
+    /// What others had of it.
+    taken: Taken,
 }
 
-/// Where a thread is, and who else there is.
+/// Where a thread is, and when.
 struct Place<'a> {
     machine: &'a Machine,
     /// The first or the second.
     worker: usize,
     start: &'a Barrier,
-    /// Set by who has had its packets; until then who has had them goes on, so that both are always under load.
-    done: [&'a AtomicBool; 2],
+    /// How many have yet to have their packets: those that have had them go on, so that all are under load till the end.
+    busy: &'a AtomicUsize,
 }
 
 /// Measures the first alone and both together, in turn.
@@ -55,77 +57,76 @@ pub(crate) fn measure(options: &Options, machine: &Machine, figures: &mut Figure
     balancer.turn_for(packets.len() as u64);
     let handed_off = balancer.tally().handed_off;
     let clock = balancer.clock;
-    let mut runners =
-        std::mem::take(&mut balancer.workers).into_iter().map(|worker| Runner { worker, clock });
-    let mut pair = [(); 2].map(|()| runners.next().expect("two were asked for"));
-    drop(runners);
+    let workers = std::mem::take(&mut balancer.workers).into_iter();
+    let mut runners: Vec<_> =
+        workers.map(|worker| Some(Runner { worker, clock, taken: Taken::default() })).collect();
     let (mut alone, mut beside, mut both) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..options.rounds {
-        alone.push(run_alone(&mut pair[0], options, machine));
-        let [one, other] = run_both(&mut pair, options, machine);
-        beside.push(other);
-        both.push(one + other);
+        alone.push(run(&mut runners[..1], options, machine)[0]);
+        let rates = run(&mut runners, options, machine);
+        beside.push(rates[1]);
+        both.push(rates.iter().sum());
     }
-    balancer.workers.extend(pair.map(|runner| runner.worker));
+    let waited_ms: Vec<_> = runners.iter().flatten().map(|runner| runner.taken.waited_ms).collect();
+    balancer.workers.extend(runners.into_iter().flatten().map(|runner| runner.worker));
     balancer.assert_lossless(FLOWS.into());
     assert_eq!(balancer.tally().handed_off, handed_off, "each had its own packets alone");
 
-    let parameters =
-        json!({ "flows": FLOWS, "order": options.order.name(), "burst": BURST, "packets": options.packets });
+    let parameters = json!({
+        "flows": FLOWS, "order": options.order.name(), "burst": BURST, "packets": options.packets,
+        "waited_ms": waited_ms,
+    });
     let ratio = |rate: f64, alone: f64| rate / alone;
     let figure = Figure::new("workers.both_over_one", "", both.with(&alone, ratio));
     figures.add(figure.with(Target::AtLeast(1.9)), &parameters);
     figures.add(Figure::new("workers.second_over_first", "", beside.with(&alone, ratio)), &parameters);
     figures.add(Figure::new("workers.first_alone", "Mpps", alone), &parameters);
     figures.add(Figure::new("workers.second", "Mpps", beside), &parameters);
+    println!("workers: others had the cores of the two for {waited_ms:?} ms");
 }
 
-/// The rate of a worker while the other rests, in millions of packets a second.
-fn run_alone(runner: &mut Runner, options: &Options, machine: &Machine) -> f64 {
-    let (start, done) = (Barrier::new(1), AtomicBool::new(true));
-    let place = Place { machine, worker: 0, start: &start, done: [&done, &done] };
+/// The rates of these workers, which run at the same time, in millions of packets a second.
+fn run(runners: &mut [Option<Runner>], options: &Options, machine: &Machine) -> Vec<f64> {
+    let (start, busy) = (Barrier::new(runners.len()), AtomicUsize::new(runners.len()));
+    let packets = u64::from(options.packets);
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| run(runner, options.packets.into(), &place));
-        thread.join().expect("it does not panic")
+        let threads = runners.iter_mut().enumerate().map(|(worker, slot)| {
+            let place = Place { machine, worker, start: &start, busy: &busy };
+            scope.spawn(move || {
+                // On the stack of its thread, as in the program: no two workers in one cache line.
+                let mut runner = slot.take().expect("it came back");
+                let rate = runner.turn_at(&place, packets);
+                *slot = Some(runner);
+                rate
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
     })
 }
 
-/// The rates of both at the same time.
-fn run_both(pair: &mut [Runner; 2], options: &Options, machine: &Machine) -> [f64; 2] {
-    let start = Barrier::new(2);
-    let done = [AtomicBool::new(false), AtomicBool::new(false)];
-    let [first, second] = pair;
-    std::thread::scope(|scope| {
-        let place = |worker: usize| {
-            let done = [&done[worker], &done[1 - worker]];
-            Place { machine, worker, start: &start, done }
-        };
-        let (here, there) = (place(0), place(1));
-        let one = scope.spawn(move || run(first, options.packets.into(), &here));
-        let other = scope.spawn(move || run(second, options.packets.into(), &there));
-        [one, other].map(|thread| thread.join().expect("it does not panic"))
-    })
-}
-
-/// Turns a worker for `packets` packets, and on until the other has had as many; its rate over the first.
-fn run(Runner { worker, clock }: &mut Runner, packets: u64, place: &Place<'_>) -> f64 {
-    place.machine.pin(place.worker);
-    let mut turn_for = |packets: u64| {
-        let until = worker.tally().rx_packets + packets;
-        while worker.tally().rx_packets < until {
-            worker.turn(clock.next());
+impl Runner {
+    /// Turns for `packets` packets, and on until the others have had as many; the rate over the first.
+    fn turn_at(&mut self, place: &Place<'_>, packets: u64) -> f64 {
+        place.machine.pin(place.worker);
+        // With its memory near.
+        self.turn_for(packets / 8);
+        place.start.wait();
+        let (began, before) = (Instant::now(), Taken::now());
+        self.turn_for(packets);
+        let rate = packets as f64 / began.elapsed().as_secs_f64() / 1e6;
+        self.taken = self.taken.and(Taken::now().since(before));
+        place.busy.fetch_sub(1, Ordering::Relaxed);
+        while place.busy.load(Ordering::Relaxed) > 0 {
+            self.turn_for(STRIDE);
         }
-    };
-    // With its memory near.
-    turn_for(packets / 8);
-    place.start.wait();
-    let began = Instant::now();
-    turn_for(packets);
-    let rate = packets as f64 / began.elapsed().as_secs_f64() / 1e6;
-    let [mine, others] = place.done;
-    mine.store(true, Ordering::Relaxed);
-    while !others.load(Ordering::Relaxed) {
-        turn_for(STRIDE);
+        rate
     }
-    rate
+
+    fn turn_for(&mut self, packets: u64) {
+        let until = self.worker.tally().rx_packets + packets;
+        while self.worker.tally().rx_packets < until {
+            self.worker.turn(self.clock.next());
+        }
+    }
 }
