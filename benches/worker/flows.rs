@@ -197,8 +197,8 @@ impl Kinds {
         match transport {
             Transport::Udp => Self { forward: vec![Template::datagram()], back: vec![Template::datagram()] },
             Transport::Tcp => Self {
-                forward: vec![Template::segment(SYN), Template::segment(ACK), Template::segment(PSH | ACK)],
-                back: vec![Template::segment(SYN | ACK), Template::segment(PSH | ACK)],
+                forward: [(SYN, 0, 0), (ACK, 1, 1), (PSH | ACK, 1, 1)].map(Template::segment).into(),
+                back: [(SYN | ACK, 0, 1), (PSH | ACK, 1, 1)].map(Template::segment).into(),
             },
         }
     }
