@@ -53,7 +53,8 @@ impl Pipeline {
         let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
         let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
         let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
-        let came = Segment::read(packet, frame.head());
+        // What nothing changes leaves with the numbers that it came with.
+        let came = stream.as_ref().and_then(|_| Segment::read(packet, frame.head()));
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -132,8 +133,8 @@ impl Pipeline {
     }
 }
 
-/// Notes in the flow what a segment tells, which came as `came` and stands in `head` as the `packet` that leaves; the flags
-/// that its flow goes by.
+/// Notes in the flow what a segment tells, which came as `came`, if that was another, and stands in `head` as the `packet`
+/// that leaves; the flags that its flow goes by.
 #[inline]
 fn numbers<F: Family>(
     entry: &mut FlowEntry<F>,
@@ -143,7 +144,7 @@ fn numbers<F: Family>(
     tally: &mut Tally,
 ) -> u8 {
     let flags = packet.tcp_flags;
-    let (Some(came), Some(leaves)) = (came, Segment::read(packet, head)) else { return flags };
+    let Some(leaves) = Segment::read(packet, head) else { return flags };
     if flags & tcp_flags::SYN != 0 {
         entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
     }
@@ -157,7 +158,7 @@ fn numbers<F: Family>(
         return flags & !tcp_flags::FIN;
     }
     entry.note_fin(direction, &leaves);
-    let Some(acknowledgement) = came.acknowledgement else { return flags };
+    let Some(acknowledgement) = came.unwrap_or(leaves).acknowledgement else { return flags };
     entry.note_acknowledgement(direction, acknowledgement);
     if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }
 }
