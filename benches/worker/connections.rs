@@ -62,8 +62,17 @@ const CLOSED: u32 = 2_200_000;
 impl Peers {
     fn new(plan: &Plan, parallel: u32, checks: u64) -> Self {
         use flags::{ACK, FIN, PSH, SYN};
-        let kinds =
-            [SYN, SYN | ACK, ACK, PSH | ACK, PSH | ACK, FIN | ACK, FIN | ACK, ACK].map(Template::segment);
+        let kinds = [
+            (SYN, 0, 0),
+            (SYN | ACK, 0, 1),
+            (ACK, 1, 1),
+            (PSH | ACK, 1, 1),
+            (PSH | ACK, 1, 7),
+            (FIN | ACK, 7, 7),
+            (FIN | ACK, 7, 8),
+            (ACK, 8, 8),
+        ];
+        let kinds = kinds.map(|(bits, said, heard)| Template::segment(bits, said, heard));
         let connections = (0..parallel).map(|serial| Connection::new(plan, serial)).collect();
         Self {
             plan: plan.clone(),

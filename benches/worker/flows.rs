@@ -197,8 +197,12 @@ impl Kinds {
         match transport {
             Transport::Udp => Self { forward: vec![Template::datagram()], back: vec![Template::datagram()] },
             Transport::Tcp => Self {
-                forward: vec![Template::segment(SYN), Template::segment(ACK), Template::segment(PSH | ACK)],
-                back: vec![Template::segment(SYN | ACK), Template::segment(PSH | ACK)],
+                forward: vec![
+                    Template::segment(SYN, 0, 0),
+                    Template::segment(ACK, 1, 1),
+                    Template::segment(PSH | ACK, 1, 1),
+                ],
+                back: vec![Template::segment(SYN | ACK, 0, 1), Template::segment(PSH | ACK, 1, 7)],
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Packets of 60 octets (64 on the wire), made fast: of templates, whose sums are known but for a tuple and a mark.
 //!
-//! The mark says which flow a packet is of, wherever it leaves: in the sequence number of a segment, in the first octets
-//! of a datagram's payload. A worker changes neither.
+//! The mark says which flow a packet is of, wherever it leaves: both sides of a connection number what they say from 256
+//! times the mark on, and a datagram's payload begins with it. A worker changes neither.
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 
@@ -23,6 +23,13 @@ const PROTOCOL: usize = IP + 9;
 const SOURCE: usize = IP + 12;
 const DESTINATION: usize = IP + 16;
 const TRANSPORT: usize = IP + 20;
+/// Of a segment.
+const SEQUENCE: usize = TRANSPORT + 4;
+const ACKNOWLEDGEMENT: usize = TRANSPORT + 8;
+/// Of a datagram.
+const PAYLOAD: usize = TRANSPORT + 8;
+/// Room for what is said in a connection here.
+const MARK_SHIFT: u32 = 8;
 const TCP_FLAGS: usize = TRANSPORT + 13;
 const TCP_CHECKSUM: usize = TRANSPORT + 16;
 const UDP_CHECKSUM: usize = TRANSPORT + 6;
@@ -56,7 +63,7 @@ impl Packet {
     }
 
     pub(crate) fn mark(&self) -> u32 {
-        self.word(mark_at(self.0[PROTOCOL]))
+        if self.0[PROTOCOL] == TCP { self.word(SEQUENCE) >> MARK_SHIFT } else { self.word(PAYLOAD) }
     }
 
     /// Whether it is a SYN that acknowledges nothing.
@@ -100,7 +107,17 @@ pub(crate) struct Template {
     ip_sum: u32,
     transport_sum: u32,
     checksum_at: usize,
-    mark_at: usize,
+    numbers: Numbers,
+}
+
+/// What a segment says of its place in its connection, counted from where both sides begin; a datagram says nothing.
+#[derive(Clone, Copy)]
+enum Numbers {
+    None,
+    /// How much was said before.
+    First(u32),
+    /// And how much of what the other one said was heard.
+    Both(u32, u32),
 }
 
 impl Template {
@@ -109,15 +126,16 @@ impl Template {
         let builder = PacketBuilder::ethernet2(NEIGHBOUR, OUR_MAC.0).ipv4([0; 4], [0; 4], 64).udp(0, 0);
         let mut bytes = Vec::new();
         builder.write(&mut bytes, &[0; 18]).expect("a vector takes every octet");
-        Self::new(&bytes)
+        Self::new(&bytes, Numbers::None)
     }
 
-    /// A segment with these flags: with 6 octets if it pushes, with the usual option if it is a SYN.
-    pub(crate) fn segment(bits: u8) -> Self {
+    /// A segment with these flags, with 6 octets if it pushes, with the usual option if it is a SYN. Before it its sender
+    /// has said `said` octets, and heard as many as `heard`, SYN and FIN counted, too.
+    pub(crate) fn segment(bits: u8, said: u32, heard: u32) -> Self {
         let mut builder =
             PacketBuilder::ethernet2(NEIGHBOUR, OUR_MAC.0).ipv4([0; 4], [0; 4], 64).tcp(0, 0, 0, 64_000);
         if bits & flags::ACK != 0 {
-            builder = builder.ack(0x0102_0304);
+            builder = builder.ack(0);
         }
         let payload: &[u8] = if bits & flags::PSH != 0 { &[0x2e; 6] } else { &[] };
         if bits & flags::SYN != 0 {
@@ -133,10 +151,11 @@ impl Template {
         }
         let mut bytes = Vec::new();
         builder.write(&mut bytes, payload).expect("a vector takes every octet");
-        Self::new(&bytes)
+        let numbers = if bits & flags::ACK == 0 { Numbers::First(said) } else { Numbers::Both(said, heard) };
+        Self::new(&bytes, numbers)
     }
 
-    fn new(bytes: &[u8]) -> Self {
+    fn new(bytes: &[u8], numbers: Numbers) -> Self {
         let mut packet = Packet::of(bytes);
         let protocol = packet.0[PROTOCOL];
         let checksum_at = if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
@@ -149,7 +168,7 @@ impl Template {
             ip_sum: sum(&packet.0[IP..TRANSPORT]),
             transport_sum: sum(&packet.0[TRANSPORT..TRANSPORT + segment]) + u32::from(protocol) + length,
             checksum_at,
-            mark_at: mark_at(protocol),
+            numbers,
             packet,
         }
     }
@@ -159,13 +178,24 @@ impl Template {
     pub(crate) fn packet(&self, source: Address, destination: Address, mark: u32) -> Packet {
         let mut packet = self.packet;
         let addresses = halves(source.0) + halves(destination.0);
-        let rest = u32::from(source.1) + u32::from(destination.1) + halves(mark);
         let Packet(bytes) = &mut packet;
+        let mut put = |at: usize, word: u32| {
+            bytes[at..at + 4].copy_from_slice(&word.to_be_bytes());
+            halves(word)
+        };
+        let numbers = match self.numbers {
+            Numbers::None => put(PAYLOAD, mark),
+            Numbers::First(said) => put(SEQUENCE, (mark << MARK_SHIFT) + said),
+            Numbers::Both(said, heard) => {
+                let first = mark << MARK_SHIFT;
+                put(SEQUENCE, first + said) + put(ACKNOWLEDGEMENT, first + heard)
+            }
+        };
+        let rest = u32::from(source.1) + u32::from(destination.1) + numbers;
         bytes[SOURCE..SOURCE + 4].copy_from_slice(&source.0.to_be_bytes());
         bytes[DESTINATION..DESTINATION + 4].copy_from_slice(&destination.0.to_be_bytes());
         bytes[TRANSPORT..TRANSPORT + 2].copy_from_slice(&source.1.to_be_bytes());
         bytes[TRANSPORT + 2..TRANSPORT + 4].copy_from_slice(&destination.1.to_be_bytes());
-        bytes[self.mark_at..self.mark_at + 4].copy_from_slice(&mark.to_be_bytes());
         bytes[IP + 10..IP + 12].copy_from_slice(&checksum(self.ip_sum + addresses).to_be_bytes());
         let checksum = match checksum(self.transport_sum + addresses + rest) {
             // RFC 768: zero means "no checksum".
@@ -179,10 +209,6 @@ impl Template {
 
 /// Where packets come from, on the link.
 const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 0xc];
-
-const fn mark_at(protocol: u8) -> usize {
-    TRANSPORT + if protocol == TCP { 4 } else { 8 }
-}
 
 const fn halves(word: u32) -> u32 {
     (word >> 16) + (word & 0xffff)
