@@ -18,6 +18,10 @@ use super::timing::per_item;
 /// Local addresses of the pool, in front of one backend.
 const ADDRESSES: u8 = 4;
 
+/// Cursors that search the pool in turn, each from another place: one alone would soon go round in a small circle, as nobody
+/// takes what it finds.
+const CURSORS: u32 = 4096;
+
 /// How much of the pool is taken: at last all of it, so that each search is in vain.
 const PERCENT: [u32; 6] = [0, 50, 90, 95, 99, 100];
 
@@ -29,8 +33,10 @@ pub(crate) fn measure(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("leases/search");
         group.bench_function(BenchmarkId::from_parameter(format!("{percent}%")), |bencher| {
             let pool = pool.get_or_insert_with(|| Pool::taken(percent));
+            let mut cursor = 0;
             per_item(bencher, 1, || {
-                black_box(pool.search(0));
+                cursor = (cursor + 1) % CURSORS;
+                black_box(pool.search(cursor, 0));
             });
         });
     }
@@ -67,7 +73,7 @@ impl Pool {
         ]);
         let ticks = TimeoutTicks::new(&Timeouts::default());
         let mut pool = Self {
-            ports: LocalPorts::new(PortClass::new(WorkerId(0), 1), 1, &key),
+            ports: LocalPorts::new(PortClass::new(WorkerId(0), 1), CURSORS as usize, &key),
             addresses: (1..=ADDRESSES).map(|n| [172, 16, 8, n].into()).collect(),
             table: FlowTable::new(all as usize, key, ticks, TablePages::Reserved),
             flows: VecDeque::new(),
@@ -82,22 +88,22 @@ impl Pool {
         pool
     }
 
-    /// What the next packet to the backend would carry, if a port is found.
-    fn search(&mut self, client: u32) -> Option<FiveTuple<V4>> {
+    /// What this client's packets to the backend would carry, if a port is found.
+    fn search(&mut self, cursor: u32, client: u32) -> Option<FiveTuple<V4>> {
         let to = flow::<V4>(client).translated.with_destination((0xc0a8_0001, 53));
         let table = &self.table;
         let is_free = |lease: &FiveTuple<V4>| {
             let answer = lease.reversed();
             table.find(table.hash(&answer), &answer).is_none()
         };
-        self.ports.lease(BackendId(0), &self.addresses, to, is_free)
+        self.ports.lease(BackendId(cursor), &self.addresses, to, is_free)
     }
 
     /// Whether a port was found: of searches through 95 % one in a thousand gives up.
     fn take(&mut self) -> bool {
         let client = self.client;
         self.client = (client + 1) % MOST;
-        let Some(translated) = self.search(client) else { return false };
+        let Some(translated) = self.search(0, client) else { return false };
         let flow = leased(tuple(client), translated, 0);
         let hash = self.table.hash(&flow.tuple);
         let id = self.table.insert(hash, &flow, Tick(0));

@@ -71,8 +71,8 @@ impl Peers {
             (FIN | ACK, 7, 7),
             (FIN | ACK, 7, 8),
             (ACK, 8, 8),
-        ];
-        let kinds = kinds.map(|(bits, said, heard)| Template::segment(bits, said, heard));
+        ]
+        .map(Template::segment);
         let connections = (0..parallel).map(|serial| Connection::new(plan, serial)).collect();
         Self {
             plan: plan.clone(),

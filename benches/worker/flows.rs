@@ -197,12 +197,8 @@ impl Kinds {
         match transport {
             Transport::Udp => Self { forward: vec![Template::datagram()], back: vec![Template::datagram()] },
             Transport::Tcp => Self {
-                forward: vec![
-                    Template::segment(SYN, 0, 0),
-                    Template::segment(ACK, 1, 1),
-                    Template::segment(PSH | ACK, 1, 1),
-                ],
-                back: vec![Template::segment(SYN | ACK, 0, 1), Template::segment(PSH | ACK, 1, 7)],
+                forward: [(SYN, 0, 0), (ACK, 1, 1), (PSH | ACK, 1, 1)].map(Template::segment).into(),
+                back: [(SYN | ACK, 0, 1), (PSH | ACK, 1, 1)].map(Template::segment).into(),
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Packets of 60 octets (64 on the wire), made fast: of templates, whose sums are known but for a tuple and a mark.
 //!
-//! The mark says which flow a packet is of, wherever it leaves: both sides of a connection number what they say from 256
-//! times the mark on, and a datagram's payload begins with it. A worker changes neither.
+//! The mark says which flow a packet is of, wherever it leaves: in the upper octets of a segment's numbers, which are those
+//! of both sides' first, and in the first octets of a datagram's payload. A worker changes neither.
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 
@@ -23,17 +23,16 @@ const PROTOCOL: usize = IP + 9;
 const SOURCE: usize = IP + 12;
 const DESTINATION: usize = IP + 16;
 const TRANSPORT: usize = IP + 20;
-/// Of a segment.
 const SEQUENCE: usize = TRANSPORT + 4;
 const ACKNOWLEDGEMENT: usize = TRANSPORT + 8;
-/// Of a datagram.
-const PAYLOAD: usize = TRANSPORT + 8;
-/// Room for what is said in a connection here.
-const MARK_SHIFT: u32 = 8;
 const TCP_FLAGS: usize = TRANSPORT + 13;
+const UDP_MARK: usize = TRANSPORT + 8;
 const TCP_CHECKSUM: usize = TRANSPORT + 16;
 const UDP_CHECKSUM: usize = TRANSPORT + 6;
 const TCP: u8 = 6;
+
+/// Bits of a sequence number that count on from the side's first: marks are below 2^24.
+const OFFSET_BITS: u32 = 8;
 
 /// The flags of a segment, as they lie in it.
 pub(crate) mod flags {
@@ -63,7 +62,10 @@ impl Packet {
     }
 
     pub(crate) fn mark(&self) -> u32 {
-        if self.0[PROTOCOL] == TCP { self.word(SEQUENCE) >> MARK_SHIFT } else { self.word(PAYLOAD) }
+        match self.0[PROTOCOL] {
+            TCP => self.word(SEQUENCE) >> OFFSET_BITS,
+            _ => self.word(UDP_MARK),
+        }
     }
 
     /// Whether it is a SYN that acknowledges nothing.
@@ -107,17 +109,8 @@ pub(crate) struct Template {
     ip_sum: u32,
     transport_sum: u32,
     checksum_at: usize,
-    numbers: Numbers,
-}
-
-/// What a segment says of its place in its connection, counted from where both sides begin; a datagram says nothing.
-#[derive(Clone, Copy)]
-enum Numbers {
-    None,
-    /// How much was said before.
-    First(u32),
-    /// And how much of what the other one said was heard.
-    Both(u32, u32),
+    /// Of a segment: how far behind its sender's first number, and behind the other side's, if it acknowledges.
+    offsets: (u32, Option<u32>),
 }
 
 impl Template {
@@ -126,12 +119,12 @@ impl Template {
         let builder = PacketBuilder::ethernet2(NEIGHBOUR, OUR_MAC.0).ipv4([0; 4], [0; 4], 64).udp(0, 0);
         let mut bytes = Vec::new();
         builder.write(&mut bytes, &[0; 18]).expect("a vector takes every octet");
-        Self::new(&bytes, Numbers::None)
+        Self::new(&bytes, (0, None))
     }
 
-    /// A segment with these flags, with 6 octets if it pushes, with the usual option if it is a SYN. Before it its sender
-    /// has said `said` octets, and heard as many as `heard`, SYN and FIN counted, too.
-    pub(crate) fn segment(bits: u8, said: u32, heard: u32) -> Self {
+    /// A segment with these flags: with 6 octets if it pushes, with the usual option if it is a SYN. It is so far behind its
+    /// sender's first number and, if it acknowledges, behind the other side's.
+    pub(crate) fn segment((bits, sequence, acknowledgement): (u8, u8, u8)) -> Self {
         let mut builder =
             PacketBuilder::ethernet2(NEIGHBOUR, OUR_MAC.0).ipv4([0; 4], [0; 4], 64).tcp(0, 0, 0, 64_000);
         if bits & flags::ACK != 0 {
@@ -151,11 +144,11 @@ impl Template {
         }
         let mut bytes = Vec::new();
         builder.write(&mut bytes, payload).expect("a vector takes every octet");
-        let numbers = if bits & flags::ACK == 0 { Numbers::First(said) } else { Numbers::Both(said, heard) };
-        Self::new(&bytes, numbers)
+        let acknowledges = bits & flags::ACK != 0;
+        Self::new(&bytes, (sequence.into(), acknowledges.then_some(acknowledgement.into())))
     }
 
-    fn new(bytes: &[u8], numbers: Numbers) -> Self {
+    fn new(bytes: &[u8], offsets: (u32, Option<u32>)) -> Self {
         let mut packet = Packet::of(bytes);
         let protocol = packet.0[PROTOCOL];
         let checksum_at = if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
@@ -168,7 +161,7 @@ impl Template {
             ip_sum: sum(&packet.0[IP..TRANSPORT]),
             transport_sum: sum(&packet.0[TRANSPORT..TRANSPORT + segment]) + u32::from(protocol) + length,
             checksum_at,
-            numbers,
+            offsets,
             packet,
         }
     }
@@ -178,24 +171,25 @@ impl Template {
     pub(crate) fn packet(&self, source: Address, destination: Address, mark: u32) -> Packet {
         let mut packet = self.packet;
         let addresses = halves(source.0) + halves(destination.0);
+        let mut rest = u32::from(source.1) + u32::from(destination.1);
         let Packet(bytes) = &mut packet;
-        let mut put = |at: usize, word: u32| {
-            bytes[at..at + 4].copy_from_slice(&word.to_be_bytes());
-            halves(word)
-        };
-        let numbers = match self.numbers {
-            Numbers::None => put(PAYLOAD, mark),
-            Numbers::First(said) => put(SEQUENCE, (mark << MARK_SHIFT) + said),
-            Numbers::Both(said, heard) => {
-                let first = mark << MARK_SHIFT;
-                put(SEQUENCE, first + said) + put(ACKNOWLEDGEMENT, first + heard)
-            }
-        };
-        let rest = u32::from(source.1) + u32::from(destination.1) + numbers;
         bytes[SOURCE..SOURCE + 4].copy_from_slice(&source.0.to_be_bytes());
         bytes[DESTINATION..DESTINATION + 4].copy_from_slice(&destination.0.to_be_bytes());
         bytes[TRANSPORT..TRANSPORT + 2].copy_from_slice(&source.1.to_be_bytes());
         bytes[TRANSPORT + 2..TRANSPORT + 4].copy_from_slice(&destination.1.to_be_bytes());
+        let mut put = |number: u32, at: usize| {
+            rest += halves(number);
+            bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        };
+        if self.checksum_at == UDP_CHECKSUM {
+            put(mark, UDP_MARK);
+        } else {
+            let (sequence, acknowledgement) = self.offsets;
+            put(mark << OFFSET_BITS | sequence, SEQUENCE);
+            if let Some(offset) = acknowledgement {
+                put(mark << OFFSET_BITS | offset, ACKNOWLEDGEMENT);
+            }
+        }
         bytes[IP + 10..IP + 12].copy_from_slice(&checksum(self.ip_sum + addresses).to_be_bytes());
         let checksum = match checksum(self.transport_sum + addresses + rest) {
             // RFC 768: zero means "no checksum".

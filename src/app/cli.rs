@@ -52,7 +52,7 @@ pub enum Command {
                             --health events.toml\n\n\
                             events.toml, with times after the first frame:\n  \
                             [[event]]\n  at = \"1.5s\"\n  service = \"web\"\n  backend = \"10.0.9.1:80\"\n  \
-                            state = \"down\"           # up or down; or what one probe found:\n  \
+                            state = \"down\"           # up, down or dead; or what one probe found:\n  \
                             # probe = \"timeout\"      # or ok, refused, unreachable, closed, malformed, status=503\n  \
                             # config = \"other.toml\"  # or, without service and backend, a reload"
     )]

@@ -12,9 +12,9 @@ use crate::model::{
 use crate::shared::{
     AddressRole, Applicant, DropReason, FlowState, Holds, Resolution, ServiceBackend, ServiceTable,
 };
-use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
+use crate::wire::{Parsed, Segment};
 
 /// What a packet without a flow may go on as.
 pub(super) enum Admitted<'a> {
@@ -234,7 +234,8 @@ impl Pipeline {
             holds,
         };
         let id = self.insert(arrival.hash, &flow, view)?;
-        self.begin_stream::<F>(id, service.client_address, tuple.protocol());
+        let isn = Segment::read(arrival.packet, head).map_or(0, |segment| segment.sequence);
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol(), isn);
         if service.one_packet {
             // Nothing else that later fragments have leads to it.
             self.fragments.made = Some(id);
@@ -259,7 +260,12 @@ impl Pipeline {
         if let Some(lease) = former.filter(is_free) {
             return Some(lease);
         }
-        self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)
+        let lease = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free);
+        // Most likely that of the next flow to this backend, of which nothing is in the cache.
+        if let Some(next) = self.local_ports.next(backend.id, &service.local_addresses, to) {
+            flows.prefetch_absent(&next.reversed());
+        }
+        lease
     }
 
     /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.

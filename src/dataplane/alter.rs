@@ -6,7 +6,7 @@ use super::proxy;
 use super::toa;
 use crate::io::Frame;
 use crate::model::{ClientAddress, Direction, Protocol};
-use crate::shared::DropReason;
+use crate::shared::{DropReason, FlowState};
 use crate::wire::tcp_flags::SYN;
 use crate::wire::{Packet, Segment, Transport};
 
@@ -26,22 +26,43 @@ impl Altered {
 }
 
 impl Pipeline {
-    /// Notes what is to be changed in the streams of a new flow.
+    /// Notes what is to be changed in the streams of a new flow, whose client begins with `isn` if it is TCP.
     pub(super) fn begin_stream<F: FlowFamily>(
         &mut self,
         id: FlowId,
         client_address: ClientAddress,
         protocol: Protocol,
+        isn: u32,
     ) {
         let stream = match (client_address, protocol) {
             (ClientAddress::None, _) | (ClientAddress::Toa { .. }, Protocol::Udp) => None,
             (ClientAddress::Toa { kind }, Protocol::Tcp) => Some(toa::begin(kind)),
             (ClientAddress::ProxyV2 { datagrams }, _) => Some(proxy::begin(protocol, datagrams)),
         };
-        if stream.is_some() {
-            F::table_mut(&mut self.flows).set_stream(id, stream);
+        if let Some(stream) = stream {
+            F::table_mut(&mut self.flows).set_stream(id, Some(Stream { isn, ..stream }));
         }
     }
+}
+
+/// Whether a segment of the client's begins another connection, on another lease, as the backend may still take this one to
+/// begin otherwise: which of two beginnings it answers is its own choice, and which of its answers the client
+/// acknowledges is the client's (RFC 4987, 3.6), so that on one lease nobody would know where the stream begins. That
+/// the client has acknowledged one says nothing, as the backend may not have got that.
+pub(super) fn begins_anew(state: FlowState, stream: &Stream, packet: &Packet, head: &[u8]) -> bool {
+    let may = match state {
+        FlowState::SynSent | FlowState::SynReceived => true,
+        FlowState::Established => stream.has_to_introduce(),
+        FlowState::Connecting
+        | FlowState::FinWait
+        | FlowState::LastAck
+        | FlowState::TimeWait
+        | FlowState::Closed
+        | FlowState::Udp
+        | FlowState::Asked => false,
+    };
+    may && packet.is_bare_syn()
+        && Segment::read(packet, head).is_some_and(|segment| segment.sequence != stream.isn)
 }
 
 /// By how many octets a packet of `direction` will grow that cannot go on without.
@@ -93,8 +114,7 @@ pub(super) fn packet<F: FlowFamily, T: Frame>(
     match (packet.transport, direction) {
         (Transport::Tcp, Direction::Forward) => {
             let Some(segment) = Segment::read(packet, frame.head()) else { return Ok(Altered::until(end)) };
-            let parts = (entry.state().is_half_open(), entry.incoming(Direction::Forward));
-            proxy::forward(frame, (packet, &segment), stream, parts, mtu)
+            proxy::forward(frame, (packet, &segment), stream, entry.incoming(Direction::Forward), mtu)
         }
         (Transport::Tcp, Direction::Return) => {
             if let Some(segment) = Segment::read(packet, frame.head()) {

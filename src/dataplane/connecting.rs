@@ -5,6 +5,7 @@
 //! for the window; so does the backend's answer, which is acknowledged each time. A client that never hears of its window
 //! asks.
 
+use super::alter;
 use super::flow::{FlowFamily, FlowId, Stream};
 use super::flow::{Guess, Tick};
 use super::pipeline::{Arrival, Pipeline, View};
@@ -16,7 +17,7 @@ use crate::io::Frame;
 use crate::model::{BackendState, Direction, Nanos, PortId, Protocol, V4, V6};
 use crate::shared::{DropReason, FlowState};
 use crate::wire::craft::Refusal;
-use crate::wire::ethernet::{self, HEADER};
+use crate::wire::ethernet::{self, HEADER, TAG};
 use crate::wire::handshake::{Bare, HOP_LIMIT, Offer};
 use crate::wire::tcp_flags::{ACK, RST, SYN};
 use crate::wire::{Layout, Network, Packet, Segment, Transport};
@@ -59,6 +60,11 @@ impl Pipeline {
         let flags = arrival.packet.tcp_flags;
         let is_answer = direction == Direction::Return && flags & (SYN | ACK | RST) == SYN | ACK;
         if entry.state() != FlowState::Connecting {
+            if direction == Direction::Forward
+                && alter::begins_anew(entry.state(), &stream, arrival.packet, frame.head())
+            {
+                return Shaken::Anew;
+            }
             if is_answer && stream.acknowledges_syn() && !entry.state().is_over() {
                 return Shaken::Done(self.acknowledge::<F, T>(frame, id, arrival, view));
             }
@@ -335,7 +341,7 @@ impl Pipeline {
             return Verdict::Drop(DropReason::UnknownFlow);
         };
         let tuple = flows.entry(of.id).incoming(Direction::Return);
-        self.in_empty::<F, T>(frame, |pipeline, frame, arrival| {
+        self.in_empty::<F, T>(frame, (of.id, view), |pipeline, frame, arrival| {
             if of.gives_up {
                 pipeline.say(frame, of.id, &reset::<F>(tuple, &stream), arrival, view)
             } else {
@@ -352,39 +358,44 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         match network {
-            Network::V4 => self.in_empty::<V4, T>(frame, |pipeline, frame, arrival| {
+            Network::V4 => self.in_empty::<V4, T>(frame, (id, view), |pipeline, frame, arrival| {
                 pipeline.acknowledge::<V4, T>(frame, id, arrival, view)
             }),
-            Network::V6 => self.in_empty::<V6, T>(frame, |pipeline, frame, arrival| {
+            Network::V6 => self.in_empty::<V6, T>(frame, (id, view), |pipeline, frame, arrival| {
                 pipeline.acknowledge::<V6, T>(frame, id, arrival, view)
             }),
         }
     }
 
-    /// Lets `fill` an empty frame with a packet that nobody sent.
+    /// Lets `fill` an empty frame with a packet of a flow that nobody sent, with the tag of those that its client sends.
     fn in_empty<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
+        (id, view): (FlowId, View<'_>),
         fill: impl FnOnce(&mut Self, &mut T, Arrival<'_>) -> Verdict,
     ) -> Verdict {
-        if !frame.append(&[0; HEADER]) {
+        let vlan = self.tag(F::table(&self.flows).entry(id), Direction::Forward, view);
+        let octets = if vlan.is_some() { HEADER + TAG } else { HEADER };
+        if !frame.append(&[0; HEADER + TAG][..octets]) {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         let ether_type = if F::VERSION == 4 { ethernet::IPV4 } else { ethernet::IPV6 };
-        ethernet::set_type(frame.head_mut(), None, ether_type);
+        ethernet::set_type(frame.head_mut(), vlan, ether_type);
+        let tag = u16::try_from(octets - HEADER).unwrap_or(0);
+        let Layout { l3, l4, end } = F::LAYOUT;
         let packet = Packet {
             network: F::NETWORK,
             transport: Transport::Other,
             protocol: 0,
             tcp_flags: 0,
             hop_limit: HOP_LIMIT,
-            layout: F::LAYOUT,
+            layout: Layout { l3: l3 + tag, l4: l4 + tag, end },
         };
         let arrival = Arrival {
             packet: &packet,
             hash: 0,
             guess: Guess::NONE,
-            vlan: None,
+            vlan,
             port: PortId(0),
             handed_in: false,
             in_pieces: false,

@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::flow::{FlowFamily, FlowId};
+use super::flow::{FlowEntry, FlowFamily, FlowId};
 use super::pipeline::{Pipeline, View};
 use crate::model::{Direction, PortId, Protocol, VlanTag};
 use crate::shared::{FlowState, NextHop};
@@ -20,12 +20,12 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
-    /// The one that goes to `hop`; `None` while that is not resolved.
-    fn of(hop: &NextHop, version: u8, packet: &[u8]) -> Option<Self> {
+    /// The one that goes to `hop` with this tag; `None` while that is not resolved.
+    fn of(hop: &NextHop, tag: Option<u16>, version: u8, packet: &[u8]) -> Option<Self> {
         let ether_type = if version == 4 { ethernet::IPV4 } else { ethernet::IPV6 };
         let mut frame = ArrayVec::new();
         frame.try_extend_from_slice(hop.addresses()?).ok()?;
-        if let VlanTag::Id(id) = hop.vlan {
+        if let Some(id) = tag {
             frame.try_extend_from_slice(&ethernet::VLAN.to_be_bytes()).ok()?;
             frame.try_extend_from_slice(&id.to_be_bytes()).ok()?;
         }
@@ -72,8 +72,28 @@ impl Pipeline {
                 window: 0,
                 offer: Offer::default(),
             };
-            self.farewells.extend(Farewell::of(hop, F::VERSION, &reset.packet()));
+            let tag = self.tag(&entry, direction, view);
+            self.farewells.extend(Farewell::of(hop, tag, F::VERSION, &reset.packet()));
         }
         true
+    }
+
+    /// The tag of what we say ourselves in `direction` of a flow. Where packets keep the one that they came with, it is that
+    /// of the other side, from which they would have come.
+    pub(super) fn tag<F: FlowFamily>(
+        &self,
+        entry: &FlowEntry<F>,
+        direction: Direction,
+        view: View<'_>,
+    ) -> Option<u16> {
+        for way in [direction, direction.opposite()] {
+            let hop = entry.hop(way);
+            match view.fib.next_hop(hop).or_else(|| self.last_hops.next_hop(hop))?.vlan {
+                VlanTag::Id(id) => return Some(id),
+                VlanTag::Untagged => return None,
+                VlanTag::AsReceived => {}
+            }
+        }
+        None
     }
 }

@@ -152,6 +152,10 @@ fn numbers<F: Family>(
         tally.resets_doubted += 1;
         return flags & !tcp_flags::RST;
     }
+    if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
+        // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
+        return flags & !tcp_flags::FIN;
+    }
     entry.note_fin(direction, &leaves);
     let Some(acknowledgement) = came.acknowledgement else { return flags };
     entry.note_acknowledgement(direction, acknowledgement);

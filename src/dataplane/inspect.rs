@@ -5,7 +5,7 @@ use super::pipeline::Pipeline;
 use crate::io::{BURST, Frame};
 use crate::model::{Mac, V4, V6};
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Malformed, Network, Packet, Parsed, parse};
+use crate::wire::{Common, Malformed, Network, Packet, Parsed, parse};
 
 /// What is in a frame, as the general way needs it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,18 @@ impl Lookahead {
     #[inline(always)]
     fn hash(&self, place: usize) -> u64 {
         hash(self.uppers[place], self.lowers[place])
+    }
+
+    /// What is looked for for a frame: in which family, the guess so far, and the hash; `None` if nothing is.
+    #[inline(always)]
+    fn sought(&mut self, place: usize) -> Option<(Network, &mut Guess, u64)> {
+        let hash = self.hash(place);
+        let seen = &mut self.inspected[place];
+        match (self.common[place], &seen.parsed) {
+            (Some(network), _) => Some((network, &mut self.guesses[place], hash)),
+            (None, Ok(Parsed::Ip(packet))) => Some((packet.network, &mut seen.guess, seen.hash)),
+            (None, _) => None,
+        }
     }
 
     #[inline(always)]
@@ -177,43 +189,59 @@ impl Pipeline {
                 None => missed |= 1 << place,
             }
         }
-        while missed != 0 {
-            let place = missed.trailing_zeros() as usize % BURST;
-            missed &= missed - 1;
-            ahead.guesses[place] = self.flows.v4.guess_far(ahead.hash(place));
+        if missed != 0 {
+            for place in places(missed) {
+                self.flows.v4.prefetch_far(ahead.hash(place));
+            }
+            for place in places(missed) {
+                ahead.guesses[place] = self.flows.v4.guess_far(ahead.hash(place));
+            }
         }
     }
 
     /// Pass 2 for a burst of several shapes.
     #[inline(never)]
     fn look_ahead_each(&mut self, frames: usize, ahead: &mut Lookahead) {
+        let mut missed = 0_u32;
         for place in (0..BURST).take(frames) {
-            let hash = ahead.hash(place);
-            let (guess, seen) = (&mut ahead.guesses[place], &mut ahead.inspected[place]);
-            let (network, guess, hash) = match (ahead.common[place], &seen.parsed) {
-                (Some(network), _) => (network, guess, hash),
-                (None, Ok(Parsed::Ip(packet))) => (packet.network, &mut seen.guess, seen.hash),
-                (None, _) => continue,
+            let Some((network, guess, hash)) = ahead.sought(place) else { continue };
+            let found = match network {
+                Network::V4 => self.flows.v4.guess_or_ask(*guess, hash),
+                Network::V6 => self.flows.v6.guess_or_ask(*guess, hash),
             };
+            match found {
+                Some(flow) => *guess = flow,
+                None => missed |= 1 << place,
+            }
+        }
+        for place in places(missed) {
+            let Some((network, guess, hash)) = ahead.sought(place) else { continue };
             *guess = match network {
-                Network::V4 => self.flows.v4.guess(*guess, hash),
-                Network::V6 => self.flows.v6.guess(*guess, hash),
+                Network::V4 => self.flows.v4.guess_far(hash),
+                Network::V6 => self.flows.v6.guess_far(hash),
             };
         }
     }
 
     /// What is in a frame of the burst, for the general way.
     pub(super) fn inspected<'a, T: Frame>(
-        &self,
         frame: &T,
-        mac: Mac,
         place: usize,
         ahead: &'a mut Lookahead,
     ) -> &'a mut Inspected {
         let seen = &mut ahead.inspected[place];
-        if ahead.common[place].is_some() {
-            self.inspect_uncommon(frame.head(), frame.octets(), mac, seen);
-            seen.guess = ahead.guesses[place];
+        if let Some(network) = ahead.common[place] {
+            let packet = match network {
+                Network::V4 => V4::packet(frame.head()),
+                Network::V6 => V6::packet(frame.head()),
+            };
+            *seen = Inspected {
+                parsed: packet.map(Parsed::Ip).ok_or(Malformed::FrameTruncated),
+                vlan: None,
+                addressed: Addressed::Us,
+                hash: hash(ahead.uppers[place], ahead.lowers[place]),
+                guess: ahead.guesses[place],
+            };
         }
         seen
     }
@@ -225,6 +253,16 @@ fn ask<F: FlowFamily>(flows: &FlowTable<F>, packet: &Packet, head: &[u8]) -> (u6
     let Some(tuple) = packet.tuple::<F>(head) else { return (0, Guess::NONE) };
     let hash = flows.hash(&tuple);
     (hash, flows.prefetch_index(hash))
+}
+
+/// The places of the bits that are set in a burst.
+#[inline(always)]
+fn places(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize % BURST)?;
+        bits &= bits - 1;
+        Some(place)
+    })
 }
 
 /// A hash of its halves.

@@ -46,6 +46,19 @@ impl PortClass {
         (Self::SPAN / self.workers) as u32
     }
 
+    /// How many pairs of one of `addresses` and a port there are; `None` if there is none.
+    fn pairs(self, addresses: &[std::net::IpAddr]) -> Option<u32> {
+        let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
+        Some(count * self.len())
+    }
+
+    /// The pair with this number, below [`pairs`](Self::pairs); `None` if the address is of the other family.
+    #[inline]
+    fn pair<F: Family>(self, n: u32, addresses: &[std::net::IpAddr]) -> Option<(F::Address, u16)> {
+        let count = u32::try_from(addresses.len()).ok()?;
+        Some((F::address(addresses[(n % count) as usize])?, self.nth(n / count)))
+    }
+
     /// The port of the class with this number, below [`len`](Self::len).
     fn nth(self, n: u32) -> u16 {
         let offset = n * u32::from(self.workers) + u32::from(self.worker);
@@ -94,8 +107,7 @@ impl LocalPorts {
         is_free: impl Fn(&FiveTuple<F>) -> bool,
     ) -> Option<FiveTuple<F>> {
         let cursor = self.cursors.get_mut(backend.index())?;
-        let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
-        let pairs = count * self.class.len();
+        let pairs = self.class.pairs(addresses)?;
         let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
         let mut stride = 1;
         for tried in 0..TRIES.min(pairs) {
@@ -108,13 +120,23 @@ impl LocalPorts {
                 stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
                 *cursor = (n + stride) % pairs;
             }
-            let address = F::address(addresses[(n % count) as usize])?;
-            let leased = to.with_source((address, self.class.nth(n / count)));
+            let leased = to.with_source(self.class.pair::<F>(n, addresses)?);
             if is_free(&leased) {
                 return Some(leased);
             }
         }
         None
+    }
+
+    /// The first that the next call of [`lease`](Self::lease) with the same arguments will try.
+    pub fn next<F: Family>(
+        &self,
+        backend: BackendId,
+        addresses: &[std::net::IpAddr],
+        to: FiveTuple<F>,
+    ) -> Option<FiveTuple<F>> {
+        let n = self.cursors.get(backend.index())? % self.class.pairs(addresses)?;
+        Some(to.with_source(self.class.pair::<F>(n, addresses)?))
     }
 }
 

@@ -84,24 +84,21 @@ pub(super) fn is_answered(stream: &mut Stream) -> bool {
     !every
 }
 
-/// Numbers a segment of the client's, and puts the header in front of its data if it is due. `half_open`: no handshake is
-/// complete; the tuple is that of the client's packets as they come in.
+/// Numbers a segment of the client's, and puts the header in front of its data if it is due. `tuple` is that of the client's
+/// packets as they come in.
 ///
 /// # Errors
-/// If it cannot go on without the header.
+/// If it cannot go on without the header, or would be taken for it.
 pub(super) fn forward<F: FlowFamily, T: Frame>(
     frame: &mut T,
     (packet, segment): (&Packet, &Segment),
     stream: &mut Stream,
-    (half_open, tuple): (bool, FiveTuple<F>),
+    tuple: FiveTuple<F>,
     mtu: u16,
 ) -> Result<Altered, DropReason> {
     let mut end = packet.layout.end;
     let due = stream.tasks.include(Tasks::PREFIX);
-    if packet.is_bare_syn() && due && half_open {
-        // The client may have begun anew while nobody answered.
-        stream.isn = segment.sequence;
-        stream.prefix = 0;
+    if packet.is_bare_syn() && due {
         end = without_data(frame, (packet, segment))?;
     }
     let is_reset = segment.flags & RST != 0;
@@ -111,6 +108,11 @@ pub(super) fn forward<F: FlowFamily, T: Frame>(
         stream.tasks = stream.tasks.and(Tasks::PREFIX_IN_SIGHT);
         if segment.sequence == stream.first_at_client() {
             return Ok(introduce(frame, packet, stream, &proxy::header(&tuple), mtu));
+        }
+        // Moved like all others, what is in front of the first octet would stand where the backend reads the header.
+        let says = segment.next() != segment.sequence || !grow::is_whole(frame.head(), frame.octets());
+        if says && is_before(segment.sequence, stream.first_at_client()) {
+            return Err(DropReason::ProxyHeaderForged);
         }
     }
     stream.alteration(Direction::Forward, follows).apply(frame.head_mut(), packet);

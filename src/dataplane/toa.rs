@@ -16,7 +16,7 @@
 use super::flow::{FlowEntry, FlowFamily, Stream, Tasks};
 use crate::io::Frame;
 use crate::model::Direction;
-use crate::shared::{FlowState, ServiceCounters, WorkerCounters};
+use crate::shared::{ServiceCounters, WorkerCounters};
 use crate::wire::option_list::Options;
 use crate::wire::stream::is_before;
 use crate::wire::tcp_flags::{FIN, RST, SYN};
@@ -79,10 +79,6 @@ fn tell_of<F: FlowFamily, T: Frame>(
         counters.count_toa_forged();
     }
     if stream.tasks.include(Tasks::TOA) && packet.tcp_flags & RST == 0 {
-        if packet.is_bare_syn() && entry.state() == FlowState::SynSent {
-            // The client may have begun anew while nobody answered.
-            stream.isn = Segment::read(packet, frame.head()).map_or(stream.isn, |segment| segment.sequence);
-        }
         let option = toa::option(stream.toa_kind, entry.client());
         if packet.tcp_flags & SYN == 0 || !toa::asks_for_something_else(&option) {
             if let Some(grown) = insert(frame, &option, &options, departure) {

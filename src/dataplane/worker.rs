@@ -253,8 +253,7 @@ impl<P: Port> Core<P> {
         {
             return self.send(egress, frame);
         }
-        let mac = self.sides[port.index()].port.egress.mac;
-        let seen = self.pipeline.inspected(&frame, mac, place, ahead);
+        let seen = Pipeline::inspected(&frame, place, ahead);
         self.process_general(frame, seen, port, handed_in, view);
     }
 

@@ -68,6 +68,8 @@ pub enum DropReason {
     MtuExceeded,
     /// No room for the PROXY header.
     ProxyHeaderUnsent,
+    /// Data of a client's in the place of the PROXY header.
+    ProxyHeaderForged,
     /// Another worker's inbox is full.
     HandoffRingFull,
     /// The ring to the kernel port is full.
@@ -92,7 +94,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -124,6 +126,7 @@ impl DropReason {
         Self::TxQueueFull,
         Self::MtuExceeded,
         Self::ProxyHeaderUnsent,
+        Self::ProxyHeaderForged,
         Self::HandoffRingFull,
         Self::PuntRingFull,
         Self::PuntPoliced,
@@ -174,6 +177,7 @@ impl DropReason {
             Self::TxQueueFull => "tx_queue_full",
             Self::MtuExceeded => "mtu_exceeded",
             Self::ProxyHeaderUnsent => "proxy_header_unsent",
+            Self::ProxyHeaderForged => "proxy_header_forged",
             Self::HandoffRingFull => "handoff_ring_full",
             Self::PuntRingFull => "punt_ring_full",
             Self::PuntPoliced => "punt_policed",
@@ -260,6 +264,9 @@ impl DropReason {
             }
             Self::ProxyHeaderUnsent => {
                 "the PROXY header had no place: the packet is a fragment, or no buffer was free for a segment of its own"
+            }
+            Self::ProxyHeaderForged => {
+                "a client numbered data in front of its first octet, where the backend is to find the PROXY header"
             }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
             Self::PuntRingFull => "the ring to the kernel port is full",

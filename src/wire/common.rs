@@ -6,12 +6,15 @@
 
 use super::rewrite::rewrite_at;
 use super::tcp_flags::{ACK, FIN, RST, SYN};
-use super::{Layout, Rewrite, WireFamily, checksum, ethernet};
+use super::{Layout, Network, Packet, Rewrite, Transport, WireFamily, checksum, ethernet};
 use crate::model::{FiveTuple, PortPair, Protocol, V4, V6};
 
 /// A family, in packets of the common shape. `head` is the first part of a frame; what is said of a packet holds if
 /// [`read`](Self::read) accepted it in the same bytes.
 pub trait Common: WireFamily {
+    /// As packets have it.
+    const NETWORK: Network;
+
     /// Where headers stand; `end` says nothing.
     const LAYOUT: Layout;
 
@@ -39,6 +42,27 @@ pub trait Common: WireFamily {
             }
         };
         (is_common && end <= octets.min(LATEST_END)).then(|| Self::tuple_in(head, protocol))
+    }
+
+    /// The packet, as [`parse`](super::parse()) reads it; `None` if `head` is not the one that was accepted.
+    #[inline]
+    fn packet(head: &[u8]) -> Option<Packet> {
+        let head = head.get(..Self::HEADERS)?;
+        let end = u16::try_from(usize::from(Self::LAYOUT.l3) + Self::ip_octets(head)).ok()?;
+        let protocol = Self::protocol_number(head);
+        let (transport, tcp_flags) = if protocol == Protocol::Tcp as u8 {
+            (Transport::Tcp, head[usize::from(Self::LAYOUT.l4) + 13])
+        } else {
+            (Transport::Udp, 0)
+        };
+        Some(Packet {
+            network: Self::NETWORK,
+            transport,
+            protocol,
+            tcp_flags,
+            hop_limit: Self::hop_limit(head),
+            layout: Layout { end, ..Self::LAYOUT },
+        })
     }
 
     /// What the packet carries.
@@ -90,6 +114,9 @@ pub trait Common: WireFamily {
     /// The number of what the packet carries.
     fn protocol_number(head: &[u8]) -> u8;
 
+    /// TTL or hop limit.
+    fn hop_limit(head: &[u8]) -> u8;
+
     /// What the packet carries, if its IP header is of the common shape, intact, and has hops left.
     fn protocol_if_intact(head: &[u8]) -> Option<Protocol>;
 
@@ -108,6 +135,8 @@ pub trait Common: WireFamily {
 const LATEST_END: usize = u16::MAX as usize;
 
 impl Common for V4 {
+    const NETWORK: Network = Network::V4;
+
     const LAYOUT: Layout = Layout { l3: 14, l4: 34, end: 0 };
 
     #[inline(always)]
@@ -118,6 +147,11 @@ impl Common for V4 {
     #[inline(always)]
     fn protocol_number(head: &[u8]) -> u8 {
         head[23]
+    }
+
+    #[inline(always)]
+    fn hop_limit(head: &[u8]) -> u8 {
+        head[22]
     }
 
     #[inline(always)]
@@ -136,6 +170,8 @@ impl Common for V4 {
 }
 
 impl Common for V6 {
+    const NETWORK: Network = Network::V6;
+
     const LAYOUT: Layout = Layout { l3: 14, l4: 54, end: 0 };
 
     #[inline(always)]
@@ -146,6 +182,11 @@ impl Common for V6 {
     #[inline(always)]
     fn protocol_number(head: &[u8]) -> u8 {
         head[20]
+    }
+
+    #[inline(always)]
+    fn hop_limit(head: &[u8]) -> u8 {
+        head[21]
     }
 
     #[inline(always)]
@@ -179,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::wire::ethernet::Link;
-    use crate::wire::{Parsed, Transport, parse};
+    use crate::wire::{Parsed, parse};
 
     const PAYLOAD: [u8; 20] = [0; 20];
 
@@ -204,6 +245,7 @@ mod tests {
         let Some(tuple) = F::read(frame, frame.len()) else { return false };
         let link = Link::read(frame).unwrap();
         let Ok(Parsed::Ip(packet)) = parse(&link, frame, frame.len()) else { panic!("{frame:x?}") };
+        assert_eq!(F::packet(frame), Some(packet));
         assert_eq!(packet.tuple::<F>(frame), Some(tuple));
         assert_eq!(F::tuple(frame), tuple);
         assert!(F::carries(frame, &tuple));

@@ -2,6 +2,7 @@
 
 use super::checksum::{self, Delta};
 use super::ethernet::Link;
+use super::tcp_flags::URG;
 use super::{Network, Packet, Parsed, Transport, parse};
 use crate::model::Protocol;
 
@@ -28,7 +29,8 @@ pub fn is_whole(head: &[u8], octets: usize) -> bool {
 
 /// Puts `bytes`, an even number of them, in front of the data of a whole packet. The frame, which begins with `head`, has
 /// grown by as much at its front; `packet` is as it was before, and its places are right again afterwards but for its end.
-/// Length fields and checksums are updated (RFC 1624). No effect if it is neither TCP nor UDP.
+/// Length fields, checksums (RFC 1624) and the urgent pointer (RFC 9293, 3.8.5: it counts from the sequence number) are
+/// updated. No effect if it is neither TCP nor UDP.
 pub fn put_ahead(head: &mut [u8], packet: &Packet, bytes: &[u8]) {
     let Some(start) = head.get(bytes.len()..).and_then(|before| data_start(packet, before)) else { return };
     let start = usize::from(start);
@@ -38,7 +40,11 @@ pub fn put_ahead(head: &mut [u8], packet: &Packet, bytes: &[u8]) {
     head.copy_within(bytes.len()..bytes.len() + start, 0);
     head[start..start + bytes.len()].copy_from_slice(bytes);
     let by = i32::try_from(bytes.len()).unwrap_or_default();
-    resize(head, packet, by, Delta::between(0, checksum::sum(bytes)));
+    let urgent = match packet.transport {
+        Transport::Tcp if packet.tcp_flags & URG != 0 => add(head, usize::from(packet.layout.l4) + 18, by),
+        Transport::Tcp | Transport::Udp | Transport::Fragment | Transport::Other => Delta::between(0, 0),
+    };
+    resize(head, packet, by, Delta::between(0, checksum::sum(bytes)).and(urgent));
 }
 
 /// Takes its data from a whole TCP segment and returns where it ends now; the frame has still to be cut there. `None`, and
@@ -58,11 +64,11 @@ fn resize(head: &mut [u8], packet: &Packet, by: i32, data: Delta) {
     let l3 = usize::from(packet.layout.l3);
     match packet.network {
         Network::V4 => {
-            let change = change_length(head, l3 + 2, by);
+            let change = add(head, l3 + 2, by);
             update(head, l3 + 10, change, false);
         }
         Network::V6 => {
-            change_length(head, l3 + 4, by);
+            add(head, l3 + 4, by);
         }
     }
     let l4 = usize::from(packet.layout.l4);
@@ -72,7 +78,7 @@ fn resize(head: &mut [u8], packet: &Packet, by: i32, data: Delta) {
     match Protocol::from_number(packet.protocol) {
         Some(Protocol::Tcp) => update(head, l4 + 16, data.and(length), false),
         Some(Protocol::Udp) => {
-            let field = change_length(head, l4 + 4, by);
+            let field = add(head, l4 + 4, by);
             update(head, l4 + 6, data.and(length).and(field), true);
         }
         None => {}
@@ -83,8 +89,8 @@ fn changed(length: u16, by: i32) -> u16 {
     u16::try_from(i32::from(length) + by).unwrap_or(u16::MAX)
 }
 
-/// Changes the length at `place`, and says what that does to a sum over it.
-fn change_length(head: &mut [u8], place: usize, by: i32) -> Delta {
+/// Adds to the number at `place`, and says what that does to a sum over it.
+fn add(head: &mut [u8], place: usize, by: i32) -> Delta {
     let Some(field) = head.get_mut(place..).and_then(<[u8]>::first_chunk_mut::<2>) else {
         return Delta::between(0, 0);
     };
@@ -165,6 +171,22 @@ mod tests {
             frame.truncate(usize::from(end));
             prop_assert_eq!(frame, built(v6, false, &[2, 4, 5, 180], &[]));
         }
+    }
+
+    #[test]
+    fn urgent_data_are_urgent_still() {
+        let segment = |urgent: u16, payload: &[u8]| {
+            let mut header = TcpHeader::new(80, 40_000, 7, 1024);
+            (header.ack, header.urg, header.urgent_pointer) = (true, true, urgent);
+            let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+            let mut frame = Vec::new();
+            builder.ipv4([1; 4], [2; 4], 64).tcp_header(header).write(&mut frame, payload).unwrap();
+            frame
+        };
+        let before = segment(3, b"data");
+        let mut frame = [vec![0; 4], before.clone()].concat();
+        put_ahead(&mut frame, &packet(&before), b"head");
+        assert_eq!(frame, segment(7, b"headdata"));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub mod tcp_flags {
     pub const RST: u8 = 0x04;
     /// The acknowledgement field counts.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
 
     /// Whether some TCP sends segments with these flags. None begins and ends at once (SYN with FIN was T/TCP's, which is
     /// history: RFC 6247), or resets what it begins or ends; and all but a SYN and a reset acknowledge something, or their

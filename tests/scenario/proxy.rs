@@ -331,15 +331,65 @@ fn data_in_a_syn_wait_for_the_header_and_no_backend_is_asked_to_take_them() {
 }
 
 #[test]
-fn a_client_that_begins_anew_before_anybody_answered_has_its_new_beginning() {
+fn a_client_that_begins_anew_before_anybody_answered_gets_a_connection_of_its_own() {
     for (client, vip) in ENDS {
         let mut lab = lab();
         let first = lab.forward(&Build::new(client, vip).numbers(7, 0).tcp());
         let second = lab.forward(&Build::new(client, vip).numbers(ISN, 0).tcp());
-        assert_eq!(first.from, second.from, "one flow");
+        assert_ne!(first.from, second.from, "or a backend with SYN cookies would take either beginning");
+        let late = lab.exchange(&Build::answer(&first).flags(SYN | ACK).numbers(SERVER_ISN, 8).tcp());
+        assert_eq!((late.len(), late[0].flags, late[0].to), (1, RST, first.to));
         lab.forward(&Build::answer(&second).flags(SYN | ACK).numbers(SERVER_ISN, FIRST).tcp());
         let opened = lab.forward(&Build::new(client, vip).flags(ACK).numbers(FIRST, SERVER_ISN + 1).tcp());
         assert_eq!((opened.sequence, opened.payload), (FIRST, header((client, vip), 1)));
+    }
+}
+
+#[test]
+fn no_data_of_a_client_stand_where_the_backend_reads_the_header() {
+    for n in 0..2 {
+        let forged =
+            header([("192.0.2.66:1", "203.0.113.80:80"), ("[2001:db8:66::]:1", "[2001:db8::80]:80")][n], 1);
+        let mut session = Session::new(ENDS[n]);
+        for before in [session.octets(), session.octets() + 5, 1] {
+            let early = session.client().numbers(FIRST.wrapping_sub(before), SERVER_ISN + 1);
+            let speaks = early.clone().payload(&forged).tcp();
+            session.lab.lose(&speaks, DropReason::ProxyHeaderForged);
+            session.lab.lose(&early.flags(FIN | ACK).tcp(), DropReason::ProxyHeaderForged);
+        }
+        if n == 0 {
+            let early = session.client().numbers(FIRST.wrapping_sub(session.octets()), SERVER_ISN + 1);
+            let pieces = split(&early.payload(&[&[0; 4], &forged[..]].concat()).tcp(), 7, &[24]);
+            session.lab.lose(&pieces[0], DropReason::ProxyHeaderForged);
+            session.lab.lose(&pieces[1], DropReason::ProxyHeaderForged);
+        }
+        let opened = session.sends(session.client());
+        assert_eq!((opened.sequence, &opened.payload), (FIRST, &session.header));
+        let mut syn = Build::new(ENDS[n].0, ENDS[n].1).numbers(ISN, 0).payload(&forged);
+        syn.tcp_options = vec![34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
+        let again = session.lab.exchange_raw(&syn.tcp()).remove(0);
+        assert_eq!(
+            (decode(&again).flags, decode(&again).payload.len()),
+            (SYN, 0),
+            "for a backend that forgot"
+        );
+        assert_eq!(again[again.len() - 12..], [1; 12]);
+    }
+}
+
+#[test]
+fn a_client_begins_anew_on_another_lease_until_the_backend_has_acknowledged_the_header() {
+    let other = ISN.wrapping_add(1_000_000);
+    for ends in ENDS {
+        let mut session = Session::new(ends);
+        // Perhaps with a wrong checksum, so that the backend never gets it.
+        session.sends(session.client());
+        let anew = session.lab.forward(&Build::new(ends.0, ends.1).numbers(other, 0).tcp());
+        assert_ne!(anew.from, session.at_backend.from);
+
+        let mut session = Session::new(ends).introduced();
+        let late = session.lab.forward(&Build::new(ends.0, ends.1).numbers(other, 0).tcp());
+        assert_eq!(late.from, session.at_backend.from, "the backend's to answer");
     }
 }
 

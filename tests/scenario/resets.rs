@@ -96,6 +96,29 @@ fn a_connection_goes_on_after_a_reset_that_somebody_guessed() {
 }
 
 #[test]
+fn an_end_that_somebody_guessed_closes_nothing() {
+    let window = 65_535 << 3;
+    let cases = [
+        (0, true),
+        (window, true),
+        (u32::MAX, true),
+        (window + 1, false),
+        (1 << 31, false),
+        (u32::MAX - window, false),
+    ];
+    for (client, vip) in FAMILIES {
+        for (ahead, closes) in cases {
+            let mut connection = Connection::open((client, vip), [7, 3]);
+            let end = Connection::CLIENT_NEXT.wrapping_add(ahead);
+            connection.client_sends(FIN | ACK, end, Connection::BACKEND_NEXT);
+            // On a closing flow it begins another connection.
+            let syn = connection.lab.forward(&Build::new(client, vip).numbers(5_000_000, 0).tcp());
+            assert_eq!(syn.from != connection.syn.from, closes, "{ahead} ahead");
+        }
+    }
+}
+
+#[test]
 fn a_reset_that_answers_a_syn_ends_the_connection_only_if_it_acknowledges_that() {
     let cases = [
         (RST | ACK, 0, CLIENT_FIRST.wrapping_add(1), true),

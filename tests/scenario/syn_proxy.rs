@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use evenkeel::io::fault::Rates;
-use evenkeel::model::{BackendState, ClientAddress, Nanos, ProxyDatagrams, ServiceId, SynProxy};
+use evenkeel::model::{BackendState, ClientAddress, Nanos, ProxyDatagrams, ServiceId, SynProxy, VlanTag};
 use evenkeel::shared::{DropReason, ServiceTotals};
 use proptest::prelude::*;
 
@@ -145,6 +145,36 @@ fn an_acknowledged_cookie_opens_a_connection_to_a_backend_with_the_clients_own_o
         let totals = totals(&lab);
         assert_eq!((totals.connections, totals.cookies_accepted, totals.half_open), (1, 1, 0));
         lab.assert_conserved();
+    }
+}
+
+#[test]
+fn what_we_say_in_the_clients_place_has_the_tag_that_its_packets_have() {
+    for (next_hop_vlan, tag) in
+        [(VlanTag::Untagged, None), (VlanTag::AsReceived, Some(100)), (VlanTag::Id(200), Some(200))]
+    {
+        for family in [0, 1] {
+            let mut lab = Lab::new(Plan { next_hop_vlan, ..proxied() });
+            let answer = lab.forward(&syn(family).vlan(100).tcp());
+            let asked = lab.forward(&acknowledgement(&answer).vlan(100).tcp());
+            lab.wait(Nanos::from_millis(1100));
+            let again: Vec<_> = lab.sent().iter().map(|frame| decode(frame)).collect();
+            assert_eq!((again.len(), again[0].flags, again[0].vlan), (1, SYN, tag), "{next_hop_vlan:?}");
+            let mut answered = backend_answer(&asked);
+            answered.vlan = tag;
+            for sent in lab.exchange(&answered.tcp()) {
+                let wanted = if sent.to == CLIENTS[family].parse().unwrap() { Some(100) } else { tag };
+                assert_eq!((sent.flags, sent.vlan), (ACK, wanted), "{next_hop_vlan:?}");
+            }
+            lab.wait(Nanos::from_secs(901));
+            let ended: Vec<_> = lab.sent().iter().map(|frame| decode(frame)).collect();
+            assert_eq!(ended.len(), 2, "both sides are told");
+            for sent in ended {
+                let wanted = if sent.to == CLIENTS[family].parse().unwrap() { Some(100) } else { tag };
+                assert_eq!((sent.flags, sent.vlan), (RST, wanted), "{next_hop_vlan:?}");
+            }
+            lab.assert_conserved();
+        }
     }
 }
 

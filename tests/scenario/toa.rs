@@ -184,11 +184,14 @@ fn a_client_that_only_listens_is_named_in_a_bounded_number_of_segments() {
 }
 
 #[test]
-fn a_client_that_begins_anew_before_anybody_answers_is_followed() {
+fn a_client_that_begins_anew_before_anybody_answers_gets_a_connection_of_its_own() {
     let mut session = Session::begin(plan(), ENDS[0]);
     let later = ISN + 1_000_000;
     let (client, vip) = ENDS[0];
-    session.there(Build::new(client, vip).numbers(later, 0));
+    let anew = session.lab.forward(&Build::new(client, vip).numbers(later, 0).tcp());
+    let late = session.lab.exchange(&session.reply(SYN | ACK, THEIRS, ISN + 1).tcp());
+    assert_eq!(late[0].flags, RST, "or it would seem to have acknowledged data: {late:?}");
+    session.syn = anew;
     session.back(session.reply(SYN | ACK, THEIRS, later + 1));
     let ack = Build::new(client, vip).flags(ACK).numbers(later + 1, THEIRS + 1);
     assert_eq!(named(&session.there(ack.clone())), session.who());

@@ -34,7 +34,7 @@ pub(crate) fn table(plan: &Plan, measured: &[Measured]) -> String {
     let how = if found { "the highest rate without loss" } else { "as given" };
     line(format_args!(
         "\nmicroseconds, from when a packet was to be sent to when it was back, through shared memory; {} flows, UDP, 64 \
-         octets; full load: {full:.3} Mpps, {how}; late: what of it the generator itself took",
+         octets; full load: {full:.3} Mpps, {how}; late: what of it went by before the packet left",
         plan.flows
     ));
     text

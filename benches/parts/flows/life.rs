@@ -1,49 +1,77 @@
 //! Flows come, go and expire.
 
 use criterion::{BenchmarkId, Criterion};
-use evenkeel::dataplane::flow::Tick;
+use evenkeel::dataplane::flow::{FlowId, FlowTable, Tick};
 use evenkeel::model::{Nanos, TablePages, Timeouts, V4};
 
 use super::{Filled, Table, insert};
 use crate::order::Random;
 use crate::timing::{Watch, per_item_timed};
 
-/// Flows that come or go between two looks at the watch.
-const CHUNK: usize = 256;
-
 /// What a worker may look at in a turn.
 const BUDGET: u32 = 32;
 
-/// Flows of a full table go in random order and come again: each half timed by itself. New flows get the places that have
-/// been free for longest.
+/// One in eight of a table's flows is away: the next ones go in random order, and those come again that have been away for
+/// longest. So what a flow leaves behind has left the near caches before the next one takes it. Each half is timed alone.
 pub(super) fn come_and_go(criterion: &mut Criterion, table: &mut Table<V4>) {
     let flows = table.flows;
-    let mut order = Vec::new();
-    let mut next = 0;
+    let mut churn = None;
     for insertion in [true, false] {
         let name = if insertion { "flows/insert" } else { "flows/remove" };
         criterion.benchmark_group(name).bench_function(BenchmarkId::from_parameter(flows), |bencher| {
             let Filled { table, ids } = table.filled();
-            if order.is_empty() {
-                order.extend(0..flows);
-                Random::new().shuffle(&mut order);
-            }
-            per_item_timed(bencher, CHUNK as u64, |watch| {
-                next = if next + CHUNK > order.len() { 0 } else { next };
-                let chunk = &order[next..next + CHUNK];
-                next += CHUNK;
-                let time = |watch: &mut Watch, timed: bool, work: &mut dyn FnMut()| {
-                    if timed { watch.time(work) } else { work() }
-                };
-                time(watch, !insertion, &mut || chunk.iter().for_each(|n| table.remove(ids[*n as usize])));
-                time(watch, insertion, &mut || {
-                    for n in chunk {
-                        ids[*n as usize] = insert(table, *n, Tick(0));
-                    }
-                });
-            });
-            assert_eq!(table.len(), flows as usize, "what went has come again");
+            let churn = churn.get_or_insert_with(|| Churn::begin(table, ids));
+            per_item_timed(bencher, churn.chunk as u64, |watch| churn.go_on((table, ids), insertion, watch));
         });
+    }
+}
+
+/// Which flows go and come.
+struct Churn {
+    /// In a random order, a whole number of chunks.
+    order: Vec<u32>,
+    /// Flows between two looks at the watch.
+    chunk: usize,
+    /// Where in the order flows go, and where they come.
+    goes: usize,
+    comes: usize,
+}
+
+impl Churn {
+    /// The first ones go.
+    fn begin(table: &mut FlowTable<V4>, ids: &[FlowId]) -> Self {
+        let mut order: Vec<u32> = (0..).take(ids.len()).collect();
+        Random::new().shuffle(&mut order);
+        let chunk = (order.len() / 8).min(256);
+        let away = order.len() / 8 / chunk * chunk;
+        order.truncate(order.len() / chunk * chunk);
+        order[..away].iter().for_each(|n| table.remove(ids[*n as usize]));
+        Self { order, chunk, goes: away, comes: 0 }
+    }
+
+    fn go_on(
+        &mut self,
+        (table, ids): (&mut FlowTable<V4>, &mut [FlowId]),
+        insertion: bool,
+        watch: &mut Watch,
+    ) {
+        let chunk = |from: usize| &self.order[from..from + self.chunk];
+        let (go, come) = (chunk(self.goes), chunk(self.comes));
+        let remove = |table: &mut FlowTable<V4>, ids: &[FlowId]| {
+            go.iter().for_each(|n| table.remove(ids[*n as usize]));
+        };
+        let add = |table: &mut FlowTable<V4>, ids: &mut [FlowId]| {
+            come.iter().for_each(|n| ids[*n as usize] = insert(table, *n, Tick(0)));
+        };
+        if insertion {
+            remove(table, ids);
+            watch.time(|| add(table, ids));
+        } else {
+            watch.time(|| remove(table, ids));
+            add(table, ids);
+        }
+        self.goes = (self.goes + self.chunk) % self.order.len();
+        self.comes = (self.comes + self.chunk) % self.order.len();
     }
 }
 

@@ -9,6 +9,7 @@
 
 use bytemuck::Zeroable;
 
+use crate::dataplane::prefetch::prefetch;
 use crate::dataplane::table_memory::TableMemory;
 use crate::model::{MemoryNeed, Nanos, TablePages, Timeouts};
 use crate::shared::FlowState;
@@ -189,6 +190,19 @@ impl Expiry {
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {
         let head = self.heads[usize::from(queue as u16)];
         (head != NONE).then_some(head)
+    }
+
+    /// The entry behind one in its list.
+    #[inline]
+    pub(super) fn following(&self, entry: u32) -> Option<u32> {
+        let next = self.links[entry as usize].next;
+        (next != NONE).then_some(next)
+    }
+
+    /// Asks for the place in its list of an entry.
+    #[inline]
+    pub(super) fn prefetch(&self, entry: u32) {
+        prefetch(&self.links, entry as usize);
     }
 
     /// Puts an unlisted entry at the end of a queue.

@@ -3,7 +3,7 @@
 use super::FlowTable;
 use crate::model::{MemoryNeed, TablePages, V4, V6};
 use crate::shared::RoleFamily;
-use crate::wire::{Common, IcmpFamily, Network};
+use crate::wire::{Common, IcmpFamily};
 
 /// The flow tables of a worker, one code for both.
 pub struct Flows {
@@ -30,9 +30,6 @@ impl Flows {
 
 /// A family that has a flow table.
 pub trait FlowFamily: Common + IcmpFamily + RoleFamily {
-    /// Its name as a value.
-    const NETWORK: Network;
-
     /// Its table.
     fn table(flows: &Flows) -> &FlowTable<Self>;
 
@@ -45,8 +42,6 @@ pub trait FlowFamily: Common + IcmpFamily + RoleFamily {
 }
 
 impl FlowFamily for V4 {
-    const NETWORK: Network = Network::V4;
-
     fn table(flows: &Flows) -> &FlowTable<Self> {
         &flows.v4
     }
@@ -62,8 +57,6 @@ impl FlowFamily for V4 {
 }
 
 impl FlowFamily for V6 {
-    const NETWORK: Network = Network::V6;
-
     fn table(flows: &Flows) -> &FlowTable<Self> {
         &flows.v6
     }

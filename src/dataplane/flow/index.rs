@@ -130,6 +130,12 @@ impl Index {
         numbers
     }
 
+    /// Asks for the bucket that [`far`](Self::far) reads, and [`find`](Self::find) where the first one does not have the key.
+    #[inline]
+    pub(super) fn prefetch_far(&self, hash: u64) {
+        prefetch(&self.buckets, self.number(Place::first(hash).other().address) as usize);
+    }
+
     /// The first value in bucket `number` that is stored under a hash with this lower half, if any: what to prefetch next.
     /// `number` is what [`prefetch`](Self::prefetch) returned, since when nothing was inserted; there is nothing in a bucket
     /// that does not exist.

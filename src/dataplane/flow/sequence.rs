@@ -52,17 +52,52 @@ impl<F: Family> FlowEntry<F> {
     #[must_use]
     pub fn believes_reset(&self, direction: Direction, segment: &Segment) -> bool {
         debug_assert!(segment.flags & RST != 0, "only resets are judged");
-        let within = |number: u32, of: Direction, scale: u8| {
-            number.wrapping_sub(self.expected[of as usize]) <= u32::from(u16::MAX) << scale
-        };
         if self.state() == FlowState::SynSent && direction == Direction::Return {
-            return segment.acknowledgement.is_some_and(|number| within(number, Direction::Forward, 0));
+            let most = u32::from(u16::MAX);
+            return segment
+                .acknowledgement
+                .is_some_and(|number| self.ahead(Direction::Forward, number) <= most);
         }
+        self.ahead(direction, segment.sequence) <= self.window(direction)
+    }
+
+    /// Whether a FIN, as it leaves in `direction`, can be its sender's: in the window like a reset (RFC 9293, 3.10.7.4,
+    /// first), or by as much in front of it, as what is repeated or late. While the connection opens any can.
+    #[must_use]
+    pub fn believes_end(&self, direction: Direction, segment: &Segment) -> bool {
+        let window = self.window(direction);
+        match self.state() {
+            FlowState::Established | FlowState::FinWait | FlowState::LastAck => {
+                self.ahead(direction, segment.sequence).wrapping_add(window) <= 2 * window
+            }
+            FlowState::SynSent
+            | FlowState::SynReceived
+            | FlowState::Connecting
+            | FlowState::TimeWait
+            | FlowState::Closed
+            | FlowState::Udp
+            | FlowState::Asked => true,
+        }
+    }
+
+    /// How far a number is behind what the receiver of `direction` expects next.
+    const fn ahead(&self, direction: Direction, number: u32) -> u32 {
+        number.wrapping_sub(self.expected[direction as usize])
+    }
+
+    /// The largest window that the receiver of `direction` can offer, less than 2^30, as far as the flow still knows.
+    fn window(&self, direction: Direction) -> u32 {
         let scale = match self.state() {
             FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => 0,
-            _ => self.scales[direction.opposite() as usize],
+            FlowState::SynSent
+            | FlowState::SynReceived
+            | FlowState::Connecting
+            | FlowState::Established
+            | FlowState::FinWait
+            | FlowState::Udp
+            | FlowState::Asked => self.scales[direction.opposite() as usize],
         };
-        within(segment.sequence, direction, scale)
+        u32::from(u16::MAX) << scale
     }
 
     /// What the receiver of `direction` expects next, by the last that it said.

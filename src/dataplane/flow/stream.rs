@@ -143,6 +143,12 @@ impl Stream {
         }
     }
 
+    /// Whether the backend has not shown yet that it knows who the client is.
+    #[must_use]
+    pub const fn has_to_introduce(&self) -> bool {
+        self.tasks.include(Tasks::PREFIX) || self.tasks.include(Tasks::TOA)
+    }
+
     /// Whether we acknowledge the backend's SYN in the client's place.
     #[must_use]
     pub const fn acknowledges_syn(&self) -> bool {

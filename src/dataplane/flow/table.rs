@@ -129,19 +129,30 @@ impl<F: Family> FlowTable<F> {
         self.index.prefetch_eight(uppers).map(Guess)
     }
 
-    /// Second stage, some packets later: guesses the flow from the index line and asks for it.
+    /// Second stage, some packets later: guesses the flow from the index line and asks for it; or asks for the second line,
+    /// for [`guess_far`](Self::guess_far) to be called some packets later.
     #[inline(always)]
-    pub fn guess(&mut self, first: Guess, hash: u64) -> Guess {
-        self.guess_near(first, lower_half(hash)).unwrap_or_else(|| self.guess_far(hash))
+    pub fn guess_or_ask(&self, first: Guess, hash: u64) -> Option<Guess> {
+        let near = self.guess_near(first, lower_half(hash));
+        if near.is_none() {
+            self.prefetch_far(hash);
+        }
+        near
     }
 
-    /// The first half of [`guess`](Self::guess), which nearly always does, given the lower half of the hash.
+    /// The second stage as far as the first line tells, which nearly always does, given the lower half of the hash.
     #[inline(always)]
     pub fn guess_near(&self, first: Guess, lower: u32) -> Option<Guess> {
         self.index.near(first.0, lower).map(|value| self.asked(value))
     }
 
-    /// The second half.
+    /// Asks for what [`guess_far`](Self::guess_far) reads.
+    #[inline]
+    pub fn prefetch_far(&self, hash: u64) {
+        self.index.prefetch_far(hash);
+    }
+
+    /// The second stage where the first line told nothing.
     #[inline(never)]
     pub fn guess_far(&mut self, hash: u64) -> Guess {
         self.index.far(hash).map_or(Guess::NONE, |value| self.asked(value))
@@ -152,6 +163,14 @@ impl<F: Family> FlowTable<F> {
     fn asked(&self, value: u32) -> Guess {
         prefetch(&self.entries, value as usize >> 1);
         Guess(value)
+    }
+
+    /// Asks for all that [`find`](Self::find) reads if nothing carries `tuple`.
+    #[inline]
+    pub fn prefetch_absent(&self, tuple: &FiveTuple<F>) {
+        let hash = self.key.hash(tuple);
+        self.index.prefetch(hash);
+        self.index.prefetch_far(hash);
     }
 
     /// The entry that was guessed: of the right flow, of another, or of one that has ended, which is not settled.
@@ -332,12 +351,14 @@ impl<F: Family> FlowTable<F> {
             let Some(first) = self.expiry.first(queue) else { continue };
             if self.remaining(FlowId(first), now) == 0 {
                 *budget = budget.checked_sub(1)?;
+                self.prefetch_ends_after(FlowId(first));
                 return Some(FlowId(first));
             }
         }
         while let Some(due) = self.expiry.due(now, budget) {
             *budget = budget.checked_sub(1)?;
             let id = FlowId(due);
+            self.prefetch_ends_after(id);
             if self.remaining(id, now) == 0 {
                 return Some(id);
             }
@@ -345,6 +366,21 @@ impl<F: Family> FlowTable<F> {
             self.arm(id, now);
         }
         None
+    }
+
+    /// Asks for what the ends of the two flows will read that are listed behind one that ends: of the next, whose entry was
+    /// asked for one flow ago, the index; of the one after it the entry.
+    #[inline]
+    fn prefetch_ends_after(&self, id: FlowId) {
+        let Some(next) = self.expiry.following(id.0) else { return };
+        let entry = self.entry(FlowId(next));
+        for direction in entry.ways() {
+            self.index.prefetch(self.key.hash(&entry.incoming(*direction)));
+        }
+        if let Some(later) = self.expiry.following(next) {
+            prefetch(&self.entries, later as usize);
+            self.expiry.prefetch(later);
+        }
     }
 
     /// Notes what a flow is counted in that is counted in nothing.
@@ -411,6 +447,9 @@ impl<F: Family> FlowTable<F> {
         if let Some(free) = self.expiry.first(Queue::Free) {
             self.expiry.unlink(free);
             self.entries[free as usize] = entry;
+            if let Some(next) = self.expiry.first(Queue::Free) {
+                prefetch(&self.entries, next as usize);
+            }
             return Some(FlowId(free));
         }
         let next = u32::try_from(self.entries.len()).ok().filter(|next| *next < NONE >> 1)?;
