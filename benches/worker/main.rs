@@ -21,7 +21,8 @@
 //! | `expiry.turn_without.` the same | us, turns with the same traffic before |
 //! | `churn.elsewhere` | packets of live connections that reached another backend: 0 |
 //! | `churn.whole`, `.whole_without`, `.over_without` | ns per packet while backends fail and come back; % over |
-//! | `workers.both_over_one`, `.second_over_first`, `.first_alone`, `.second` | two workers; rates in Mpps |
+//! | `workers.second_over_first` | rate of both at the same time over that of the first alone: 2 if neither takes from the other |
+//! | `workers.second_share`, `.first_alone`, `.second` | the second's rate over that of the first alone; rates in Mpps |
 //! | `publication.turn_after.p50` ..., `.turn_following.`, `.turn_without.` | us, turns after a publication |
 //! | `publication.effect_p9999` | us, p99.99 of `turn_after` over that of `turn_without` |
 //! | `publication.copy_and_publish` | ms, to copy a snapshot with one change in it and publish that |

@@ -77,9 +77,9 @@ pub(crate) fn measure(options: &Options, machine: &Machine, figures: &mut Figure
         "waited_ms": waited_ms,
     });
     let ratio = |rate: f64, alone: f64| rate / alone;
-    let figure = Figure::new("workers.both_over_one", "", both.with(&alone, ratio));
+    let figure = Figure::new("workers.second_over_first", "", both.with(&alone, ratio));
     figures.add(figure.with(Target::AtLeast(1.9)), &parameters);
-    figures.add(Figure::new("workers.second_over_first", "", beside.with(&alone, ratio)), &parameters);
+    figures.add(Figure::new("workers.second_share", "", beside.with(&alone, ratio)), &parameters);
     figures.add(Figure::new("workers.first_alone", "Mpps", alone), &parameters);
     figures.add(Figure::new("workers.second", "Mpps", beside), &parameters);
     println!("workers: others had the cores of the two for {waited_ms:?} ms");
