@@ -6,17 +6,19 @@
 
 mod ahead;
 mod answer;
+mod batch;
 mod hold;
 mod rates;
 mod split;
 
 use std::sync::Arc;
 
+use self::batch::{Batch, Batches};
 use self::hold::HeldFrames;
 use self::rates::Rates;
 use self::split::Identifications;
 use super::flow::{Generation, Tick};
-use super::inspect::{Inspected, Lookahead};
+use super::inspect::Inspected;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
@@ -57,7 +59,7 @@ pub struct Worker<P: Port> {
     snapshots: Reader<Snapshot>,
     fibs: Reader<Fib>,
     generation: CurrentGeneration,
-    batch: Batch<P::Frame>,
+    batches: Batches<P::Frame>,
     core: Core<P>,
 }
 
@@ -77,18 +79,6 @@ impl CurrentGeneration {
             self.generation = self.generation.next();
         }
         self.generation
-    }
-}
-
-/// A burst on its way through the passes. Empty between bursts, and kept: making one costs more than a pass.
-struct Batch<F> {
-    frames: Burst<F>,
-    ahead: Lookahead,
-}
-
-impl<F> Batch<F> {
-    fn new() -> Self {
-        Self { frames: Burst::new(), ahead: Lookahead::NOTHING }
     }
 }
 
@@ -113,7 +103,8 @@ struct Core<P: Port> {
     unpublished: u32,
 }
 
-/// Flows looked at for expiry per turn and family: at 100,000 turns a second and more, ten times what can be created.
+/// Flows looked at for expiry per turn and family, beside two for each packet that came: so flows end as fast as they can
+/// begin, each of which is looked at once or twice.
 const EXPIRY_BUDGET: u32 = 32;
 
 /// Frames taken from each ring per turn.
@@ -142,7 +133,7 @@ impl<P: Port> Worker<P> {
             unpublished: 0,
         };
         let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
-        Self { id: settings.worker, snapshots, fibs, generation, batch: Batch::new(), core }
+        Self { id: settings.worker, snapshots, fibs, generation, batches: Batches::new(), core }
     }
 
     /// Which worker it is.
@@ -165,7 +156,7 @@ impl<P: Port> Worker<P> {
 
     /// One turn at time `now`, which never goes back. Returns whether there was anything to do.
     pub fn turn(&mut self, now: Nanos) -> bool {
-        let Self { core, batch, snapshots, fibs, generation, .. } = self;
+        let Self { core, batches, snapshots, fibs, generation, .. } = self;
         let (tables, tables_number) = snapshots.current_numbered();
         let (fib, fib_number) = fibs.current_numbered();
         let generation = generation.of((tables_number, fib_number));
@@ -173,16 +164,19 @@ impl<P: Port> Worker<P> {
         core.pipeline.take_over(view);
 
         let mut busy = false;
+        let before = core.pipeline.tally.rx_packets;
         for port in core.port_ids() {
-            busy |= core.receive(port, batch, view);
+            busy |= core.receive(port, batches, view);
         }
-        busy |= core.take_handed_in(batch, view);
+        let received = u32::try_from(core.pipeline.tally.rx_packets - before).unwrap_or(u32::MAX);
+        busy |= core.take_handed_in(batches.fresh(), view);
         busy |= core.take_injected();
         busy |= core.expire_held(view.tick());
         for port in core.port_ids() {
             core.transmit(port);
         }
-        busy |= core.pipeline.expire(view, EXPIRY_BUDGET) | core.say_farewells(view.now) | core.remind(view);
+        let budget = EXPIRY_BUDGET.saturating_add(received.saturating_mul(2));
+        busy |= core.pipeline.expire(view, budget) | core.say_farewells(view.now) | core.remind(view);
         busy |= core.serve_command(view.tick());
         core.count_turn(busy);
         busy
@@ -200,61 +194,6 @@ impl<P: Port> Core<P> {
     fn port_ids(&self) -> impl Iterator<Item = PortId> + use<P> {
         let count = u16::try_from(self.sides.len()).unwrap_or(u16::MAX);
         (0..count).map(PortId)
-    }
-
-    /// A burst from one port.
-    #[inline]
-    fn receive(&mut self, port: PortId, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
-        let frames = &mut batch.frames;
-        self.sides[port.index()].port.queue.receive(frames);
-        if frames.is_empty() {
-            return false;
-        }
-        self.pipeline.tally.rx_packets += frames.len() as u64;
-        self.pipeline.tally.rx_octets += self.process(batch, port, false, view);
-        true
-    }
-
-    /// The three passes; every frame of the burst ends in its verdict. Returns the octets of all frames.
-    ///
-    /// The third looks at frames of the common shape before those that take the general way, but all leave in the order in
-    /// which they came. So data behind a reset of the same burst still pass; their receiver knows what to do.
-    #[inline(never)]
-    fn process(&mut self, batch: &mut Batch<P::Frame>, port: PortId, handed_in: bool, view: View<'_>) -> u64 {
-        let Batch { frames, ahead } = batch;
-        let mac = self.sides[port.index()].port.egress.mac;
-        let octets = self.pipeline.inspect_all(frames, mac, ahead);
-        self.pipeline.look_ahead(frames.len(), ahead);
-        let egress = self.pipeline.forward_all(frames, ahead, view);
-        if let Some(port) = egress.of_all(frames.len()) {
-            self.send_all(port, frames);
-        }
-        for (place, frame) in frames.drain(..).enumerate() {
-            match egress.of(place) {
-                Some(port) => self.send(port, frame),
-                None => self.process_any(frame, (place, ahead), port, handed_in, view),
-            }
-        }
-        octets
-    }
-
-    /// The third pass for every frame, out of the way of those that nearly all are.
-    #[inline(never)]
-    fn process_any(
-        &mut self,
-        mut frame: P::Frame,
-        (place, ahead): (usize, &mut Lookahead),
-        port: PortId,
-        handed_in: bool,
-        view: View<'_>,
-    ) {
-        if self.pipeline.settles(place, ahead, view)
-            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
-        {
-            return self.send(egress, frame);
-        }
-        let seen = Pipeline::inspected(&frame, place, ahead);
-        self.process_general(frame, seen, port, handed_in, view);
     }
 
     /// The third pass for a frame that goes the general way.
@@ -346,22 +285,21 @@ impl<P: Port> Core<P> {
     #[inline(never)]
     fn take_frames_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
         let mut taken = 0;
-        let mut batch_port = PortId(0);
         while taken < RING_BUDGET {
             let Some(handed) = self.frames.inboxes[self.id.index()].pop() else { break };
             taken += 1;
             match handed {
                 Handoff::Transmit { port, frame } => self.send(port, frame),
                 Handoff::Received { port, frame } => {
-                    if port != batch_port && !batch.frames.is_empty() {
-                        self.process(batch, batch_port, true, view);
+                    if port != batch.port {
+                        self.process(batch, view);
                     }
-                    batch_port = port;
+                    (batch.port, batch.handed_in) = (port, true);
                     batch.frames.push(frame);
                 }
             }
         }
-        self.process(batch, batch_port, true, view);
+        self.process(batch, view);
         self.pipeline.tally.handed_in += taken as u64;
         taken > 0
     }

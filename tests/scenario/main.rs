@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod allocations;
+mod bursts;
 mod conservation;
 mod dead;
 mod direct_routing;

@@ -20,6 +20,19 @@ impl Flows {
         FlowTable::<V4>::need(capacity) + FlowTable::<V6>::need(capacity)
     }
 
+    /// Flows that exist now.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The memory they take when they are full, in octets, and where all of it lies.
     #[must_use]
     pub fn memory(&self) -> (usize, TablePages) {

@@ -1,0 +1,135 @@
+//! A burst on its way through the passes.
+//!
+//! While there is more to do than can be done, two bursts are on their way: the memory that the third pass over one will
+//! need arrives while the port is read, and what the second pass over the other needs arrives during that third pass.
+
+use super::{Core, Pipeline, View};
+use crate::dataplane::inspect::Lookahead;
+use crate::io::{Burst, Port};
+use crate::model::PortId;
+
+/// Flows that fit into the cache of a core (2 MiB on what servers have): with fewer there is nothing to wait for.
+const CACHED_FLOWS: usize = 16_384;
+
+/// A burst and what is known of it. Empty when it is through, and kept: making one costs more than a pass.
+pub(super) struct Batch<F> {
+    pub(super) frames: Burst<F>,
+    pub(super) port: PortId,
+    pub(super) handed_in: bool,
+    octets: u64,
+    ahead: Lookahead,
+}
+
+impl<F> Batch<F> {
+    fn new() -> Self {
+        Self { frames: Burst::new(), port: PortId(0), handed_in: false, octets: 0, ahead: Lookahead::NOTHING }
+    }
+}
+
+/// The two bursts that may be on their way at a time.
+pub(super) struct Batches<F> {
+    both: [Batch<F>; 2],
+    /// Which of them waits for its third pass, if it has frames.
+    waiting: usize,
+}
+
+impl<F> Batches<F> {
+    pub(super) fn new() -> Self {
+        Self { both: [Batch::new(), Batch::new()], waiting: 0 }
+    }
+
+    /// The one that waits, and the one that can be filled.
+    #[inline(always)]
+    fn split(&mut self) -> (&mut Batch<F>, &mut Batch<F>) {
+        let [first, second] = &mut self.both;
+        if self.waiting == 0 { (first, second) } else { (second, first) }
+    }
+
+    /// The one that can be filled.
+    #[inline]
+    pub(super) fn fresh(&mut self) -> &mut Batch<F> {
+        self.split().1
+    }
+}
+
+impl<P: Port> Core<P> {
+    /// A burst from one port, and before it what waits. A full one waits too, as there is more where it came from: until
+    /// the next time that a port is read.
+    #[inline]
+    pub(super) fn receive(&mut self, port: PortId, batches: &mut Batches<P::Frame>, view: View<'_>) -> bool {
+        let (waiting, fresh) = batches.split();
+        self.sides[port.index()].port.queue.receive(&mut fresh.frames);
+        if fresh.frames.is_empty() {
+            return self.finish(waiting, view);
+        }
+        (fresh.port, fresh.handed_in) = (port, false);
+        self.inspect(fresh);
+        self.finish(waiting, view);
+        self.pipeline.look_ahead(fresh.frames.len(), &mut fresh.ahead);
+        if fresh.frames.is_full() && self.pipeline.flows.len() > CACHED_FLOWS {
+            batches.waiting ^= 1;
+        } else {
+            self.finish(fresh, view);
+        }
+        true
+    }
+
+    /// The three passes over a burst, one after the other.
+    pub(super) fn process(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) {
+        self.inspect(batch);
+        self.pipeline.look_ahead(batch.frames.len(), &mut batch.ahead);
+        self.finish(batch, view);
+    }
+
+    /// The first pass.
+    #[inline(always)]
+    fn inspect(&mut self, batch: &mut Batch<P::Frame>) {
+        let mac = self.sides[batch.port.index()].port.egress.mac;
+        batch.octets = self.pipeline.inspect_all(&batch.frames, mac, &mut batch.ahead);
+    }
+
+    /// The third pass, in which every frame of the burst ends in its verdict. Returns whether there were any.
+    ///
+    /// It looks at frames of the common shape before those that take the general way, but all leave in the order in
+    /// which they came. So data behind a reset of the same burst still pass; their receiver knows what to do.
+    #[inline(never)]
+    fn finish(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+        let Batch { frames, ahead, .. } = batch;
+        if frames.is_empty() {
+            return false;
+        }
+        if !batch.handed_in {
+            self.pipeline.tally.rx_packets += frames.len() as u64;
+            self.pipeline.tally.rx_octets += batch.octets;
+        }
+        let egress = self.pipeline.forward_all(frames, ahead, view);
+        if let Some(port) = egress.of_all(frames.len()) {
+            self.send_all(port, frames);
+        }
+        for (place, frame) in frames.drain(..).enumerate() {
+            match egress.of(place) {
+                Some(port) => self.send(port, frame),
+                None => self.process_any(frame, (place, ahead), (batch.port, batch.handed_in), view),
+            }
+        }
+        true
+    }
+
+    /// The third pass for every frame, out of the way of those that nearly all are.
+    #[inline(never)]
+    fn process_any(
+        &mut self,
+        mut frame: P::Frame,
+        (place, ahead): (usize, &mut Lookahead),
+        (port, handed_in): (PortId, bool),
+        view: View<'_>,
+    ) {
+        if self.pipeline.settles(place, ahead, view)
+            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
+        {
+            return self.send(egress, frame);
+        }
+        let seen = Pipeline::inspected(&frame, place, ahead);
+        self.process_general(frame, seen, port, handed_in, view);
+    }
+}
