@@ -68,7 +68,7 @@ fn a_connection_that_is_over_holds_its_ports_but_counts_as_open_no_longer() {
 
 #[test]
 fn a_connection_whose_last_fin_got_lost_ends_only_when_its_repetition_is_acknowledged() {
-    let (client_end, backend_end) = (u32::MAX, 70_000);
+    let (client_end, backend_end) = (u32::MAX, 40_000);
     for client_is_first in [true, false] {
         let mut lab = Lab::new(Plan { backends: 1, ..Plan::default() });
         let syn = open(&mut lab);
