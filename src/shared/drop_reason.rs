@@ -221,7 +221,7 @@ impl DropReason {
             }
             Self::ExtensionHeadersTooDeep => "the packet has more IPv6 extension headers than are walked",
             Self::Martian => {
-                "the source is multicast, broadcast, loopback, unspecified or an address of ours, or is the destination"
+                "the source is multicast, broadcast, loopback, link-local, unspecified or an address of ours, or is the destination"
             }
             Self::TtlExpired => "the TTL or hop limit does not allow another hop",
             Self::FragmentInvalid => {

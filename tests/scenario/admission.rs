@@ -61,6 +61,8 @@ fn packets_that_no_one_may_send_are_dropped() {
             "239.255.255.255",
             "240.0.0.1",
             "255.255.255.255",
+            "169.254.0.0",
+            "169.254.255.255",
             LOCAL4,
         ] {
             for to in [WEB, "203.0.113.80:53"] {
@@ -68,11 +70,19 @@ fn packets_that_no_one_may_send_are_dropped() {
                 lab.lose(&Build::new(&format!("{source}:40000"), to).udp(), DropReason::Martian);
             }
         }
-        for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.1", LOCAL6] {
+        for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.1", "fe80::1", "febf:ffff::1", LOCAL6] {
             let frame = Build::new(&format!("[{source}]:40000"), "[2001:db8::80]:80").tcp();
             lab.lose(&frame, DropReason::Martian);
         }
         assert_eq!(lab.tally().flows(), 0);
+        for (client, vip) in [
+            ("169.253.255.255:40000", WEB),
+            ("169.255.0.0:40000", WEB),
+            ("[fec0::1]:40000", "[2001:db8::80]:80"),
+            ("[fe7f::1]:40000", "[2001:db8::80]:80"),
+        ] {
+            lab.forward(&Build::new(client, vip).tcp());
+        }
     }
 }
 
