@@ -228,6 +228,26 @@ impl Pipeline {
         }
     }
 
+    /// The cookie that a segment of a flow brings back all the same, and the client's first sequence number; counts nothing.
+    pub(super) fn cookie_in<F: FlowFamily>(
+        &self,
+        service: &ServiceTable,
+        tuple: &FiveTuple<F>,
+        (head, arrival): (&[u8], Arrival<'_>),
+        view: View<'_>,
+    ) -> Option<(u32, u32)> {
+        if !self.guard.expects(service, view.now) {
+            return None;
+        }
+        let segment =
+            Segment::read(arrival.packet, head).filter(|segment| segment.flags & (SYN | RST) == 0)?;
+        let echo = Offer::read(arrival.packet, head).timestamps.map(|(_, echo)| echo);
+        match self.guard.cookies.check(tuple, &segment, echo, view.now) {
+            Brought::Right(cookie, isn) => Some((cookie.sequence, isn)),
+            Brought::Late | Brought::Wrong => None,
+        }
+    }
+
     /// Makes of a flow that was just created one whose client has completed its handshake.
     pub(super) fn begin_connecting<F: FlowFamily>(
         &mut self,
