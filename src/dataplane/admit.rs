@@ -51,7 +51,7 @@ impl Pipeline {
             return Err(Verdict::Handoff(owner));
         }
         if tuple.source() == tuple.destination()
-            || !F::may_be_source(tuple.source())
+            || !F::may_be_client(tuple.source())
             || view.tables.roles.of::<F>(tuple.source()).is_some()
         {
             return Err(Verdict::Drop(DropReason::Martian));

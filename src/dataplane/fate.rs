@@ -1,6 +1,6 @@
 //! What becomes of a flow at a packet of it.
 
-use super::flow::{FlowFamily, FlowId, tcp};
+use super::flow::{FlowFamily, FlowId};
 use super::pipeline::{Pipeline, View};
 use crate::model::{BackendState, Direction, Protocol};
 use crate::shared::FlowState;
@@ -39,11 +39,9 @@ impl Pipeline {
             (Protocol::Tcp, BackendState::Dead) if !begins && entry.state() == FlowState::TimeWait => false,
             (Protocol::Tcp, BackendState::Dead) if !begins => return Fate::Killed,
             (Protocol::Tcp, BackendState::Dead) => true,
-            (Protocol::Tcp, BackendState::Up | BackendState::Resting) => {
-                begins && tcp::syn_starts_anew(entry.state())
-            }
+            (Protocol::Tcp, BackendState::Up | BackendState::Resting) => begins && entry.syn_starts_anew(),
             (Protocol::Tcp, BackendState::Down | BackendState::Removed) => {
-                begins && (tcp::syn_starts_anew(entry.state()) || entry.state().is_half_open())
+                begins && (entry.syn_starts_anew() || entry.state().is_half_open())
             }
             (Protocol::Udp, BackendState::Up | BackendState::Resting) => false,
             (Protocol::Udp, BackendState::Down | BackendState::Dead | BackendState::Removed) => forward,

@@ -1,7 +1,7 @@
 //! A packet of a known flow goes on its way: translated, altered where its flow is, and noted in its flow.
 
 use super::alter;
-use super::flow::{FlowEntry, FlowFamily, FlowId, tcp};
+use super::flow::{FlowEntry, FlowFamily, FlowId, Reset, tcp};
 use super::link;
 use super::pieces::Pieces;
 use super::pipeline::{Arrival, Pipeline, View};
@@ -148,10 +148,20 @@ fn numbers<F: Family>(
     if flags & tcp_flags::SYN != 0 {
         entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
     }
-    if flags & tcp_flags::RST != 0 && !entry.believes_reset(direction, &leaves) {
-        // It goes on: its receiver knows better.
-        tally.resets_doubted += 1;
-        return flags & !tcp_flags::RST;
+    if flags & tcp_flags::RST != 0 {
+        // It goes on in any case: its receiver knows better.
+        match entry.judge_reset(direction, &leaves) {
+            Reset::Certain => {}
+            Reset::Possible => {
+                entry.fins.note_reset(direction);
+                tally.resets_doubted += 1;
+                return 0;
+            }
+            Reset::Impossible => {
+                tally.resets_doubted += 1;
+                return 0;
+            }
+        }
     }
     if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
         // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.

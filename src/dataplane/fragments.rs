@@ -131,7 +131,7 @@ impl Pipeline {
             return self.without_ports::<F, T>(frame, Arrival { packet, ..arrival }, view);
         }
         let Some(end) = fragment.last() else { return Verdict::Drop(DropReason::FragmentInvalid) };
-        if source == destination || !F::may_be_source(source) || view.tables.roles.of::<F>(source).is_some() {
+        if source == destination || !F::may_be_client(source) || view.tables.roles.of::<F>(source).is_some() {
             return Verdict::Drop(DropReason::Martian);
         }
         let key = self.fragments.key::<F>(addresses, &fragment);

@@ -12,7 +12,7 @@ use super::connecting::Shaken;
 use super::farewell::Farewells;
 use super::fate::Fate;
 use super::flow::{FlowFamily, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks};
-use super::former_lease::FormerLease;
+use super::former_lease::{FormerLease, Successor};
 use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
 use super::lanes::Lanes;
@@ -246,8 +246,19 @@ impl Pipeline {
                 }
             }
         }
-        let fate =
+        let mut fate =
             found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
+        if let Some((id, Direction::Forward, fate)) = &mut fate
+            && F::table(&self.flows).entry(*id).syn_starts_anew()
+        {
+            match self.succeeds::<F>(*id, frame.head(), arrival, view) {
+                Successor::None => {}
+                Successor::Asked(service) => {
+                    return self.challenge(frame, service, &tuple, arrival, view);
+                }
+                Successor::Begins => *fate = Fate::Over,
+            }
+        }
         let (id, direction) = match fate {
             Some((id, direction, Fate::GoesOn)) => {
                 if arrival.packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {

@@ -48,7 +48,7 @@ pub struct Tally {
     pub originated: u64,
     /// Of the forwarded frames: ICMP errors about packets of flows.
     pub icmp_errors: u64,
-    /// Of the forwarded frames: TCP resets whose numbers do not fit, which end no flow.
+    /// Of the forwarded frames: TCP resets with another number than the one expected, which do not end their flow at once.
     pub resets_doubted: u64,
     /// Frames sent back as answers of themselves: pings.
     pub echoes: u64,

@@ -61,6 +61,8 @@ fn packets_that_no_one_may_send_are_dropped() {
             "239.255.255.255",
             "240.0.0.1",
             "255.255.255.255",
+            "169.254.0.0",
+            "169.254.255.255",
             LOCAL4,
         ] {
             for to in [WEB, "203.0.113.80:53"] {
@@ -68,11 +70,47 @@ fn packets_that_no_one_may_send_are_dropped() {
                 lab.lose(&Build::new(&format!("{source}:40000"), to).udp(), DropReason::Martian);
             }
         }
-        for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.1", LOCAL6] {
+        for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.1", "fe80::1", "febf:ffff::1", LOCAL6] {
             let frame = Build::new(&format!("[{source}]:40000"), "[2001:db8::80]:80").tcp();
             lab.lose(&frame, DropReason::Martian);
         }
         assert_eq!(lab.tally().flows(), 0);
+        for (client, vip) in [
+            ("169.253.255.255:40000", WEB),
+            ("169.255.0.0:40000", WEB),
+            ("[fec0::1]:40000", "[2001:db8::80]:80"),
+            ("[fe7f::1]:40000", "[2001:db8::80]:80"),
+        ] {
+            lab.forward(&Build::new(client, vip).tcp());
+        }
+    }
+}
+
+#[test]
+fn a_packet_whose_sender_chooses_its_way_is_dropped_on_a_flow_and_without_one() {
+    for options in [
+        vec![131, 7, 4, 10, 0, 0, 1, 0],
+        vec![1, 137, 7, 4, 10, 0, 0, 1],
+        vec![0x94, 4, 0, 0, 131, 3, 4, 0],
+        vec![131, 11, 12, 10, 0, 0, 1, 10, 0, 0, 2, 0],
+    ] {
+        let mut lab = Lab::new(Plan::default());
+        let mut build = Build::new("198.51.100.7:40000", WEB);
+        let routed = |build: &Build| Build { ipv4_options: options.clone(), ..build.clone() };
+        lab.lose(&routed(&build).tcp(), DropReason::SourceRoute);
+        lab.lose(
+            &routed(&Build::new("198.51.100.7:40000", "203.0.113.80:53")).udp(),
+            DropReason::SourceRoute,
+        );
+        lab.lose(&routed(&Build::new("198.51.100.7:40000", "10.0.8.1:22")).tcp(), DropReason::SourceRoute);
+        assert_eq!((lab.tally().flows(), lab.punted()), (0, 0));
+        let syn = lab.forward(&build.tcp());
+        build = build.flags(ACK);
+        lab.lose(&routed(&build).tcp(), DropReason::SourceRoute);
+        lab.lose(&routed(&Build::answer(&syn).flags(SYN | ACK)).tcp(), DropReason::SourceRoute);
+        // The kinds stand inside an option, and behind the end.
+        build.ipv4_options = vec![0x94, 4, 131, 137, 0, 131, 3, 4];
+        lab.forward(&build.tcp());
     }
 }
 

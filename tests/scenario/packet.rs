@@ -71,10 +71,10 @@ impl Build {
         self
     }
 
-    /// With these flags, on a connection that ends with nothing said: its FINs have number 0, and whatever comes then is behind
-    /// them and acknowledges the other side's.
+    /// With these flags, on a connection that ends with nothing said: its FINs, or resets, have number 0, and whatever
+    /// else comes then is behind them and acknowledges the other side's.
     pub fn closes(self, flags: u8) -> Self {
-        self.flags(flags).numbers(u32::from(flags & FIN == 0), 1)
+        self.flags(flags).numbers(u32::from(flags & (FIN | RST) == 0), 1)
     }
 
     /// Sequence number and acknowledgement.

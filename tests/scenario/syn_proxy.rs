@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::allocations;
 use crate::lab::{Lab, OUR_MAC, Plan, VIP4, backend};
-use crate::packet::{ACK, Build, Decoded, RST, SYN, decode};
+use crate::packet::{ACK, Build, Decoded, FIN, RST, SYN, decode};
 use crate::tcp_end::{Able, End, text};
 
 const WEB: [&str; 2] = ["203.0.113.80:80", "[2001:db8::80]:80"];
@@ -192,6 +192,86 @@ fn what_is_no_cookie_or_a_late_one_is_refused_and_counted() {
     assert_eq!((totals(&lab).cookies_wrong, totals(&lab).cookies_late), (1, 1));
     assert_eq!(lab.tally().flows_created, 0);
     lab.lose(&acknowledgement(&answer).flags(RST).tcp(), DropReason::UnknownFlow);
+}
+
+/// A connection by cookie that its backend has closed first: what the backend saw, and its last acknowledgement.
+fn closed_by_backend(lab: &mut Lab, family: usize) -> (Decoded, Build) {
+    let (answer, asked, ..) = connect(lab, family);
+    let sent = |build: Build, lab: &mut Lab| lab.forward(&build.tcp());
+    sent(Build::answer(&asked).flags(FIN | ACK).numbers(900_001, 5_001), lab);
+    let last = Build::answer(&answer).flags(FIN | ACK).numbers(5_001, answer.sequence.wrapping_add(2));
+    sent(last, lab);
+    let waits = Build::answer(&asked).flags(ACK).numbers(900_002, 5_002);
+    sent(waits.clone(), lab);
+    (asked, waits)
+}
+
+#[test]
+fn a_syn_on_a_closing_flow_leaves_it_alone_until_its_cookie_comes_back() {
+    for family in [0, 1] {
+        let mut lab = Lab::new(proxied());
+        let (answer, asked, ..) = connect(&mut lab, family);
+        // The client has said all; its FIN, which repeats the cookie, comes twice.
+        for _ in 0..2 {
+            let end = lab.forward(&acknowledgement(&answer).flags(FIN | ACK).tcp());
+            assert_eq!((end.flags, end.from, end.to), (FIN | ACK, asked.from, asked.to));
+        }
+        let guessed = lab.forward(&syn(family).numbers(777_777, 0).tcp());
+        assert_eq!((guessed.flags, guessed.acknowledgement), (SYN | ACK, 777_778));
+        let data = Build::answer(&asked).flags(ACK).numbers(900_001, 5_002).payload(b"the rest");
+        let data = lab.forward(&data.tcp());
+        assert_eq!((data.to, data.payload.as_slice()), (CLIENTS[family].parse().unwrap(), &b"the rest"[..]));
+        assert_eq!((lab.tally().flows_created, lab.tally().flows()), (1, 1));
+        let next =
+            lab.forward(&acknowledgement(&guessed).numbers(777_778, guessed.sequence.wrapping_add(1)).tcp());
+        assert_eq!((next.flags, next.sequence), (SYN, 777_777));
+        assert_ne!(next.from, asked.from, "another lease");
+        assert_eq!((lab.tally().flows_created, lab.tally().flows()), (2, 1));
+        assert_eq!((totals(&lab).cookies_accepted, totals(&lab).cookies_wrong), (2, 0));
+        lab.assert_conserved();
+    }
+}
+
+#[test]
+fn a_client_whose_cookie_comes_back_keeps_the_lease_on_which_its_backend_waits() {
+    for family in [0, 1] {
+        let mut lab = Lab::new(proxied());
+        let (asked, waits) = closed_by_backend(&mut lab, family);
+        let answer = lab.forward(&syn(family).numbers(9_000, 0).tcp());
+        assert_eq!(answer.flags, SYN | ACK);
+        assert_eq!(lab.forward(&waits.tcp()).to, CLIENTS[family].parse().unwrap(), "the flow is still there");
+        let next =
+            lab.forward(&acknowledgement(&answer).numbers(9_001, answer.sequence.wrapping_add(1)).tcp());
+        assert_eq!((next.flags, next.sequence), (SYN, 9_000));
+        assert_eq!((next.from, next.to), (asked.from, asked.to));
+        assert_eq!(lab.tally().flows(), 1);
+    }
+}
+
+#[test]
+fn cookies_that_are_out_hold_when_a_reload_ends_the_proxy() {
+    for after in [SynProxy::Off, SynProxy::Above(1000)] {
+        for family in [0, 1] {
+            let mut lab = Lab::new(proxied());
+            let answer = lab.forward(&syn(family).tcp());
+            lab.plan.syn_proxy = after;
+            lab.reload();
+            lab.now = lab.now + Nanos::from_secs(60);
+            let asked = lab.forward(&acknowledgement(&answer).tcp());
+            assert_eq!((asked.flags, asked.sequence), (SYN, 5_000));
+            // From now on backends are asked themselves.
+            let other = Build::new(&CLIENTS[family].replace("40000", "40001"), WEB[family]);
+            let syn = lab.forward(&other.tcp());
+            assert_eq!((syn.flags, syn.to == WEB[family].parse().unwrap()), (SYN, false), "{after:?}");
+            // Nobody looks for what is out no longer.
+            lab.now = lab.now + Nanos::from_secs(130);
+            let guess = Build::new(&CLIENTS[family].replace("40000", "40002"), WEB[family]).flags(ACK);
+            let sent = lab.exchange(&guess.tcp());
+            assert!(sent.iter().any(|sent| sent.to == guess.from && sent.flags & RST != 0), "{sent:?}");
+            assert_eq!((totals(&lab).cookies_sent, totals(&lab).cookies_accepted), (1, 1));
+            assert_eq!((totals(&lab).cookies_wrong, totals(&lab).cookies_late), (0, 0));
+        }
+    }
 }
 
 #[test]

@@ -127,9 +127,11 @@ impl Gathered {
             ("injected", "Frames taken from the kernel", |t| t.injected),
             ("originated", "Frames made here: TCP resets, ICMP errors, pieces", |t| t.originated),
             ("icmp_errors", "ICMP errors about packets of flows, sent on", |t| t.icmp_errors),
-            ("resets_doubted", "TCP resets sent on that end no flow, as their numbers do not fit", |t| {
-                t.resets_doubted
-            }),
+            (
+                "resets_doubted",
+                "TCP resets sent on that do not end their flow at once, as their number is not the one expected",
+                |t| t.resets_doubted,
+            ),
             ("echoes", "Pings answered", |t| t.echoes),
             ("flows_created", "Flows created", |t| t.flows_created),
         ];

@@ -235,7 +235,7 @@ pub struct Totals {
     /// ICMP errors about packets of flows, sent on.
     #[serde(default)]
     pub icmp_errors: u64,
-    /// TCP resets sent on that end no flow, as their numbers do not fit.
+    /// TCP resets sent on that do not end their flow at once, as their number is not the one expected.
     #[serde(default)]
     pub resets_doubted: u64,
     /// Pings answered.

@@ -49,9 +49,18 @@ pub trait FlowFamily: Common + IcmpFamily + RoleFamily {
     /// Its table, to change.
     fn table_mut(flows: &mut Flows) -> &mut FlowTable<Self>;
 
-    /// Whether `source` may be the source of a packet to a service: a unicast address that is not loopback, nor "this
-    /// host" (RFC 6890; RFC 1812, 5.3.7).
+    /// Whether `source` may be the source of a packet: a unicast address that is not loopback, nor "this host" (RFC 6890;
+    /// RFC 1812, 5.3.7).
     fn may_be_source(source: Self::Address) -> bool;
+
+    /// Whether `address` means somebody on its own link alone. A router that reports an error may have no other, but
+    /// nothing that comes from it may be forwarded (RFC 3927, 7; RFC 4291, 2.5.6).
+    fn is_link_local(address: Self::Address) -> bool;
+
+    /// Whether a packet to a service may come from `source`.
+    fn may_be_client(source: Self::Address) -> bool {
+        Self::may_be_source(source) && !Self::is_link_local(source)
+    }
 }
 
 impl FlowFamily for V4 {
@@ -67,6 +76,11 @@ impl FlowFamily for V4 {
         // 0/8, 127/8, and everything from 224/4 up: multicast, reserved, broadcast.
         !matches!(source >> 24, 0 | 127 | 224..)
     }
+
+    fn is_link_local(address: u32) -> bool {
+        // 169.254/16.
+        address >> 16 == 0xa9fe
+    }
 }
 
 impl FlowFamily for V6 {
@@ -81,5 +95,10 @@ impl FlowFamily for V6 {
     fn may_be_source(source: u128) -> bool {
         // ::/128, ::1/128, ff00::/8 and IPv4-mapped addresses, which are never on the wire.
         source > 1 && source >> 120 != 0xff && source >> 32 != 0xffff
+    }
+
+    fn is_link_local(address: u128) -> bool {
+        // fe80::/10.
+        address >> 118 == 0xfe80 >> 6
     }
 }

@@ -13,5 +13,6 @@ pub mod tcp;
 pub use entry::{FlowEntry, FlowId, Generation, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
+pub use sequence::Reset;
 pub use stream::{Handshake, Stream, Tasks};
 pub use table::{FlowTable, Guess};

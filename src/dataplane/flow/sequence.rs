@@ -4,11 +4,22 @@
 //! Numbers of a *direction* are those of the octets that its segments carry, as the receiver of that direction counts: as
 //! they leave us.
 
-use super::FlowEntry;
+use super::{FlowEntry, tcp};
 use crate::model::{Direction, Family};
 use crate::shared::FlowState;
 use crate::wire::Segment;
 use crate::wire::tcp_flags::{FIN, RST};
+
+/// What a reset's numbers say of who has sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Somebody who sees the connection.
+    Certain,
+    /// Perhaps its side, perhaps somebody who guesses.
+    Possible,
+    /// Nobody whom the receiver would believe.
+    Impossible,
+}
 
 impl<F: Family> FlowEntry<F> {
     /// Notes what the sender of a segment in `direction` expects of the other one.
@@ -46,19 +57,51 @@ impl<F: Family> FlowEntry<F> {
         self.state() != FlowState::LastAck || self.scales == low_half(number)
     }
 
-    /// Whether a reset, as it leaves in `direction`, can be its sender's: whoever cannot see the connection has to guess.
-    /// It has to be in the window (RFC 9293, 3.10.7.4; RFC 5961, 3.2), which begins at what was acknowledged last and is
-    /// no larger than the receiver's scale allows; one that answers a SYN has to acknowledge that (RFC 9293, 3.10.7.3).
+    /// Whether a reset, as it leaves in `direction`, is its sender's: whoever cannot see the connection has to guess.
+    /// It has to be in the window (RFC 9293, 3.10.7.4), which begins at what was acknowledged last and is no larger than
+    /// the receiver's scale allows; one that answers a SYN has to acknowledge that (RFC 9293, 3.10.7.3). Where the
+    /// connection stands, nothing but the number that is expected is certain (RFC 5961, 3.2): behind data that are still
+    /// on their way it is another one.
     #[must_use]
-    pub fn believes_reset(&self, direction: Direction, segment: &Segment) -> bool {
+    pub fn judge_reset(&self, direction: Direction, segment: &Segment) -> Reset {
         debug_assert!(segment.flags & RST != 0, "only resets are judged");
         if self.state() == FlowState::SynSent && direction == Direction::Return {
             let most = u32::from(u16::MAX);
-            return segment
-                .acknowledgement
-                .is_some_and(|number| self.ahead(Direction::Forward, number) <= most);
+            return match segment.acknowledgement {
+                Some(number) if self.ahead(Direction::Forward, number) <= most => Reset::Certain,
+                _ => Reset::Impossible,
+            };
         }
-        self.ahead(direction, segment.sequence) <= self.window(direction)
+        match self.ahead(direction, segment.sequence) {
+            0 => Reset::Certain,
+            ahead if ahead > self.window(direction) => Reset::Impossible,
+            _ if self.stands() => Reset::Possible,
+            _ => Reset::Certain,
+        }
+    }
+
+    /// Whether nothing has ended the connection for certain: it is established, but for resets that are only possible.
+    fn stands(&self) -> bool {
+        match self.state() {
+            FlowState::Established => true,
+            FlowState::FinWait => self.fins.are_none(),
+            FlowState::SynSent
+            | FlowState::SynReceived
+            | FlowState::Connecting
+            | FlowState::LastAck
+            | FlowState::TimeWait
+            | FlowState::Closed
+            | FlowState::Udp
+            | FlowState::Asked => false,
+        }
+    }
+
+    /// Whether a bare SYN of the client's begins a new connection in place of this one; see [`tcp::syn_starts_anew`]. Where
+    /// a possible reset alone says that it has ended, the backend is to answer, as it knows. What is changed in the streams
+    /// of an altered flow, though, would be wrong in another connection, which the backend may take it for.
+    #[must_use]
+    pub fn syn_starts_anew(&self) -> bool {
+        tcp::syn_starts_anew(self.state()) && (self.is_altered() || !self.stands())
     }
 
     /// Whether a FIN, as it leaves in `direction`, can be its sender's: in the window like a reset (RFC 9293, 3.10.7.4,

@@ -5,7 +5,8 @@ use crate::model::Direction;
 use crate::shared::FlowState;
 use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
 
-/// Which side has sent a FIN, and which was first.
+/// Which side has sent a FIN, and which was first; and which is said to have reset, by a segment that somebody may have
+/// guessed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fins(u8);
 
@@ -14,6 +15,34 @@ impl Fins {
     const BACKEND: u8 = 2;
     const BACKEND_FIRST: u8 = 4;
     const BACKEND_LAST: u8 = 8;
+    const CLIENT_RESET: u8 = 16;
+    const BACKEND_RESET: u8 = 32;
+
+    /// Notes that the side that sends in `direction` is said to have reset.
+    pub(in crate::dataplane) const fn note_reset(&mut self, direction: Direction) {
+        self.0 |= Self::reset_of(direction);
+    }
+
+    /// Whether neither side has sent a FIN.
+    pub(super) const fn are_none(self) -> bool {
+        self.0 & (Self::CLIENT | Self::BACKEND) == 0
+    }
+
+    /// That side sends still, so it has not.
+    const fn forget_reset(&mut self, direction: Direction) {
+        self.0 &= !Self::reset_of(direction);
+    }
+
+    const fn any_reset(self) -> bool {
+        self.0 & (Self::CLIENT_RESET | Self::BACKEND_RESET) != 0
+    }
+
+    const fn reset_of(direction: Direction) -> u8 {
+        match direction {
+            Direction::Forward => Self::CLIENT_RESET,
+            Direction::Return => Self::BACKEND_RESET,
+        }
+    }
 
     fn note(&mut self, direction: Direction) {
         let (own, first, last) = match direction {
@@ -69,17 +98,20 @@ pub const fn syn_starts_anew(state: FlowState) -> bool {
     }
 }
 
-/// The state after a segment with `flags` in `direction`, of which the caller takes the RST that is not to be believed and
-/// the ACK of a last FIN that does not acknowledge that.
+/// The state after a segment with `flags` in `direction`, of which the caller takes the ACK of a last FIN that does not
+/// acknowledge that. A reset that is not to be believed comes without any flags; if it may be one, `fins` says so.
 #[must_use]
 #[inline]
 pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
     // The common case first: data and acknowledgements of an established connection.
-    if state == FlowState::Established && flags & (FIN | RST | SYN) == 0 {
+    if state == FlowState::Established && flags & (FIN | RST | SYN) == 0 && flags != 0 {
         return state;
     }
     if flags & RST != 0 {
         return if state == FlowState::TimeWait { state } else { FlowState::Closed };
+    }
+    if flags == 0 {
+        return if state == FlowState::Established && fins.any_reset() { FlowState::FinWait } else { state };
     }
     match state {
         FlowState::SynSent => match direction {
@@ -92,7 +124,13 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
             }
             _ => after_fin(state, fins, direction, flags),
         },
-        FlowState::Established | FlowState::FinWait => after_fin(state, fins, direction, flags),
+        FlowState::Established | FlowState::FinWait => {
+            // A host that has reset says no more.
+            fins.forget_reset(direction);
+            let stands = fins.are_none() && !fins.any_reset();
+            let state = if stands { FlowState::Established } else { FlowState::FinWait };
+            after_fin(state, fins, direction, flags)
+        }
         FlowState::LastAck => {
             if flags & FIN == 0 && flags & ACK != 0 && direction == fins.last_acknowledged_by() {
                 if fins.backend_waits() { FlowState::TimeWait } else { FlowState::Closed }
@@ -197,6 +235,26 @@ mod tests {
         assert_eq!(states(FlowState::Established, &[SYN, ACK]), FlowState::Established);
         assert_eq!(states(FlowState::FinWait, &[RST]), FlowState::Closed);
         assert_eq!(states(FlowState::Udp, &[0]), FlowState::Udp);
+    }
+
+    #[test]
+    fn a_possible_reset_is_forgotten_when_its_side_goes_on_and_not_before() {
+        let mut fins = Fins::default();
+        fins.note_reset(Forward);
+        assert_eq!(next(FlowState::Established, &mut fins, Forward, 0), FlowState::FinWait);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Return, ACK), FlowState::FinWait);
+        fins.note_reset(Return);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Return, 0), FlowState::FinWait);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, ACK), FlowState::FinWait, "the backend's");
+        assert_eq!(next(FlowState::FinWait, &mut fins, Return, ACK), FlowState::Established);
+        assert_eq!(fins, Fins::default());
+        // The end of one side stays noted.
+        assert_eq!(next(FlowState::Established, &mut fins, Return, FIN | ACK), FlowState::FinWait);
+        fins.note_reset(Forward);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, ACK), FlowState::FinWait);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, FIN | ACK), FlowState::LastAck);
+        assert_eq!(next(FlowState::LastAck, &mut fins, Return, 0), FlowState::LastAck);
+        assert_eq!(next(FlowState::LastAck, &mut fins, Return, ACK), FlowState::TimeWait);
     }
 
     #[test]
