@@ -134,6 +134,26 @@ fn a_primary_that_has_recovered_waits_for_the_hold_down_unless_nobody_else_serve
 }
 
 #[test]
+fn the_best_of_three_tiers_takes_over_at_the_end_of_its_own_hold_down() {
+    let mut rig = Rig::ready(web(&[100, 100, 100], |web| {
+        web.hold_down = Duration::from_secs(30);
+        web.backends.iter_mut().zip(0..).for_each(|(backend, tier)| backend.tier = tier);
+    }));
+    let third = BackendId(2);
+    fail(&mut rig, PRIMARY);
+    fail(&mut rig, STANDBY);
+    recover(&mut rig, STANDBY);
+    rig.pass(10_000);
+    recover(&mut rig, PRIMARY);
+    assert_eq!(serving(&rig), [third]);
+    rig.pass(20_000);
+    assert_eq!(serving(&rig), [STANDBY]);
+    rig.now = rig.state.wake_at().expect("the end of the primary's hold-down");
+    rig.pass(0);
+    assert_eq!(serving(&rig), [PRIMARY]);
+}
+
+#[test]
 fn failover_prefers_the_greatest_weight_and_then_the_first() {
     let failover = |web: &mut ServiceConfig| web.scheduler = Scheduler::Failover;
     let mut rig = Rig::ready(web(&[5, 9, 9], failover));

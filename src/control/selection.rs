@@ -194,10 +194,10 @@ fn serving_tier(
     };
     let better = in_service().filter(|backend| backend.tier < current);
     let ready = better.clone().filter(|backend| back(backend) <= now).map(|backend| backend.tier).min();
-    if ready.is_none() {
-        soonest(due, better.map(|backend| back(backend)).min());
-    }
-    Some(ready.unwrap_or(current))
+    let serves = ready.unwrap_or(current);
+    // One that is better still may be held down for longer.
+    soonest(due, better.filter(|backend| backend.tier < serves).map(|backend| back(backend)).min());
+    Some(serves)
 }
 
 /// The weight of a backend that has come into service not long ago: it grows from a tenth to the whole.
