@@ -7,8 +7,9 @@
 //! sent something, for which it must have seen the handshake completed, [`LAST`] more segments carry it. As no number
 //! moves, later repetitions go without.
 //!
-//! What lacks the room, among the options or in the MTU, leaves without the option, as nobody could send less. Clients send
-//! less from the beginning, because the segment size in SYN-ACKs is lowered by as much.
+//! What lacks the room in the MTU leaves without the option, as nobody could send less. Clients send less from the
+//! beginning, because the segment size in SYN-ACKs is lowered by as much. Among options, those that a connection can do
+//! without make room: else a client that fills every header would never be named.
 //!
 //! Options of the same kind that the client sends itself are taken out for as long as the flow lives: nobody can know how
 //! long a receiver goes on reading. Only segments without options, or with timestamps alone, take the fast path then.

@@ -2,7 +2,9 @@
 //! given what comes of that, longer than before if need be.
 
 use super::checksum::{self, Delta};
-use super::options::kind::{END, NOTHING};
+use super::options::kind::{
+    AUTHENTICATION, END, MAXIMUM_SEGMENT_SIZE, MD5, NOTHING, SACK, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE,
+};
 use super::options::option_from;
 use super::{Network, Packet, Transport};
 
@@ -19,6 +21,31 @@ pub struct Options {
     octets: [u8; MOST],
     /// A multiple of 4.
     length: usize,
+}
+
+/// Which options make room for another one.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Those that say nothing, and the padding.
+    Nothing,
+    /// Selective acknowledgements too: they are advice, and the sender repeats more without (RFC 2018, 8).
+    Blocks,
+    /// All but those by which both sides live.
+    Others,
+}
+
+/// Whether an option of this kind and so many octets is one that a connection does not work as agreed without, whatever
+/// its place: in the handshake (RFC 9293, 3.7.1; RFC 7323, 2.2 and 3.2; RFC 2018, 2) or in every segment.
+fn is_agreed(kind: u8, octets: usize) -> bool {
+    match kind {
+        MAXIMUM_SEGMENT_SIZE => octets == 4,
+        WINDOW_SCALE => octets == 3,
+        SACK_PERMITTED => octets == 2,
+        TIMESTAMPS => octets == 10,
+        MD5 => octets == 18,
+        AUTHENTICATION => octets >= 4,
+        _ => false,
+    }
 }
 
 impl Options {
@@ -64,8 +91,8 @@ impl Options {
         self.octets() != before.octets()
     }
 
-    /// These options behind another one, whose octets are a multiple of 4. Where that is too much, those that say nothing
-    /// and the padding go. `None` if it is too much even then.
+    /// These options behind another one, whose octets are a multiple of 4. Where that is too much, options make room: see
+    /// [`Room`]. `None` if it is too much even then.
     #[must_use]
     pub fn behind(&self, first: &[u8]) -> Option<Self> {
         let mut options = Self::NONE;
@@ -73,10 +100,26 @@ impl Options {
         if options.push(self.octets()).is_some() {
             return Some(options);
         }
-        let mut place = 0;
-        while let Some((_, at)) = option_from(self.octets(), place) {
+        [Room::Nothing, Room::Blocks, Room::Others].into_iter().find_map(|room| self.within(first, room))
+    }
+
+    /// These options behind another one, without those that make room.
+    fn within(&self, first: &[u8], room: Room) -> Option<Self> {
+        let mut options = Self::NONE;
+        options.push(first)?;
+        let (mut place, mut kept) = (0, 0);
+        while let Some((kind, at)) = option_from(self.octets(), place) {
             place = at.end;
-            options.push(self.octets().get(at)?)?;
+            let stays = match room {
+                Room::Nothing => true,
+                Room::Blocks => kind != SACK,
+                // A second one of the same kind says nothing that a receiver has to believe.
+                Room::Others => is_agreed(kind, at.len()) && kept & 1_u32 << kind == 0,
+            };
+            if stays {
+                kept |= 1_u32.checked_shl(kind.into()).unwrap_or(0);
+                options.push(self.octets().get(at)?)?;
+            }
         }
         // The header must not become shorter than it was: its frame only grows.
         options.length = options.length.next_multiple_of(4).max(self.length);

@@ -18,6 +18,10 @@ pub mod kind {
     pub const SACK: u8 = 5;
     /// The sender's clock, and the last value of the receiver's (RFC 7323, 3.2).
     pub const TIMESTAMPS: u8 = 8;
+    /// A keyed digest of the segment (RFC 2385).
+    pub const MD5: u8 = 19;
+    /// Its successor, TCP-AO (RFC 5925, 2.2).
+    pub const AUTHENTICATION: u8 = 29;
     /// A cookie that lets data travel with a SYN, or a request for one (RFC 7413, 4.1.1).
     pub const FAST_OPEN: u8 = 34;
 }

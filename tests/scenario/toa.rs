@@ -287,15 +287,54 @@ fn what_has_no_room_goes_without_and_is_counted() {
         let quoted = &refused.payload[if room == 1440 { 40 } else { 20 }..];
         assert_eq!(quoted[4..8], (ISN + 1).to_be_bytes(), "what came is what is quoted");
 
-        // Three SACK blocks beside timestamps are 40 octets, padding included; without that, 36.
-        let sack = [&TIMESTAMPS[..], &[NOP, NOP, 5, 26], &[3; 24]].concat();
-        let frame = session.there(with_options(session.segment(1, 1), &sack));
-        assert_eq!((named(&frame), options(&frame)), (None, sack));
+        // A digest of 16 octets beside timestamps: both stay, and IPv4 has room for them.
+        let digest = [&TIMESTAMPS[..], &[NOP, NOP, 19, 18], &[3; 16]].concat();
+        let frame = session.there(with_options(session.segment(1, 1), &digest));
+        if session.octets() == 8 {
+            assert_eq!(named(&frame), session.who());
+            assert_eq!(options(&frame)[8..], digest);
+        } else {
+            assert_eq!((named(&frame), options(&frame)), (None, digest));
+        }
         // Padding makes room.
         let loose = [&TIMESTAMPS[..], &[NOP; 24]].concat();
         let frame = session.there(with_options(session.segment(1, 1), &loose));
         assert_eq!(named(&frame), session.who());
         assert_eq!(options(&frame)[usize::from(session.octets())..][..10], TIMESTAMPS[2..]);
+    }
+}
+
+#[test]
+fn a_client_cannot_keep_its_name_out_by_filling_every_header() {
+    for ends in ENDS {
+        let offer = [2, 4, 5, 100, 3, 3, 7, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
+        let mut session = Session::begin(plan(), ends);
+        let at = usize::from(session.octets());
+        // In a SYN, behind what both sides agree upon.
+        let full = [&offer[..], &[77, 21], &[9; 19]].concat();
+        let syn = session.there(with_options(Build::new(session.client, session.vip).numbers(ISN, 0), &full));
+        assert_eq!(named(&syn), session.who());
+        assert_eq!(options(&syn)[at..][..offer.len()], offer);
+        session.back(session.reply(SYN | ACK, THEIRS, ISN + 1));
+
+        let blocks = [&TIMESTAMPS[..], &[NOP, NOP, 5, 26], &[3; 24]].concat();
+        let unknown = [&TIMESTAMPS[..], &[99, 28], &[3; 26]].concat();
+        let many = [&TIMESTAMPS[2..], &TIMESTAMPS[2..], &TIMESTAMPS[2..], &TIMESTAMPS[2..]].concat();
+        let wrong = [&TIMESTAMPS[..], &[2, 28], &[3; 26]].concat();
+        for list in [blocks, unknown, many, wrong] {
+            let frame = session.there(with_options(session.segment(1, 1).payload(b"data"), &list));
+            assert_eq!(named(&frame), session.who(), "{list:?}");
+            assert_eq!(options(&frame)[at..][..10], TIMESTAMPS[2..]);
+            assert!(options(&frame)[at + 10..].iter().all(|octet| *octet == 0), "{:?}", options(&frame));
+            assert_eq!(decode(&frame).payload, b"data");
+        }
+        assert_eq!(session.totals().toa_skipped, 0);
+
+        // Once the backend knows, options have their room.
+        session.back(session.reply(ACK, THEIRS + 1, ISN + 5));
+        let blocks = [&TIMESTAMPS[..], &[NOP, NOP, 5, 26], &[3; 24]].concat();
+        let frame = session.there(with_options(session.segment(5, 1), &blocks));
+        assert_eq!((named(&frame), options(&frame)), (None, blocks));
     }
 }
 
