@@ -75,6 +75,7 @@ impl From<Malformed> for DropReason {
             Malformed::IpTruncated => Self::IpTruncated,
             Malformed::TransportHeader => Self::TransportHeaderInvalid,
             Malformed::TcpFlags => Self::TcpFlagsInvalid,
+            Malformed::SourceRoute => Self::SourceRoute,
             Malformed::ExtensionHeaders => Self::ExtensionHeadersTooDeep,
         }
     }

@@ -20,6 +20,8 @@ pub enum DropReason {
     TransportHeaderInvalid,
     /// TCP flags that no TCP sends together.
     TcpFlagsInvalid,
+    /// An IPv4 source route.
+    SourceRoute,
     /// Extension headers beyond the depth cap.
     ExtensionHeadersTooDeep,
     /// Source or destination address that no packet may have.
@@ -94,7 +96,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -102,6 +104,7 @@ impl DropReason {
         Self::IpTruncated,
         Self::TransportHeaderInvalid,
         Self::TcpFlagsInvalid,
+        Self::SourceRoute,
         Self::ExtensionHeadersTooDeep,
         Self::Martian,
         Self::TtlExpired,
@@ -153,6 +156,7 @@ impl DropReason {
             Self::IpTruncated => "ip_truncated",
             Self::TransportHeaderInvalid => "transport_header_invalid",
             Self::TcpFlagsInvalid => "tcp_flags_invalid",
+            Self::SourceRoute => "source_route",
             Self::ExtensionHeadersTooDeep => "extension_headers_too_deep",
             Self::Martian => "martian",
             Self::TtlExpired => "ttl_expired",
@@ -219,6 +223,7 @@ impl DropReason {
             Self::TcpFlagsInvalid => {
                 "the TCP flags contradict each other, or are those of no segment: neither SYN, nor RST, nor ACK"
             }
+            Self::SourceRoute => "the packet has an IPv4 option by which its sender chooses its way",
             Self::ExtensionHeadersTooDeep => "the packet has more IPv6 extension headers than are walked",
             Self::Martian => {
                 "the source is multicast, broadcast, loopback, link-local, unspecified or an address of ours, or is the destination"

@@ -4,6 +4,7 @@
 use super::WireFamily;
 use super::checksum;
 use super::ethernet::{self, Link};
+use super::options::option_from;
 use super::tcp_flags::are_possible;
 use crate::model::{FiveTuple, PortPair, Protocol};
 
@@ -22,6 +23,8 @@ pub enum Malformed {
     TransportHeader,
     /// TCP flags that [no TCP sends together](super::tcp_flags::are_possible).
     TcpFlags,
+    /// An IPv4 option by which the sender chooses the way (RFC 791, 3.1).
+    SourceRoute,
     /// More IPv6 extension headers than [`MAX_EXTENSION_HEADERS`].
     ExtensionHeaders,
 }
@@ -163,6 +166,9 @@ fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
     if !checksum::ipv4_header_is_intact(header, options) {
         return Err(Malformed::IpChecksum);
     }
+    if has_source_route(options) {
+        return Err(Malformed::SourceRoute);
+    }
     let layout = Layout { l3, l4: l3 + header_octets, end };
     // More fragments, or an offset: everything in the field but the reserved and the don't-fragment bit.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
@@ -176,6 +182,21 @@ fn ipv4(head: &[u8], l3: u16, octets: usize) -> Result<Packet, Malformed> {
         hop_limit: header[8],
         layout,
     })
+}
+
+/// Whether IPv4 options have a loose or strict source route: it leads past filters, and answers back through whoever is
+/// named in it (RFC 7126, 4.3 and 4.4). IPv4 and TCP options have one form.
+fn has_source_route(options: &[u8]) -> bool {
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    let mut place = 0;
+    while let Some((kind, at)) = option_from(options, place) {
+        if matches!(kind, LOOSE | STRICT) {
+            return true;
+        }
+        place = at.end;
+    }
+    false
 }
 
 #[inline(never)]

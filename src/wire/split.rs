@@ -190,7 +190,8 @@ mod tests {
             (vec![68, 8, 5, 0, 0, 0, 0, 0], false),
             (vec![0x94, 4, 0, 0], true),
             (vec![130, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0], true),
-            (vec![131, 7, 4, 10, 0, 0, 1], true),
+            // CIPSO: a source route would be dropped.
+            (vec![134, 7, 0, 0, 0, 1, 0], true),
         ]);
         prop::collection::vec(one, 0..4)
     }

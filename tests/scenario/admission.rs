@@ -87,6 +87,34 @@ fn packets_that_no_one_may_send_are_dropped() {
 }
 
 #[test]
+fn a_packet_whose_sender_chooses_its_way_is_dropped_on_a_flow_and_without_one() {
+    for options in [
+        vec![131, 7, 4, 10, 0, 0, 1, 0],
+        vec![1, 137, 7, 4, 10, 0, 0, 1],
+        vec![0x94, 4, 0, 0, 131, 3, 4, 0],
+        vec![131, 11, 12, 10, 0, 0, 1, 10, 0, 0, 2, 0],
+    ] {
+        let mut lab = Lab::new(Plan::default());
+        let mut build = Build::new("198.51.100.7:40000", WEB);
+        let routed = |build: &Build| Build { ipv4_options: options.clone(), ..build.clone() };
+        lab.lose(&routed(&build).tcp(), DropReason::SourceRoute);
+        lab.lose(
+            &routed(&Build::new("198.51.100.7:40000", "203.0.113.80:53")).udp(),
+            DropReason::SourceRoute,
+        );
+        lab.lose(&routed(&Build::new("198.51.100.7:40000", "10.0.8.1:22")).tcp(), DropReason::SourceRoute);
+        assert_eq!((lab.tally().flows(), lab.punted()), (0, 0));
+        let syn = lab.forward(&build.tcp());
+        build = build.flags(ACK);
+        lab.lose(&routed(&build).tcp(), DropReason::SourceRoute);
+        lab.lose(&routed(&Build::answer(&syn).flags(SYN | ACK)).tcp(), DropReason::SourceRoute);
+        // The kinds stand inside an option, and behind the end.
+        build.ipv4_options = vec![0x94, 4, 131, 137, 0, 131, 3, 4];
+        lab.forward(&build.tcp());
+    }
+}
+
+#[test]
 fn a_packet_from_the_address_it_goes_to_is_dropped() {
     let mut lab = Lab::new(Plan::default());
     for address in ["203.0.113.80:80", "[2001:db8::80]:80", "10.0.8.10:5000", "[fd00:8::10]:5000"] {
