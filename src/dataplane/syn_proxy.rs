@@ -45,6 +45,8 @@ struct Watch {
     since: Nanos,
     sent: u64,
     accepted: u64,
+    /// When the last one was made, however long ago.
+    gave: Option<Nanos>,
 }
 
 /// How long cookies are counted before they are judged.
@@ -104,7 +106,7 @@ impl SynGuard {
             let unanswered = watch.sent.saturating_sub(watch.accepted) * self.workers;
             // They would have lasted so long.
             let would_be = unanswered.saturating_mul(view.tables.timeouts.tcp_syn.0) / span.0.max(1);
-            *watch = Watch { since: view.now, ..Watch::default() };
+            *watch = Watch { since: view.now, gave: watch.gave, ..Watch::default() };
             if half_open > most / 2 || would_be > most / 2 {
                 self.shared.keep_on(service.id, view.now);
             }
@@ -112,12 +114,15 @@ impl SynGuard {
         true
     }
 
-    /// Whether an acknowledgement may bring back a cookie of `service`.
+    /// Whether an acknowledgement may bring back a cookie of `service`: also of one that has been told to make no more.
     fn expects(&self, service: &ServiceTable, now: Nanos) -> bool {
         match service.syn_proxy {
-            SynProxy::Off => false,
             SynProxy::On => true,
-            SynProxy::Above(_) => self.shared.was_on(service.id, now, LIFETIME),
+            SynProxy::Off | SynProxy::Above(_) => {
+                let gave = self.watches.get(service.id.index()).and_then(|watch| watch.gave);
+                gave.is_some_and(|at| now.since(at) < LIFETIME)
+                    || self.shared.was_on(service.id, now, LIFETIME)
+            }
         }
     }
 
@@ -187,6 +192,7 @@ impl Pipeline {
         }
         if let Some(watch) = self.guard.watch(service.id) {
             watch.sent += 1;
+            watch.gave = Some(view.now);
         }
         Verdict::Forward(arrival.port)
     }

@@ -249,6 +249,32 @@ fn a_client_whose_cookie_comes_back_keeps_the_lease_on_which_its_backend_waits()
 }
 
 #[test]
+fn cookies_that_are_out_hold_when_a_reload_ends_the_proxy() {
+    for after in [SynProxy::Off, SynProxy::Above(1000)] {
+        for family in [0, 1] {
+            let mut lab = Lab::new(proxied());
+            let answer = lab.forward(&syn(family).tcp());
+            lab.plan.syn_proxy = after;
+            lab.reload();
+            lab.now = lab.now + Nanos::from_secs(60);
+            let asked = lab.forward(&acknowledgement(&answer).tcp());
+            assert_eq!((asked.flags, asked.sequence), (SYN, 5_000));
+            // From now on backends are asked themselves.
+            let other = Build::new(&CLIENTS[family].replace("40000", "40001"), WEB[family]);
+            let syn = lab.forward(&other.tcp());
+            assert_eq!((syn.flags, syn.to == WEB[family].parse().unwrap()), (SYN, false), "{after:?}");
+            // Nobody looks for what is out no longer.
+            lab.now = lab.now + Nanos::from_secs(130);
+            let guess = Build::new(&CLIENTS[family].replace("40000", "40002"), WEB[family]).flags(ACK);
+            let sent = lab.exchange(&guess.tcp());
+            assert!(sent.iter().any(|sent| sent.to == guess.from && sent.flags & RST != 0), "{sent:?}");
+            assert_eq!((totals(&lab).cookies_sent, totals(&lab).cookies_accepted), (1, 1));
+            assert_eq!((totals(&lab).cookies_wrong, totals(&lab).cookies_late), (0, 0));
+        }
+    }
+}
+
+#[test]
 fn a_syn_that_a_backend_does_not_answer_comes_again_by_itself_and_when_the_client_asks() {
     for family in [0, 1] {
         let mut lab = Lab::new(proxied());
