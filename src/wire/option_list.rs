@@ -27,11 +27,11 @@ pub struct Options {
 #[derive(Clone, Copy)]
 enum Room {
     /// Those that say nothing, and the padding.
-    OfNothing,
+    Nothing,
     /// Selective acknowledgements too: they are advice, and the sender repeats more without (RFC 2018, 8).
-    OfBlocks,
+    Blocks,
     /// All but those by which both sides live.
-    OfOthers,
+    Others,
 }
 
 /// Whether an option of this kind and so many octets is one that a connection does not work as agreed without, whatever
@@ -100,9 +100,7 @@ impl Options {
         if options.push(self.octets()).is_some() {
             return Some(options);
         }
-        [Room::OfNothing, Room::OfBlocks, Room::OfOthers]
-            .into_iter()
-            .find_map(|room| self.within(first, room))
+        [Room::Nothing, Room::Blocks, Room::Others].into_iter().find_map(|room| self.within(first, room))
     }
 
     /// These options behind another one, without those that make room.
@@ -113,10 +111,10 @@ impl Options {
         while let Some((kind, at)) = option_from(self.octets(), place) {
             place = at.end;
             let stays = match room {
-                Room::OfNothing => true,
-                Room::OfBlocks => kind != SACK,
+                Room::Nothing => true,
+                Room::Blocks => kind != SACK,
                 // A second one of the same kind says nothing that a receiver has to believe.
-                Room::OfOthers => is_agreed(kind, at.len()) && kept & 1_u32 << kind == 0,
+                Room::Others => is_agreed(kind, at.len()) && kept & 1_u32 << kind == 0,
             };
             if stays {
                 kept |= 1_u32.checked_shl(kind.into()).unwrap_or(0);
