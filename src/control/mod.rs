@@ -30,4 +30,5 @@ pub mod state;
 mod syn_watch;
 pub mod tables;
 mod transition;
+mod unpublished;
 pub mod workers;

@@ -6,6 +6,7 @@
 //! ([`Registry::leaving`]), so that the grace begins after the service's transition only.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use super::health::ProbeSpec;
 use super::health::Question;
 use super::health::Thresholds;
 use super::identity::counterparts;
+use super::unpublished::Bearing;
+use super::unpublished::Unpublished;
 use crate::config::BackendConfig;
 use crate::config::HealthConfig;
 use crate::config::ProbeKind;
@@ -42,6 +45,8 @@ pub struct Registry {
     backends: BTreeMap<BackendId, Backend>,
     /// The configured services, in the order of the file.
     order: Vec<ServiceId>,
+    /// What the latest snapshot does not have yet.
+    pub(super) unpublished: Unpublished,
 }
 
 /// A service with an id.
@@ -163,7 +168,13 @@ impl Registry {
     /// Empty, with ids below `capacities`.
     #[must_use]
     pub const fn new(capacities: Capacities) -> Self {
-        Self { capacities, services: BTreeMap::new(), backends: BTreeMap::new(), order: Vec::new() }
+        Self {
+            capacities,
+            services: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            order: Vec::new(),
+            unpublished: Unpublished { services: BTreeSet::new(), members: false },
+        }
     }
 
     /// Makes `services` the configured ones. On an error the registry is half changed: load into a clone.
@@ -192,6 +203,8 @@ impl Registry {
             self.load_backends(now, id, config, &mut ids, &mut assigned)?;
         }
         self.remove_others(now);
+        self.unpublished.services.extend(self.services.keys());
+        self.unpublished.members = true;
         Ok(assigned)
     }
 
@@ -300,6 +313,8 @@ impl Registry {
             if let Some(service) = self.services.get_mut(&backend.service) {
                 service.leaving.retain(|id| *id != backend.id);
             }
+            self.unpublished.services.insert(backend.service);
+            self.unpublished.members = true;
         }
         let backends = &self.backends;
         self.services.retain(|id, service| {
@@ -309,9 +324,15 @@ impl Registry {
         freed
     }
 
-    /// A backend, to change its health or its probe.
-    pub(super) fn backend_mut(&mut self, id: BackendId) -> Option<&mut Backend> {
-        self.backends.get_mut(&id)
+    /// Changes a backend's health, its probe or what is said of it; `None` if there is none with this id.
+    pub(super) fn change<T>(&mut self, id: BackendId, change: impl FnOnce(&mut Backend) -> T) -> Option<T> {
+        let backend = self.backends.get_mut(&id)?;
+        let before = Bearing::of(backend);
+        let result = change(backend);
+        if Bearing::of(backend) != before {
+            self.unpublished.services.insert(backend.service);
+        }
+        Some(result)
     }
 
     /// The configured services in the order of the file.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub type Positions = Arc<[u16]>;
 
 /// How the backend of a new flow is found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub enum Choice {
     /// By the packet's number.
     Hash {
@@ -48,6 +48,35 @@ impl Choice {
             | Self::LeastConnections(positions)
             | Self::TwoChoices(positions) => positions.is_empty(),
             Self::One(position) => position.is_none(),
+        }
+    }
+}
+
+impl PartialEq for Choice {
+    fn eq(&self, other: &Self) -> bool {
+        // Mostly it is the very same table, which need not be read.
+        let same = |one: &Positions, other: &Positions| Arc::ptr_eq(one, other) || one == other;
+        match (self, other) {
+            (Self::Hash { all, in_service, previous }, Self::Hash { all: a, in_service: i, previous: p }) => {
+                let same_previous = match (previous, p) {
+                    (Some(one), Some(other)) => same(one, other),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                };
+                same_previous && same(all, a) && same(in_service, i)
+            }
+            (Self::Turns(one), Self::Turns(other))
+            | (Self::LeastConnections(one), Self::LeastConnections(other))
+            | (Self::TwoChoices(one), Self::TwoChoices(other)) => same(one, other),
+            (Self::One(one), Self::One(other)) => one == other,
+            (
+                Self::Hash { .. }
+                | Self::Turns(_)
+                | Self::LeastConnections(_)
+                | Self::TwoChoices(_)
+                | Self::One(_),
+                _,
+            ) => false,
         }
     }
 }

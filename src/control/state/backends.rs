@@ -47,47 +47,53 @@ impl State {
                 self.probe_generation += 1;
                 let spec = spec.map(|spec| ProbeSpec { generation: self.probe_generation, ..spec });
                 effects.push(spec.clone().map_or(Effect::StopProbe(id), Effect::StartProbe));
-                if let Some(backend) = self.registry.backend_mut(id) {
+                self.registry.change(id, |backend| {
                     if !spec.as_ref().is_some_and(ProbeSpec::has_agent) {
                         // Nobody is left who could take it back.
                         backend.advice = Advice::default();
                     }
                     backend.probe = spec;
-                }
+                });
             }
             if trusted {
-                let transition = self.registry.backend_mut(id).and_then(|backend| backend.health.trust(now));
+                let transition = self.registry.change(id, |backend| backend.health.trust(now)).flatten();
                 self.transition(id, transition, effects);
             }
         }
     }
 
     pub(super) fn probe_result(&mut self, now: Nanos, report: ProbeReport, effects: &mut Vec<Effect>) {
-        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
+        let Some(backend) = self.registry.backend(report.backend) else { return };
         // A result of a probe that was stopped or replaced while it was under way.
         if backend.probe.as_ref().is_none_or(|spec| spec.generation != report.generation) {
             return;
         }
-        let news = report.outcome.advice.and_then(|advice| {
-            let before = backend.advice;
-            backend.advice.update(advice);
-            if backend.advice != before {
-                self.publication.request(Urgency::AtOnce);
-            }
-            // An agent that begins with "up" says what goes without saying.
-            backend.advice.state().filter(|after| *after != before.state().unwrap_or(AdvisedState::Up))
-        });
-        if let Some(state) = news {
+        let before = backend.advice;
+        let mut advice = before;
+        if let Some(news) = report.outcome.advice {
+            advice.update(news);
+        }
+        if advice != before {
+            self.registry.change(report.backend, |backend| backend.advice = advice);
+            self.publication.request(Urgency::AtOnce);
+        }
+        // An agent that begins with "up" says what goes without saying.
+        let said = advice.state().filter(|after| *after != before.state().unwrap_or(AdvisedState::Up));
+        if let Some(state) = said {
             let change = |service, backend| Change::BackendAdvised { service, backend, state };
             self.log_of(report.backend, effects, change);
         }
         if report.asked == Asked::Agent {
             return;
         }
-        let Some(backend) = self.registry.backend_mut(report.backend) else { return };
-        let silent = backend.health.silent_since();
-        let transition = backend.health.apply(now, report.outcome.result);
-        if backend.health.state() == HealthState::Down && backend.health.silent_since() != silent {
+        let applied = self.registry.change(report.backend, |backend| {
+            let silent = backend.health.silent_since();
+            let transition = backend.health.apply(now, report.outcome.result);
+            let is_down = backend.health.state() == HealthState::Down;
+            (transition, is_down && backend.health.silent_since() != silent)
+        });
+        let Some((transition, silence_differs)) = applied else { return };
+        if silence_differs {
             // It may be dead in a while, or no longer.
             self.publication.request(Urgency::CanWait);
         }
@@ -104,11 +110,12 @@ impl State {
             let Some(backend) = self.registry.backend(id) else { continue };
             let service = self.registry.service(backend.service);
             let Some(window) = service.and_then(|service| service.config.health.passive) else { continue };
-            let Some(backend) = self.registry.backend_mut(id) else { continue };
-            if backend.observed.look(now, total, window) && backend.health.state() == HealthState::Up {
-                let transition = backend.health.condemn(now, ProbeFailure::Handshakes);
-                self.transition(id, transition, effects);
-            }
+            let transition = self.registry.change(id, |backend| {
+                let fails =
+                    backend.observed.look(now, total, window) && backend.health.state() == HealthState::Up;
+                fails.then(|| backend.health.condemn(now, ProbeFailure::Handshakes)).flatten()
+            });
+            self.transition(id, transition.flatten(), effects);
         }
     }
 
@@ -119,13 +126,12 @@ impl State {
         decision: Decision,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(backend) = self.registry.backend_mut(id) else { return };
-        let transition = match decision {
+        let transition = self.registry.change(id, |backend| match decision {
             Decision::Up => backend.health.trust(now),
             Decision::Down => backend.health.condemn(now, ProbeFailure::Closed),
             Decision::Dead => backend.health.give_up(now),
-        };
-        self.transition(id, transition, effects);
+        });
+        self.transition(id, transition.flatten(), effects);
     }
 
     fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
@@ -145,10 +151,10 @@ impl State {
     }
 
     pub(super) fn administer(&mut self, now: Nanos, id: BackendId, order: Order, effects: &mut Vec<Effect>) {
-        let Some(backend) = self.registry.backend_mut(id).filter(|backend| backend.removed.is_none()) else {
+        if self.registry.backend(id).is_none_or(|backend| backend.removed.is_some()) {
             return;
-        };
-        match order {
+        }
+        self.registry.change(id, |backend| match order {
             Order::Drain(within) => {
                 let deadline = within.map(|within| now + within.into());
                 backend.administration = Administration::Draining { deadline };
@@ -156,7 +162,7 @@ impl State {
             Order::Disable => backend.administration = Administration::Maintenance,
             Order::Enable => backend.administration = Administration::Enabled,
             Order::Weight(weight) => backend.weight_override = Some(weight),
-        }
+        });
         self.publication.request(match order {
             Order::Drain(_) | Order::Disable => Urgency::AtOnce,
             Order::Enable | Order::Weight(_) => Urgency::CanWait,
@@ -189,9 +195,7 @@ impl State {
             if !timed_out && (unseen || !flowless.contains(&id)) {
                 continue;
             }
-            if let Some(backend) = self.registry.backend_mut(id) {
-                backend.administration = Administration::Maintenance;
-            }
+            self.registry.change(id, |backend| backend.administration = Administration::Maintenance);
             self.publication.request(Urgency::CanWait);
             let log = |service, backend| Change::BackendDrained { service, backend, timed_out };
             self.log_of(id, effects, log);
