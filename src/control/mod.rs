@@ -13,6 +13,7 @@ pub mod difference;
 pub mod drain;
 pub mod event;
 mod file_limit;
+mod free_ids;
 pub mod health;
 pub mod hooks;
 mod identity;

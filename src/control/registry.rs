@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::free_ids::FreeIds;
 use super::health::Advice;
 use super::health::AdvisedState;
 use super::health::Health;
@@ -45,6 +46,8 @@ pub struct Registry {
     backends: BTreeMap<BackendId, Backend>,
     /// The configured services, in the order of the file.
     order: Vec<ServiceId>,
+    /// Backends that are being drained, and some that are not any more.
+    drains: BTreeSet<BackendId>,
     /// What the latest snapshot does not have yet.
     pub(super) unpublished: Unpublished,
 }
@@ -173,6 +176,7 @@ impl Registry {
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
             order: Vec::new(),
+            drains: BTreeSet::new(),
             unpublished: Unpublished { services: BTreeSet::new(), members: false },
         }
     }
@@ -186,7 +190,12 @@ impl Registry {
         let known =
             self.services.values().map(|service| (service.id, &*service.config, service.removed.is_none()));
         let counterparts = counterparts(known, services);
-        let mut ids = FreeIds::new(self);
+        let (services_taken, backends_taken) = (&self.services, &self.backends);
+        let mut ids = FreeIds::new(
+            self.capacities,
+            |id| services_taken.contains_key(&id),
+            |id| backends_taken.contains_key(&id),
+        );
         let mut assigned = Vec::new();
 
         self.order.clear();
@@ -194,7 +203,7 @@ impl Registry {
             let id = match counterpart {
                 Some(id) => id,
                 None => {
-                    let id = ids.service(self.capacities)?;
+                    let id = ids.service()?;
                     assigned.push(Assigned::Service(id));
                     id
                 }
@@ -225,7 +234,7 @@ impl Registry {
             let id = match known.get(endpoint) {
                 Some(id) => *id,
                 None => {
-                    let id = ids.backend(self.capacities)?;
+                    let id = ids.backend()?;
                     assigned.push(Assigned::Backend(id));
                     id
                 }
@@ -285,8 +294,10 @@ impl Registry {
     }
 
     /// Backends whose drain is over as soon as they have no flows, each with the time at which it is over in any case.
+    /// Costs what is being drained.
     pub fn draining(&self) -> impl Iterator<Item = (BackendId, Option<Nanos>)> + '_ {
-        let configured = self.backends.values().filter(|backend| backend.removed.is_none());
+        let drained = self.drains.iter().filter_map(|id| self.backends.get(id));
+        let configured = drained.filter(|backend| backend.removed.is_none());
         configured.filter_map(|backend| match backend.administration {
             Administration::Draining { deadline } => Some((backend.id, deadline)),
             Administration::Enabled | Administration::Maintenance => None,
@@ -331,6 +342,10 @@ impl Registry {
         let result = change(backend);
         if Bearing::of(backend) != before {
             self.unpublished.services.insert(backend.service);
+            match backend.administration {
+                Administration::Draining { .. } => self.drains.insert(id),
+                Administration::Enabled | Administration::Maintenance => self.drains.remove(&id),
+            };
         }
         Some(result)
     }
@@ -422,28 +437,4 @@ pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSp
         })
     });
     Some(ProbeSpec { backend: backend.id, generation: 0, check, agent })
-}
-
-/// The ids that nobody had when a load began, lowest first.
-struct FreeIds {
-    services: std::vec::IntoIter<ServiceId>,
-    backends: std::vec::IntoIter<BackendId>,
-}
-
-impl FreeIds {
-    fn new(registry: &Registry) -> Self {
-        let services = (0..u16::try_from(registry.capacities.services).unwrap_or(u16::MAX)).map(ServiceId);
-        let backends = (0..u32::try_from(registry.capacities.backends).unwrap_or(u32::MAX)).map(BackendId);
-        let services: Vec<_> = services.filter(|id| !registry.services.contains_key(id)).collect();
-        let backends: Vec<_> = backends.filter(|id| !registry.backends.contains_key(id)).collect();
-        Self { services: services.into_iter(), backends: backends.into_iter() }
-    }
-
-    fn service(&mut self, capacities: Capacities) -> Result<ServiceId, RegistryFull> {
-        self.services.next().ok_or(RegistryFull::Services(capacities.services))
-    }
-
-    fn backend(&mut self, capacities: Capacities) -> Result<BackendId, RegistryFull> {
-        self.backends.next().ok_or(RegistryFull::Backends(capacities.backends))
-    }
 }

@@ -92,8 +92,8 @@ impl State {
             let is_down = backend.health.state() == HealthState::Down;
             (transition, is_down && backend.health.silent_since() != silent)
         });
-        let Some((transition, falls_silent)) = applied else { return };
-        if falls_silent {
+        let Some((transition, silence_differs)) = applied else { return };
+        if silence_differs {
             // It may be dead in a while, or no longer.
             self.publication.request(Urgency::CanWait);
         }
