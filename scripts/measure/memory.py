@@ -1,13 +1,13 @@
 """Memory for programs that are measured: the same for all."""
 
-import pathlib
+import contextlib
+
+from . import hugepages
 
 # Octets of packet memory that a buffer takes: data room, headroom and the header of DPDK.
 BUFFER = 2048 + 128 + 256
 # Octets of flow tables for each flow that there is room for: index, entry and expiry of both families.
 FLOW = 300
-HUGE_PAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-HUGE_PAGE = 2 << 20
 
 
 def buffers(flows):
@@ -23,28 +23,16 @@ def room(flows):
 class Memory:
     """Huge pages for both programs if the machine has them, ordinary pages for both if not."""
 
-    def __init__(self, mebibytes):
-        self.mebibytes = mebibytes
-        self.before = None
-        self.huge = False
+    def __init__(self, mebibytes, huge):
+        self.mebibytes, self.huge = mebibytes, huge
 
-    def __enter__(self):
-        try:
-            self.before = int(HUGE_PAGES.read_text())
-            wanted = self.mebibytes * (1 << 20) // HUGE_PAGE
-            free = int(HUGE_PAGES.with_name("free_hugepages").read_text())
-            HUGE_PAGES.write_text(str(self.before + max(0, wanted - free)))
-            self.huge = int(HUGE_PAGES.with_name("free_hugepages").read_text()) >= wanted
-        except OSError:
-            self.huge = False
-        if not self.huge:
-            self.__exit__()
-        print(f"memory: {self}, {self.mebibytes} MiB", flush=True)
-        return self
-
-    def __exit__(self, *_):
-        if self.before is not None:
-            HUGE_PAGES.write_text(str(self.before))
+    @classmethod
+    @contextlib.contextmanager
+    def reserved(cls, mebibytes):
+        with hugepages.reserved(mebibytes) as huge:
+            memory = cls(mebibytes, huge)
+            print(f"memory: {memory}, {mebibytes} MiB", flush=True)
+            yield memory
 
     def __str__(self):
         return "huge pages of 2 MiB" if self.huge else "ordinary pages"

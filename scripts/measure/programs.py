@@ -115,15 +115,16 @@ kind = "none"
 class Testpmd:
     """dpdk-testpmd on the same rig."""
 
-    def __init__(self, mode, capture, flows, memory):
+    def __init__(self, mode, capture, flows, memory, work):
         eal = ["dpdk-testpmd", "--no-pci", *memory.eal_arguments(), "--no-telemetry", "--log-level=warning",
                f"--file-prefix=evenkeel-bench-{os.getpid()}", "--lcores", f"0@{CONTROL_CORE},1@{WORKER_CORE}",
                f"--vdev=net_pcap0,rx_pcap={capture},infinite_rx=1"]
         own = ["--interactive", f"--forward-mode={mode}", f"--burst={BURST}", "--nb-cores=1", "--no-flush-rx",
                f"--total-num-mbufs={buffers(flows)}", f"--mbcache={MEMPOOL_CACHE}"]
         self.command = [*eal, "--", *own]
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, bufsize=1)
+        # What DPDK writes beside goes with the rest.
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True, bufsize=1, env={**os.environ, "RUNTIME_DIRECTORY": str(work)})
 
     def measure(self, seconds):
         """Packets per second that were forwarded, and packets that were not. testpmd counts between two questions."""
