@@ -39,7 +39,7 @@ impl Inspected {
 pub struct Lookahead {
     /// Whether all frames are of the common shape of IPv4, as most bursts are.
     pub(super) is_v4: bool,
-    /// For us, and of the [`Common`](crate::wire::Common) shape of this family: then the frame's `inspected` says nothing yet.
+    /// For us, and of the [`Common`] shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
     /// The flow that a frame of the common shape may belong to.
     pub(super) guesses: [Guess; BURST],

@@ -92,7 +92,7 @@ impl Options {
     }
 
     /// These options behind another one, whose octets are a multiple of 4. Where that is too much, options make room: see
-    /// [`Room`]. `None` if it is too much even then.
+    /// `Room`. `None` if it is too much even then.
     #[must_use]
     pub fn behind(&self, first: &[u8]) -> Option<Self> {
         let mut options = Self::NONE;
