@@ -11,7 +11,7 @@ use evenkeel::control::neighbours::{NeighbourCommand, Neighbours};
 use evenkeel::model::{Mac, PortId, VlanTag};
 use evenkeel::shared::{Egress, Fib, Reader, Resolution, channel};
 use kernel_support::{OURS, Running, THEIRS, arp, eventually_async, in_namespace_async, is_arp, shell, side};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 struct Mirrored {
@@ -90,6 +90,24 @@ fn routes_and_neighbours_come_and_go_with_the_kernels() {
 
         drop(mirrored.commands);
         mirrored.task.await.unwrap();
+    });
+}
+
+#[test]
+fn what_the_kernel_has_done_is_known_when_a_reading_is_answered() {
+    in_namespace_async(|| async {
+        let (_running, _announcer, mut mirrored) = started(&["192.0.2.10/24"]).await;
+        // Many changes in a row, of which each would else wait until the pause after the last reading is over.
+        for number in 1..10 {
+            shell(&format!("ip route add 10.{number}.0.0/16 via 192.0.2.{number}"));
+            shell(&format!(
+                "ip neigh replace 192.0.2.{number} lladdr 02:00:00:00:00:20 dev ek0 nud permanent"
+            ));
+            let (reply, answer) = oneshot::channel();
+            mirrored.commands.send(NeighbourCommand::Read(reply)).await.unwrap();
+            answer.await.unwrap();
+            assert!(mirrored.mac(&format!("10.{number}.1.1")).is_some(), "route and neighbour {number}");
+        }
     });
 }
 

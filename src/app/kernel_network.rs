@@ -28,7 +28,8 @@ impl KernelNetwork {
     }
 
     async fn make(&mut self, wanted: &Wanted) -> Result<(), NetworkError> {
-        let gone = |_| NetworkError("the mirror of the kernel's neighbours has ended".to_owned());
+        let mirror_ended = || NetworkError("the mirror of the kernel's neighbours has ended".to_owned());
+        let gone = |_| mirror_ended();
         let next_hops = NeighbourCommand::StaticNextHops(wanted.next_hops.clone());
         self.neighbours.send(next_hops).await.map_err(gone)?;
         self.neighbours.send(NeighbourCommand::KeepResolved(wanted.backends.clone())).await.map_err(gone)?;
@@ -42,6 +43,10 @@ impl KernelNetwork {
         let announcer = self.announcer().await?;
         announcer.send(AnnounceRequest { wanted: announced, reply }).await.map_err(|_| ended())?;
         let failures = answer.await.map_err(|_| ended())?;
+        // Packets that the addresses attract, or that are to leave from them, must find their ways.
+        let (reply, read) = oneshot::channel();
+        self.neighbours.send(NeighbourCommand::Read(reply)).await.map_err(gone)?;
+        read.await.map_err(|_| mirror_ended())?;
         if failures.is_empty() {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::messages::Links;
@@ -29,13 +29,16 @@ use crate::shared::Fib;
 use crate::shared::Publisher;
 
 /// What control tells the mirror.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum NeighbourCommand {
     /// The static next hops are these now.
     StaticNextHops(Vec<StaticNextHop>),
     /// Have these addresses (the backends') resolved at all times, or the gateways that lead to them; no others but
     /// the gateways of all routes.
     KeepResolved(Vec<IpAddr>),
+    /// Read the kernel's tables now, publish what they say, and answer then: what the kernel has done before is known to the
+    /// workers. Answered, too, if the kernel cannot be asked.
+    Read(oneshot::Sender<()>),
 }
 
 /// The mirror and where it publishes.
@@ -107,6 +110,15 @@ impl Neighbours {
         match command {
             NeighbourCommand::StaticNextHops(statics) => self.mirror.set_statics(statics),
             NeighbourCommand::KeepResolved(addresses) => self.keep_resolved = addresses,
+            NeighbourCommand::Read(reply) => {
+                if !self.sides.is_empty() {
+                    self.dirty = Some(Changed::Everything);
+                    self.refresh().await;
+                }
+                // Whoever asked may have gone.
+                let _ = reply.send(());
+                return;
+            }
         }
         self.publish();
         self.ask().await;
