@@ -189,13 +189,11 @@ impl Pipeline {
                 None => missed |= 1 << place,
             }
         }
-        if missed != 0 {
-            for place in places(missed) {
-                self.flows.v4.prefetch_far(ahead.hash(place));
-            }
-            for place in places(missed) {
-                ahead.guesses[place] = self.flows.v4.guess_far(ahead.hash(place));
-            }
+        for place in places(missed) {
+            self.flows.v4.prefetch_far(ahead.hash(place));
+        }
+        for place in places(missed) {
+            ahead.guesses[place] = self.flows.v4.guess_far(ahead.hash(place));
         }
     }
 
