@@ -149,18 +149,14 @@ fn numbers<F: Family>(
         entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
     }
     if flags & tcp_flags::RST != 0 {
-        // It goes on in any case: its receiver knows better.
-        match entry.judge_reset(direction, &leaves) {
-            Reset::Certain => {}
-            Reset::Possible => {
-                entry.fins.note_reset(direction);
-                tally.resets_doubted += 1;
-                return 0;
-            }
-            Reset::Impossible => {
-                tally.resets_doubted += 1;
-                return 0;
-            }
+        let reset = entry.judge_reset(direction, &leaves);
+        if reset == Reset::Possible {
+            entry.fins.note_reset(direction);
+        }
+        if reset != Reset::Certain {
+            // It goes on all the same: its receiver knows better.
+            tally.resets_doubted += 1;
+            return 0;
         }
     }
     if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
