@@ -12,9 +12,9 @@ use crate::model::{
 use crate::shared::{
     AddressRole, Applicant, DropReason, FlowState, Holds, Resolution, ServiceBackend, ServiceTable,
 };
+use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
 use crate::wire::ethernet::Link;
-use crate::wire::{Parsed, Segment};
 
 /// What a packet without a flow may go on as.
 pub(super) enum Admitted<'a> {
@@ -234,8 +234,7 @@ impl Pipeline {
             holds,
         };
         let id = self.insert(arrival.hash, &flow, view)?;
-        let isn = Segment::read(arrival.packet, head).map_or(0, |segment| segment.sequence);
-        self.begin_stream::<F>(id, service.client_address, tuple.protocol(), isn);
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol(), (arrival.packet, head));
         if service.one_packet {
             // Nothing else that later fragments have leads to it.
             self.fragments.made = Some(id);

@@ -26,13 +26,13 @@ impl Altered {
 }
 
 impl Pipeline {
-    /// Notes what is to be changed in the streams of a new flow, whose client begins with `isn` if it is TCP.
+    /// Notes what is to be changed in the streams of a new flow that begins with `packet`, found in `head`.
     pub(super) fn begin_stream<F: FlowFamily>(
         &mut self,
         id: FlowId,
         client_address: ClientAddress,
         protocol: Protocol,
-        isn: u32,
+        (packet, head): (&Packet, &[u8]),
     ) {
         let stream = match (client_address, protocol) {
             (ClientAddress::None, _) | (ClientAddress::Toa { .. }, Protocol::Udp) => None,
@@ -40,6 +40,7 @@ impl Pipeline {
             (ClientAddress::ProxyV2 { datagrams }, _) => Some(proxy::begin(protocol, datagrams)),
         };
         if let Some(stream) = stream {
+            let isn = Segment::read(packet, head).map_or(0, |segment| segment.sequence);
             F::table_mut(&mut self.flows).set_stream(id, Some(Stream { isn, ..stream }));
         }
     }
