@@ -5,7 +5,7 @@
 //! something is asked for that is not exactly `maglev` or `flows`), and fails if one of them misses its target. `EVENKEEL_BENCH_FLOWS=4000000,16000000` measures flow tables of these sizes.
 //!
 //! A time is that of one packet, flow, lease or table, as its name says. Parts that stand in a cache which is theirs alone
-//! are faster than in a worker: this tells which part became slower, `--bench turn` what a packet costs.
+//! are faster than in a worker: this tells which part became slower, `--bench worker` what a packet costs.
 
 mod flows;
 mod leases;
