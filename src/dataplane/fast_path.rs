@@ -20,6 +20,9 @@ impl Egresses {
     /// No port has this number: for frames that go the general way.
     const NONE: u16 = u16::MAX;
 
+    /// All frames go the general way.
+    pub const GENERAL: Self = Self([Self::NONE; BURST]);
+
     /// The port by which this frame leaves; `None` if it goes the general way.
     #[must_use]
     #[inline(always)]
@@ -34,22 +37,27 @@ impl Egresses {
     pub fn of_all(&self, frames: usize) -> Option<PortId> {
         let first = self.of(0)?;
         // Without a branch in it, the compiler makes a few vector instructions of this.
-        let others = self.0.iter().zip(0..frames).fold(0, |others, (port, _)| others | (port ^ first.0));
+        let others = self.0.get(..frames)?.iter().fold(0, |others, port| others | (port ^ first.0));
         (others == 0).then_some(first)
     }
 }
 
 impl Pipeline {
-    /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards.
+    /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards, which is noted in
+    /// `egresses`, where all went the general way so far. Written in place: a copy would wait for all that was written.
     #[inline(always)]
-    pub fn forward_all<T: Frame>(&mut self, frames: &mut [T], ahead: &Lookahead, view: View<'_>) -> Egresses {
-        let mut ports = [Egresses::NONE; BURST];
-        for (place, (frame, port)) in frames.iter_mut().zip(&mut ports).enumerate() {
+    pub fn forward_all<T: Frame>(
+        &mut self,
+        frames: &mut [T],
+        ahead: &Lookahead,
+        view: View<'_>,
+        egresses: &mut Egresses,
+    ) {
+        for (place, (frame, port)) in frames.iter_mut().zip(&mut egresses.0).enumerate() {
             if let Some(egress) = self.forward_common(frame, place, ahead, view) {
                 *port = egress.0;
             }
         }
-        Egresses(ports)
     }
 
     /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it

@@ -4,6 +4,8 @@ use super::inspect::Lookahead;
 use super::pipeline::Pipeline;
 use crate::io::Frame;
 use crate::model::Mac;
+#[cfg(target_arch = "x86_64")]
+use crate::wire::lanes::LANES;
 
 /// Leave to use vectors of 256 bits: the processor has AVX2.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ impl Pipeline {
         ahead: &mut Lookahead,
     ) -> (usize, u64) {
         #[cfg(target_arch = "x86_64")]
-        if self.lanes.is_some() {
+        if self.lanes.is_some() && frames.len() >= LANES {
             // SAFETY: there is leave, so the processor has AVX2.
             return unsafe { avx2::inspect(self, frames, mac, ahead) };
         }
