@@ -95,6 +95,8 @@ struct Side<P: Port> {
 struct Core<P: Port> {
     id: WorkerId,
     sides: Vec<Side<P>>,
+    /// Whether any of them may have frames that are to leave.
+    has_staged: bool,
     pipeline: Pipeline,
     frames: FrameRings<P::Frame>,
     commands: CommandRings,
@@ -118,6 +120,7 @@ impl<P: Port> Worker<P> {
         let core = Core {
             id: settings.worker,
             sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }).collect(),
+            has_staged: false,
             pipeline,
             frames,
             commands,
@@ -164,11 +167,13 @@ impl<P: Port> Worker<P> {
         for port in core.port_ids() {
             busy |= core.receive(port, batches, view);
         }
-        busy |= core.take_handed_in(batches.fresh(), view);
+        if core.has_handed_in() {
+            busy |= core.take_handed_in(batches.fresh(), view);
+        }
         let chores = core.chores_due(busy, view.tick());
         busy |= chores.is_some() && core.take_injected();
-        for port in core.port_ids() {
-            core.transmit_staged(port);
+        if core.has_staged {
+            core.transmit_staged();
         }
         if let Some(packets) = chores {
             busy |= core.do_chores(packets, view);
@@ -226,6 +231,7 @@ impl<P: Port> Core<P> {
     /// Stages a frame for a port.
     #[inline(always)]
     fn send(&mut self, port: PortId, frame: P::Frame) {
+        self.has_staged = true;
         if let Err(full) = self.sides[port.index()].out.try_push(frame) {
             self.transmit(port);
             self.sides[port.index()].out.push(full.element());
@@ -242,11 +248,14 @@ impl<P: Port> Core<P> {
         }
     }
 
-    /// [`transmit`](Self::transmit), if there is anything to.
-    #[inline(always)]
-    fn transmit_staged(&mut self, port: PortId) {
-        if !self.sides[port.index()].out.is_empty() {
-            self.transmit(port);
+    /// Gives what is staged to all ports.
+    #[inline(never)]
+    fn transmit_staged(&mut self) {
+        self.has_staged = false;
+        for port in self.port_ids() {
+            if !self.sides[port.index()].out.is_empty() {
+                self.transmit(port);
+            }
         }
     }
 
@@ -275,15 +284,15 @@ impl<P: Port> Core<P> {
         }
     }
 
-    /// Frames of other workers.
-    #[inline]
-    fn take_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+    /// Whether there are frames of other workers.
+    #[inline(always)]
+    fn has_handed_in(&self) -> bool {
         // To look costs less than to try: that takes a fence.
-        !self.frames.inboxes[self.id.index()].is_empty() && self.take_frames_handed_in(batch, view)
+        !self.frames.inboxes[self.id.index()].is_empty()
     }
 
     #[inline(never)]
-    fn take_frames_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+    fn take_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
         let mut taken = 0;
         while taken < RING_BUDGET {
             let Some(handed) = self.frames.inboxes[self.id.index()].pop() else { break };

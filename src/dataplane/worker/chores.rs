@@ -29,7 +29,7 @@ impl Chores {
 
 /// Flows looked at for expiry at a time and in each family, beside one for each packet that has come. So flows end as fast
 /// as they can begin: a look ends a flow, or finds that a packet has prolonged it since the last one.
-const EXPIRY_BUDGET: u32 = 32;
+const EXPIRY_BUDGET: u32 = 16;
 
 /// Frames taken from the kernel's ring at a time.
 const RING_BUDGET: usize = BURST;
@@ -59,6 +59,8 @@ impl<P: Port> Core<P> {
         busy |= self.pipeline.expire(view, EXPIRY_BUDGET.saturating_add(packets));
         busy |= self.say_farewells(view.now) | self.remind(view);
         busy |= self.serve_command(view.tick());
+        // What was said now leaves in the next turn.
+        busy |= self.has_staged;
         self.chores.unfinished = busy || !self.frames.injections[self.id.index()].is_empty();
         busy
     }
