@@ -103,8 +103,8 @@ impl<P: Port> Core<P> {
             self.pipeline.tally.rx_octets += batch.octets;
         }
         let egress = self.pipeline.forward_all(frames, ahead, view);
-        if let Some(port) = egress.of_all(frames.len()) {
-            self.send_all(port, frames);
+        if let Some((port, octets)) = egress.of_all(frames.len()) {
+            self.send_all(port, frames, octets);
         }
         for (place, frame) in frames.drain(..).enumerate() {
             match egress.of(place) {
@@ -125,9 +125,9 @@ impl<P: Port> Core<P> {
         view: View<'_>,
     ) {
         if self.pipeline.settles(place, ahead, view)
-            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
+            && let Some(left) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
-            return self.send(egress, frame);
+            return self.send(left.port, frame);
         }
         let seen = Pipeline::inspected(&frame, place, ahead);
         self.process_general(frame, seen, port, handed_in, view);
