@@ -60,18 +60,25 @@ mod avx2 {
         ahead: &mut Lookahead,
     ) -> (usize, u64) {
         let (eights, rest) = frames.as_chunks::<LANES>();
-        let mut octets = 0;
+        // By lane, so that they are added in vectors.
+        let mut all = [0_u32; LANES];
+        let mut add = |octets: [u32; LANES]| {
+            for (all, octets) in all.iter_mut().zip(octets) {
+                *all = all.wrapping_add(octets);
+            }
+        };
         for (number, eight) in eights.iter().enumerate() {
-            octets += inspect_eight(pipeline, eight, number, mac, ahead);
+            add(inspect_eight(pipeline, eight, number, mac, ahead));
         }
-        if rest.len() < FEWEST {
-            return (eights.len() * LANES, octets);
+        let mut inspected = eights.len() * LANES;
+        if rest.len() >= FEWEST {
+            add(inspect_eight(pipeline, rest, eights.len(), mac, ahead));
+            inspected = frames.len();
         }
-        octets += inspect_eight(pipeline, rest, eights.len(), mac, ahead);
-        (frames.len(), octets)
+        (inspected, all.into_iter().map(u64::from).sum())
     }
 
-    /// Pass 1 for the eight frames of this number, or fewer at the end of a burst; their octets. Made once for an array,
+    /// Pass 1 for the eight frames of this number, or fewer at the end of a burst; the octets of each. Made once for an array,
     /// whose length the compiler knows, and once for a slice.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -81,7 +88,7 @@ mod avx2 {
         number: usize,
         mac: Mac,
         ahead: &mut Lookahead,
-    ) -> u64 {
+    ) -> [u32; LANES] {
         let frames = frames.as_ref();
         let mut octets = [0; LANES];
         let mut heads = [&[0; _]; LANES];
@@ -102,7 +109,7 @@ mod avx2 {
                 pipeline.inspect(frame, mac, number * LANES + lane, ahead);
             }
         }
-        octets.iter().map(|octets| u64::from(*octets)).sum()
+        octets
     }
 
     /// Sets eight of a burst's values.

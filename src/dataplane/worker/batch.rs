@@ -108,8 +108,8 @@ impl<P: Port> Core<P> {
         }
         let mut egress = Egresses::GENERAL;
         self.pipeline.forward_all(frames, ahead, view, &mut egress);
-        if let Some(port) = egress.of_all(frames.len()) {
-            self.send_all(port, frames);
+        if let Some((port, octets)) = egress.of_all(frames.len()) {
+            self.send_all(port, frames, octets);
             if frames.is_empty() {
                 return;
             }
@@ -132,9 +132,9 @@ impl<P: Port> Core<P> {
         view: View<'_>,
     ) {
         if self.pipeline.settles(place, ahead, view)
-            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
+            && let Some(left) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
-            return self.send(egress, frame);
+            return self.send(left.port, frame);
         }
         let seen = Pipeline::inspected(&frame, place, ahead);
         self.process_general(frame, seen, port, handed_in, view);
