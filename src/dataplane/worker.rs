@@ -14,6 +14,8 @@ mod split;
 
 use std::sync::Arc;
 
+use crossbeam::utils::CachePadded;
+
 use self::batch::{Batch, Batches};
 use self::chores::Chores;
 use self::hold::HeldFrames;
@@ -94,7 +96,8 @@ struct Side<P: Port> {
 /// All of a worker but the readers, whose tables a turn borrows.
 struct Core<P: Port> {
     id: WorkerId,
-    sides: Vec<Side<P>>,
+    /// Padded, as small memory lies side by side, and these change with every packet: no other worker's may share their lines.
+    sides: Vec<CachePadded<Side<P>>>,
     /// Whether any of them may have frames that are to leave.
     has_staged: bool,
     pipeline: Pipeline,
@@ -119,7 +122,7 @@ impl<P: Port> Worker<P> {
         let pipeline = Pipeline::new(settings, views.collect(), Arc::clone(&counters));
         let core = Core {
             id: settings.worker,
-            sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }).collect(),
+            sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }.into()).collect(),
             has_staged: false,
             pipeline,
             frames,
@@ -242,7 +245,7 @@ impl<P: Port> Core<P> {
     #[inline(always)]
     fn send_all(&mut self, port: PortId, frames: &mut Burst<P::Frame>, octets: u64) {
         let Self { sides, pipeline, id, .. } = self;
-        let Side { port, out } = &mut sides[port.index()];
+        let Side { port, out } = &mut *sides[port.index()];
         if out.is_empty() && port.transmitter == *id {
             transmit(port, frames, octets, &mut pipeline.tally);
         }
@@ -262,7 +265,7 @@ impl<P: Port> Core<P> {
     /// Gives staged frames to the port, or to the worker that sends for this one.
     #[inline(never)]
     fn transmit(&mut self, id: PortId) {
-        let Side { port, out: staged } = &mut self.sides[id.index()];
+        let Side { port, out: staged } = &mut *self.sides[id.index()];
         let tally = &mut self.pipeline.tally;
         if port.transmitter == self.id {
             let octets = staged.iter().map(|frame| frame.octets() as u64).sum();

@@ -224,9 +224,10 @@ impl WorkerCounters {
     }
 }
 
-/// What one worker counted for one backend: a cache line that packets touch, and one for what is rare.
+/// What one worker counted for one backend: a cache line that packets touch, and one for what is rare. Aligned to both, as
+/// processors fetch lines by twos.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct BackendCounters {
     /// By direction.
     ways: [Traffic; 2],

@@ -13,6 +13,9 @@ use crossbeam::utils::CachePadded;
 /// A reader's mark while it sleeps, has not started or has stopped: it holds no table.
 const OFFLINE: u64 = u64::MAX;
 
+/// Padded: every reader looks at it in every turn, and must not wait for whoever writes what lies beside it.
+type Padded<T> = CachePadded<Shared<T>>;
+
 struct Shared<T> {
     current: AtomicPtr<T>,
     /// Number of publications so far.
@@ -32,25 +35,25 @@ impl<T> Drop for Shared<T> {
 
 /// The writing end.
 pub struct Publisher<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<Padded<T>>,
     /// Replaced tables with the epoch that replaced them, oldest first.
     retired: Vec<(u64, Box<T>)>,
 }
 
 /// A worker's reading end.
 pub struct Reader<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<Padded<T>>,
     index: usize,
 }
 
 /// A publisher of `first` and `readers` readers, all off-line.
 #[must_use]
 pub fn channel<T: Send + Sync>(first: T, readers: usize) -> (Publisher<T>, Vec<Reader<T>>) {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(CachePadded::new(Shared {
         current: AtomicPtr::new(Box::into_raw(Box::new(first))),
         epoch: AtomicU64::new(0),
         seen: (0..readers).map(|_| CachePadded::new(AtomicU64::new(OFFLINE))).collect(),
-    });
+    }));
     let readers = (0..readers).map(|index| Reader { shared: Arc::clone(&shared), index }).collect();
     (Publisher { shared, retired: Vec::new() }, readers)
 }
