@@ -22,6 +22,7 @@
 //! | `churn.elsewhere` | packets of live connections that reached another backend: 0 |
 //! | `churn.whole`, `.whole_without`, `.over_without` | ns per packet while backends fail and come back; % over |
 //! | `workers.second_over_first` | rate of both at the same time over that of the first alone: 2 if neither takes from the other |
+//! | `workers.twin_second_over_first` | the same of work in registers alone: what the two cores give |
 //! | `workers.second_share`, `.first_alone`, `.second` | the second's rate over that of the first alone; rates in Mpps |
 //! | `publication.turn_after.p50` ..., `.turn_following.`, `.turn_without.` | us, turns after a publication |
 //! | `publication.effect_p9999` | us, p99.99 of `turn_after` over that of `turn_without` |

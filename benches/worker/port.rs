@@ -1,14 +1,18 @@
 //! A port in memory that costs next to nothing: what arrives is copied from a packet made before, as `net_pcap` does, what
 //! leaves is looked at by the [`Traffic`] and gives its buffer back.
 
+use arrayvec::ArrayVec;
+use crossbeam::utils::CachePadded;
 use evenkeel::io::{BURST, Burst, Frame, HEADROOM, Port};
 
 use super::packet::{OCTETS, Packet};
 
 /// Where a port's packets come from and go to.
 pub(crate) trait Traffic: Send {
-    /// Before a burst is asked for.
-    fn begin(&mut self) {}
+    /// Before a burst is asked for; whether it is the first of other traffic.
+    fn begin(&mut self) -> bool {
+        false
+    }
 
     /// What arrives next; `None` if nothing does now.
     fn next(&mut self) -> Option<Packet>;
@@ -17,20 +21,28 @@ pub(crate) trait Traffic: Send {
     fn sent(&mut self, frames: &[MemoryFrame]);
 }
 
+/// Free frames that a port keeps: twice what it begins with.
+const FREE: usize = 4 * BURST;
+
+/// As many frames as are under way at a time, so that they stay near.
+fn frames() -> ArrayVec<MemoryFrame, FREE> {
+    (0..2 * BURST).map(|_| MemoryFrame::new()).collect()
+}
+
 /// See the module.
 pub(crate) struct MemoryPort<T> {
     traffic: T,
     /// Frames handed out at a time, at most.
     burst: usize,
-    free: Vec<MemoryFrame>,
+    /// In place, where no other port's memory shares a line with it; it changes with every packet.
+    free: ArrayVec<MemoryFrame, FREE>,
 }
 
 impl<T: Traffic> MemoryPort<T> {
     /// A port that hands out `burst` frames at a time, 1 to [`BURST`].
     pub(crate) fn new(traffic: T, burst: usize) -> Self {
         assert!((1..=BURST).contains(&burst), "a burst has 1 to {BURST} frames");
-        // As many as are under way at a time, so that they stay near.
-        Self { traffic, burst, free: (0..2 * BURST).map(|_| MemoryFrame::new()).collect() }
+        Self { traffic, burst, free: frames() }
     }
 
     /// Receives and sends at least `packets` packets with nobody between: what the port itself costs.
@@ -50,13 +62,17 @@ impl<T: Traffic> Port for MemoryPort<T> {
 
     #[inline]
     fn receive(&mut self, burst: &mut Burst<MemoryFrame>) {
-        self.traffic.begin();
+        if self.traffic.begin() {
+            // While flows were made frames went from worker to worker: where two workers' frames lie among each other, both
+            // are slower by a third, whatever the cause. Pools keep them apart as long as none is handed on.
+            self.free = frames();
+        }
         for _ in 0..self.burst {
             let Some(packet) = self.traffic.next() else { return };
             // Short only of what left by another worker's port.
             let mut frame = self.free.pop().unwrap_or_else(MemoryFrame::new);
             frame.0.bytes[HEADROOM..HEADROOM + 64].copy_from_slice(&packet.0);
-            frame.0.octets = OCTETS;
+            *frame.0.octets = OCTETS;
             burst.push(frame);
         }
     }
@@ -66,14 +82,15 @@ impl<T: Traffic> Port for MemoryPort<T> {
         let sent = burst.len();
         self.traffic.sent(burst);
         while let Some(frame) = burst.pop() {
-            self.free.push(frame);
+            // One more than there is room for came from another worker's port.
+            let _ = self.free.try_push(frame);
         }
         sent
     }
 
     fn allocate(&mut self) -> Option<MemoryFrame> {
         let mut frame = self.free.pop()?;
-        frame.0.octets = 0;
+        *frame.0.octets = 0;
         Some(frame)
     }
 }
@@ -81,39 +98,40 @@ impl<T: Traffic> Port for MemoryPort<T> {
 /// A frame of one small buffer, which no scenario here lengthens at the front.
 pub(crate) struct MemoryFrame(Box<Buffer>);
 
-/// Aligned as those of DPDK are: no two of them in one cache line, as they wander from worker to worker.
-#[repr(C, align(128))]
+/// Laid out as those of DPDK are: what is known of a frame in lines of its own before it, and far from those of the next.
+/// Frames wander from worker to worker, and processors fetch what lies a few lines on, whosever it is.
+#[repr(C)]
 struct Buffer {
-    bytes: [u8; 256],
-    octets: usize,
+    octets: CachePadded<usize>,
+    bytes: [u8; HEADROOM + 2048],
 }
 
 impl MemoryFrame {
     #[cold]
     fn new() -> Self {
-        Self(Box::new(Buffer { octets: 0, bytes: [0; 256] }))
+        Self(Box::new(Buffer { octets: CachePadded::new(0), bytes: [0; _] }))
     }
 }
 
 impl Frame for MemoryFrame {
     #[inline]
     fn head(&self) -> &[u8] {
-        &self.0.bytes[HEADROOM..][..self.0.octets]
+        &self.0.bytes[HEADROOM..][..*self.0.octets]
     }
 
     #[inline]
     fn head_mut(&mut self) -> &mut [u8] {
-        &mut self.0.bytes[HEADROOM..][..self.0.octets]
+        &mut self.0.bytes[HEADROOM..][..*self.0.octets]
     }
 
     #[inline]
     fn octets(&self) -> usize {
-        self.0.octets
+        *self.0.octets
     }
 
     #[inline]
     fn truncate(&mut self, octets: usize) {
-        self.0.octets = self.0.octets.min(octets);
+        *self.0.octets = (*self.0.octets).min(octets);
     }
 
     fn prepend(&mut self, _: usize) -> bool {
@@ -121,16 +139,16 @@ impl Frame for MemoryFrame {
     }
 
     fn trim_front(&mut self, octets: usize) {
-        let octets = octets.min(self.0.octets);
+        let octets = octets.min(*self.0.octets);
         self.head_mut().copy_within(octets.., 0);
-        self.0.octets -= octets;
+        *self.0.octets -= octets;
     }
 
     fn append(&mut self, bytes: &[u8]) -> bool {
-        let end = HEADROOM + self.0.octets;
+        let end = HEADROOM + *self.0.octets;
         let Some(room) = self.0.bytes.get_mut(end..end + bytes.len()) else { return false };
         room.copy_from_slice(bytes);
-        self.0.octets += bytes.len();
+        *self.0.octets += bytes.len();
         true
     }
 

@@ -79,12 +79,14 @@ impl Replay {
 
 impl Traffic for Replay {
     #[inline]
-    fn begin(&mut self) {
+    fn begin(&mut self) -> bool {
         // Acquire; pairs with the increment in `Desk::give`.
         let orders = self.desk.orders.load(Ordering::Acquire);
         if orders != self.followed {
             self.follow(orders);
+            return true;
         }
+        false
     }
 
     #[inline]
