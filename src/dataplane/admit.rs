@@ -37,13 +37,12 @@ impl Pipeline {
     pub(super) fn admit<'a, F: FlowFamily>(
         &mut self,
         head: &[u8],
-        tuple: FiveTuple<F>,
-        arrival: Arrival<'_>,
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
+        arrival: &Arrival<'_>,
         view: View<'a>,
     ) -> Result<Admitted<'a>, Verdict> {
-        let packet = Parsed::Ip(*arrival.packet);
         let Some(role) = view.tables.roles.of::<F>(tuple.destination()) else {
-            return Err(self.punt(&packet, head, arrival.port));
+            return Err(self.punt(&Parsed::Ip(*arrival.packet), head, arrival.port));
         };
         if !arrival.handed_in
             && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port(), arrival.hash)
@@ -59,7 +58,7 @@ impl Pipeline {
         let services = match role {
             AddressRole::Vip(services) => services,
             AddressRole::Local if tuple.destination_port() < PortClass::FIRST => {
-                return Err(self.punt(&packet, head, arrival.port));
+                return Err(self.punt(&Parsed::Ip(*arrival.packet), head, arrival.port));
             }
             // The backend is told, or it would repeat itself for minutes.
             AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
@@ -85,9 +84,9 @@ impl Pipeline {
                     return Ok(Admitted::Challenge(service));
                 }
             } else {
-                accepted = self.brought_back(service, &tuple, (head, arrival), view);
+                accepted = self.brought_back(service, &tuple, (head, *arrival), view);
                 if accepted.is_none() {
-                    return Err(self.without_flow(service, tuple, (head, arrival), view));
+                    return Err(self.without_flow(service, tuple, (head, *arrival), view));
                 }
             }
         }
@@ -95,7 +94,7 @@ impl Pipeline {
         if arrival.packet.hop_limit <= 1 {
             return Err(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
         }
-        let created = self.create(service, tuple, (head, arrival), view);
+        let created = self.create(service, (tuple, former), (head, arrival), view);
         if let Some(counters) = self.counters.service(service.id) {
             match created {
                 Ok(_) => counters.count_connection(),
@@ -159,18 +158,18 @@ impl Pipeline {
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        tuple: FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
+        (head, arrival): (&[u8], &Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         if !service.limits.any() {
-            return self.create_on_backend(service, tuple, Holds::default(), (head, arrival), view);
+            return self.create_on_backend(service, (tuple, former), Holds::default(), (head, arrival), view);
         }
         let who =
             Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
         let holds = self.limits.admit(who, &service.limits, view.now);
-        let holds = holds.map_err(|reason| self.unserved(reason, service, &tuple, (head, arrival), view))?;
-        let created = self.create_on_backend(service, tuple, holds, (head, arrival), view);
+        let holds = holds.map_err(|reason| self.unserved(reason, service, &tuple, (head, *arrival), view))?;
+        let created = self.create_on_backend(service, (tuple, former), holds, (head, arrival), view);
         if created.is_err() {
             self.limits.withdraw(service.id, None, &service.limits, holds);
         }
@@ -181,9 +180,9 @@ impl Pipeline {
     fn create_on_backend<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        tuple: FiveTuple<F>,
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
         mut holds: Holds,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], &Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let Picked { backend, displaced } = self.pick(service, &tuple, view).map_err(|why| {
@@ -191,10 +190,11 @@ impl Pipeline {
                 NotPicked::NoneInService => DropReason::NoBackend,
                 NotPicked::AllFull => DropReason::BackendsFull,
             };
-            self.unserved(reason, service, &tuple, (head, arrival), view)
+            self.unserved(reason, service, &tuple, (head, *arrival), view)
         })?;
         holds.backend = service.counts(backend);
-        let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
+        let on = (backend, displaced, former);
+        let created = self.create_on(service, on, (tuple, holds), (head, arrival), view);
         if created.is_err() && holds.backend {
             let holds = Holds { backend: true, ..Holds::default() };
             self.limits.release(service.id, Some(backend.id), holds);
@@ -205,9 +205,9 @@ impl Pipeline {
     fn create_on<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        (backend, displaced): (&ServiceBackend, bool),
+        (backend, displaced, former): (&ServiceBackend, bool, Option<FormerLease>),
         (tuple, holds): (FiveTuple<F>, Holds),
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], &Arrival<'_>),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
@@ -215,9 +215,8 @@ impl Pipeline {
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
         let to = tuple.with_destination((address, port));
-        let translated = self
-            .lease(service, (backend, arrival.former), to)
-            .ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let translated =
+            self.lease(service, (backend, former), to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
         let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival.port, view);
         let flow = NewFlow {
@@ -259,12 +258,10 @@ impl Pipeline {
         if let Some(lease) = former.filter(is_free) {
             return Some(lease);
         }
-        let lease = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free);
+        let (lease, next) = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)?;
         // Most likely that of the next flow to this backend, of which nothing is in the cache.
-        if let Some(next) = self.local_ports.next(backend.id, &service.local_addresses, to) {
-            flows.prefetch_absent(&next.reversed());
-        }
-        lease
+        flows.prefetch_absent(&next.reversed());
+        Some(lease)
     }
 
     /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.

@@ -399,7 +399,6 @@ impl Pipeline {
             port: PortId(0),
             handed_in: false,
             in_pieces: false,
-            former: None,
         };
         fill(self, frame, arrival)
     }

@@ -18,12 +18,39 @@ use crate::wire::{ethernet, mss};
 
 impl Pipeline {
     /// Sends a packet of a known flow on its way.
-    #[inline]
+    #[inline(never)]
     pub(super) fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         id: FlowId,
         direction: Direction,
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        self.forward_of::<F, T, true>(frame, (id, direction), arrival, view)
+    }
+
+    /// [`forward`](Self::forward), as part of a function that knows more of the packet: where nothing is altered.
+    #[inline(always)]
+    pub(super) fn forward_as_part<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        (id, direction): (FlowId, Direction),
+        arrival: Arrival<'_>,
+        view: View<'_>,
+    ) -> Verdict {
+        if F::table(&self.flows).entry(id).is_altered() {
+            return self.forward::<F, T>(frame, id, direction, arrival, view);
+        }
+        self.forward_of::<F, T, false>(frame, (id, direction), arrival, view)
+    }
+
+    /// [`forward`](Self::forward) on a flow that is altered only if it `MAY_BE_ALTERED`.
+    #[inline(always)]
+    fn forward_of<F: FlowFamily, T: Frame, const MAY_BE_ALTERED: bool>(
+        &mut self,
+        frame: &mut T,
+        (id, direction): (FlowId, Direction),
         arrival: Arrival<'_>,
         view: View<'_>,
     ) -> Verdict {
@@ -35,7 +62,11 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, tally, .. } = self;
-        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
+        let (entry, mut stream) = if MAY_BE_ALTERED {
+            F::table_mut(flows).entry_and_stream(id)
+        } else {
+            (F::table_mut(flows).entry_mut(id), None)
+        };
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -51,7 +82,11 @@ impl Pipeline {
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
         let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
-        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let told = if MAY_BE_ALTERED {
+            toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters)
+        } else {
+            Some(*packet)
+        };
         let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
         // What nothing changes leaves with the numbers that it came with.
         let came = stream.as_ref().and_then(|_| Segment::read(packet, frame.head()));
@@ -105,7 +140,7 @@ impl Pipeline {
     }
 
     /// The flow's state follows a packet with these flags, and its time starts again.
-    #[inline]
+    #[inline(always)]
     fn note<F: FlowFamily>(
         &mut self,
         (id, direction): (FlowId, Direction),
@@ -135,7 +170,7 @@ impl Pipeline {
 
 /// Notes in the flow what a segment tells, which came as `came`, if that was another, and stands in `head` as the `packet`
 /// that leaves; the flags that its flow goes by.
-#[inline]
+#[inline(always)]
 fn numbers<F: Family>(
     entry: &mut FlowEntry<F>,
     packet: &Packet,
@@ -146,7 +181,7 @@ fn numbers<F: Family>(
     let flags = packet.tcp_flags;
     let Some(leaves) = Segment::read(packet, head) else { return flags };
     if flags & tcp_flags::SYN != 0 {
-        entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
+        entry.note_syn(direction, &leaves, Offer::read_scale(packet, head));
     }
     if flags & tcp_flags::RST != 0 {
         let reset = entry.judge_reset(direction, &leaves);

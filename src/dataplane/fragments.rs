@@ -176,7 +176,7 @@ impl Pipeline {
         let verdict = match &tuple {
             Some(tuple) => {
                 arrival.hash = F::table(&self.flows).hash(tuple);
-                self.balance_packet::<F, T>(frame, arrival, view)
+                self.balance_whole::<F, T>(frame, arrival, view)
             }
             None => self.without_ports::<F, T>(frame, arrival, view),
         };

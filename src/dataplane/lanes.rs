@@ -47,7 +47,8 @@ mod avx2 {
     use crate::io::{BURST, Frame};
     use crate::model::Mac;
     use crate::wire::Network;
-    use crate::wire::lanes::{self, LANES};
+    use crate::wire::lanes::{self, LANES, TCP_FLAGS};
+    use crate::wire::tcp_flags::are_possible;
 
     #[target_feature(enable = "avx2")]
     pub(super) fn inspect<T: Frame>(
@@ -78,7 +79,12 @@ mod avx2 {
                 for (lane, frame) in
                     frames.iter().enumerate().filter(|(lane, _)| eight.common >> lane & 1 == 0)
                 {
-                    pipeline.inspect(frame, mac, number * LANES + lane, ahead);
+                    let place = number * LANES + lane;
+                    if eight.marked >> lane & 1 == 1 && are_possible(heads[lane][TCP_FLAGS]) {
+                        (ahead.common[place], ahead.marked[place]) = (None, Some(Network::V4));
+                    } else {
+                        pipeline.inspect(frame, mac, place, ahead);
+                    }
                 }
             }
         }

@@ -14,18 +14,34 @@ const TRIES: usize = 16;
 /// See the module. Entries are never given up, as flows refer to them.
 pub struct LastHops {
     places: Box<[Option<NextHop>]>,
+    /// What was learned last: of the next client most likely, too.
+    latest: Option<((Egress, VlanTag, Mac), NextHopId)>,
 }
 
 impl LastHops {
     /// None known.
     #[must_use]
     pub fn new() -> Self {
-        Self { places: vec![None; CAPACITY].into_boxed_slice() }
+        Self { places: vec![None; CAPACITY].into_boxed_slice(), latest: None }
     }
 
     /// The id of the neighbour `destination` behind `egress` on `vlan`, learned now if it is new; `None` when there is no
     /// room.
+    #[inline]
     pub fn learn(&mut self, egress: Egress, vlan: VlanTag, destination: Mac) -> Option<NextHopId> {
+        let wanted = (egress, vlan, destination);
+        match self.latest {
+            Some((known, id)) if known == wanted => Some(id),
+            Some(_) | None => {
+                let id = self.find_or_add(wanted)?;
+                self.latest = Some((wanted, id));
+                Some(id)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn find_or_add(&mut self, (egress, vlan, destination): (Egress, VlanTag, Mac)) -> Option<NextHopId> {
         let hop = NextHop::new(egress, vlan, Some(destination));
         let [.., a, b, c] = destination.0;
         let start = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);

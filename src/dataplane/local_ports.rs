@@ -15,6 +15,8 @@ use crate::model::{BackendId, FIRST_LOCAL_PORT, Family, FiveTuple, LOCAL_PORTS, 
 pub struct PortClass {
     workers: u16,
     worker: u16,
+    /// How many ports it has.
+    len: u32,
 }
 
 impl PortClass {
@@ -28,7 +30,7 @@ impl PortClass {
     /// The class of `worker`, one of `workers` (1 to 1024).
     #[must_use]
     pub const fn new(worker: WorkerId, workers: u16) -> Self {
-        Self { workers, worker: worker.0 }
+        Self { workers, worker: worker.0, len: (Self::SPAN / workers) as u32 }
     }
 
     /// Which worker leased `port`; `None` if nobody did.
@@ -41,15 +43,10 @@ impl PortClass {
         }
     }
 
-    /// How many ports the class has.
-    const fn len(self) -> u32 {
-        (Self::SPAN / self.workers) as u32
-    }
-
     /// How many pairs of one of `addresses` and a port there are; `None` if there is none.
     fn pairs(self, addresses: &[std::net::IpAddr]) -> Option<u32> {
         let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
-        Some(count * self.len())
+        Some(count * self.len)
     }
 
     /// The pair with this number, below [`pairs`](Self::pairs); `None` if the address is of the other family.
@@ -59,7 +56,7 @@ impl PortClass {
         Some((F::address(addresses[(n % count) as usize])?, self.nth(n / count)))
     }
 
-    /// The port of the class with this number, below [`len`](Self::len).
+    /// The port of the class with this number, below `len`.
     fn nth(self, n: u32) -> u16 {
         let offset = n * u32::from(self.workers) + u32::from(self.worker);
         Self::FIRST + u16::try_from(offset).expect("a class lies within the span of ports")
@@ -97,47 +94,49 @@ impl LocalPorts {
         self.class
     }
 
-    /// A tuple from one of `addresses` and a free port to the destination of `to`, by `is_free`; `None` if all that
-    /// were tried are in use.
+    /// A tuple from one of `addresses` and a free port to the destination of `to`, by `is_free`, and the one that the next
+    /// call with the same arguments will try first; `None` if all that were tried are in use.
+    #[inline]
     pub fn lease<F: Family>(
         &mut self,
         backend: BackendId,
         addresses: &[std::net::IpAddr],
         to: FiveTuple<F>,
         is_free: impl Fn(&FiveTuple<F>) -> bool,
-    ) -> Option<FiveTuple<F>> {
+    ) -> Option<(FiveTuple<F>, FiveTuple<F>)> {
         let cursor = self.cursors.get_mut(backend.index())?;
-        let pairs = self.class.pairs(addresses)?;
-        let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
+        let (class, pairs) = (self.class, self.class.pairs(addresses)?);
+        let tuple = |n: u32| Some(to.with_source(class.pair::<F>(n, addresses)?));
         let mut stride = 1;
         for tried in 0..TRIES.min(pairs) {
-            let n = *cursor % pairs;
-            // Wraps together with the pairs, so that no pair is skipped but those in a run.
-            *cursor = (n + 1) % pairs;
+            let n = within(*cursor, pairs);
             if tried >= STEADY_TRIES {
-                // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
-                // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
-                stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
-                *cursor = (n + stride) % pairs;
+                stride = longer(stride, pairs);
             }
-            let leased = to.with_source(self.class.pair::<F>(n, addresses)?);
+            // Wraps together with the pairs, so that no pair is skipped but those in a run.
+            let next = within(n + stride, pairs);
+            *cursor = next;
+            let leased = tuple(n)?;
             if is_free(&leased) {
-                return Some(leased);
+                return Some((leased, tuple(next)?));
             }
         }
         None
     }
+}
 
-    /// The first that the next call of [`lease`](Self::lease) with the same arguments will try.
-    pub fn next<F: Family>(
-        &self,
-        backend: BackendId,
-        addresses: &[std::net::IpAddr],
-        to: FiveTuple<F>,
-    ) -> Option<FiveTuple<F>> {
-        let n = self.cursors.get(backend.index())? % self.class.pairs(addresses)?;
-        Some(to.with_source(self.class.pair::<F>(n, addresses)?))
-    }
+/// The number of a pair, below `pairs`: most are, and a division costs as much as all else here.
+#[inline(always)]
+const fn within(n: u32, pairs: u32) -> u32 {
+    if n < pairs { n } else { n % pairs }
+}
+
+/// The stride after `stride`. Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs:
+/// the golden ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
+#[cold]
+fn longer(stride: u32, pairs: u32) -> u32 {
+    let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
+    if stride < pairs / 4 { stride * 2 + 1 } else { golden }
 }
 
 #[cfg(test)]
@@ -161,7 +160,7 @@ mod tests {
         let addresses = ["10.0.8.1".parse().unwrap(), "10.0.8.2".parse().unwrap()];
         let mut used = HashSet::new();
         for _ in 0..2 * u32::from(PortClass::SPAN) {
-            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap();
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap().0;
             assert!(lease.source_port() >= PortClass::FIRST);
             assert!(used.insert(lease));
         }
@@ -172,7 +171,7 @@ mod tests {
     fn a_port_that_was_freed_is_leased_again_after_all_others() {
         let mut ports = ports(1, 0);
         let address = ["10.0.8.1".parse().unwrap()];
-        let mut lease = || ports.lease(BackendId(0), &address, to(), |_| true).unwrap().source_port();
+        let mut lease = || ports.lease(BackendId(0), &address, to(), |_| true).unwrap().0.source_port();
         let first = lease();
         let others: HashSet<u16> = (1..PortClass::SPAN).map(|_| lease()).collect();
         assert_eq!(others.len(), usize::from(PortClass::SPAN) - 1);
@@ -186,7 +185,7 @@ mod tests {
         let addresses: Vec<_> = (1..=4).map(|n| std::net::IpAddr::from([10, 0, 8, n])).collect();
         let full = |lease: &FiveTuple<V4>| lease.source() != 0x0a00_0803;
         for _ in 0..1000 {
-            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !full(lease)).unwrap();
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !full(lease)).unwrap().0;
             assert_eq!(lease.source(), 0x0a00_0803);
         }
     }
@@ -198,7 +197,7 @@ mod tests {
             let address = ["10.0.8.1".parse().unwrap()];
             let mut used = HashSet::new();
             for _ in 0..run {
-                used.insert(ports.lease(BackendId(0), &address, to(), |_| true).unwrap());
+                used.insert(ports.lease(BackendId(0), &address, to(), |_| true).unwrap().0);
             }
             // Short ones, all free again when the cursor comes back, three times over.
             for n in 0..3 * u32::from(PortClass::SPAN) {
@@ -216,7 +215,7 @@ mod tests {
                 let class = ports.class();
                 for _ in 0..1000 {
                     let lease =
-                        ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap();
+                        ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap().0;
                     assert_eq!(class.owner(lease.source_port()), Some(WorkerId(worker)));
                 }
             }

@@ -1,7 +1,9 @@
 //! Next hops: where frames leave, and with which MAC addresses.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::ops::BitAnd;
 
 use crate::hash::AddressHash;
 use crate::model::{Cidr, Mac, NextHopId, PortId, VlanTag};
@@ -105,8 +107,8 @@ pub struct Fib {
     /// Differs from the last publication's if a route or the next hop of an address changed, so that flows look theirs
     /// up again. A neighbour's new MAC address needs no new epoch.
     pub epoch: u16,
-    /// Routes by falling prefix length; per length, a map from prefix.
-    lengths: Vec<(bool, u8, HashMap<IpAddr, Target, AddressHash>)>,
+    v4: Routes<u32>,
+    v6: Routes<u128>,
     neighbours: HashMap<(PortId, VlanTag, IpAddr), NextHopId, AddressHash>,
 }
 
@@ -114,6 +116,27 @@ pub struct Fib {
 enum Target {
     Static(NextHopId),
     Route(Route),
+}
+
+/// The routes of a family by falling prefix length; per length, its mask, and a map from prefix.
+#[derive(Clone, Debug, Default)]
+struct Routes<A>(Vec<(A, HashMap<A, Target, AddressHash>)>);
+
+impl<A: Copy + Ord + Hash + BitAnd<Output = A>> Routes<A> {
+    fn insert(&mut self, (prefix, mask): (A, A), target: Target) {
+        // Falling length, and so falling masks, so that the first match is the longest.
+        let place = self.0.binary_search_by(|(known, _)| mask.cmp(known));
+        let place = place.unwrap_or_else(|place| {
+            self.0.insert(place, (mask, HashMap::default()));
+            place
+        });
+        self.0[place].1.insert(prefix & mask, target);
+    }
+
+    #[inline]
+    fn find(&self, destination: A) -> Option<&Target> {
+        self.0.iter().find_map(|(mask, map)| map.get(&(destination & *mask)))
+    }
 }
 
 impl Fib {
@@ -142,35 +165,41 @@ impl Fib {
     }
 
     fn insert(&mut self, prefix: Cidr, target: Target) {
-        let key = (prefix.address().is_ipv4(), prefix.length());
-        // Falling length, so that the first match is the longest.
-        let place = self.lengths.binary_search_by(|(v4, length, _)| (key.0, key.1).cmp(&(*v4, *length)));
-        let place = place.unwrap_or_else(|place| {
-            self.lengths.insert(place, (key.0, key.1, HashMap::default()));
-            place
-        });
-        self.lengths[place].2.insert(prefix.address(), target);
+        let unset = |bits: u32| bits.saturating_sub(prefix.length().into());
+        match prefix.address() {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(unset(u32::BITS)).unwrap_or(0);
+                self.v4.insert((address.to_bits(), mask), target);
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(unset(u128::BITS)).unwrap_or(0);
+                self.v6.insert((address.to_bits(), mask), target);
+            }
+        }
     }
 
     /// The way to `destination` by longest prefix. Linear in the number of distinct prefix lengths.
     #[must_use]
+    #[inline]
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
-        let v4 = destination.is_ipv4();
-        let target = self.lengths.iter().filter(|(family, ..)| *family == v4).find_map(|(_, length, map)| {
-            let prefix = Cidr::new(destination, *length)?;
-            map.get(&prefix.address())
-        });
+        let target = match destination {
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
+        };
         match target {
             None => Resolution::NoRoute,
             Some(Target::Static(id)) => Resolution::NextHop(*id),
-            Some(Target::Route(route)) => {
-                let neighbour = route.gateway.unwrap_or(destination);
-                match self.neighbours.get(&(route.port, route.vlan, neighbour)) {
-                    Some(id) => Resolution::NextHop(*id),
-                    None if route.gateway.is_some() => Resolution::Unresolved,
-                    None => Resolution::OnLink(*route),
-                }
-            }
+            Some(Target::Route(route)) => self.neighbour(route, destination),
+        }
+    }
+
+    /// Whom a packet to `destination` is given that takes this route.
+    fn neighbour(&self, route: &Route, destination: IpAddr) -> Resolution {
+        let neighbour = route.gateway.unwrap_or(destination);
+        match self.neighbours.get(&(route.port, route.vlan, neighbour)) {
+            Some(id) => Resolution::NextHop(*id),
+            None if route.gateway.is_some() => Resolution::Unresolved,
+            None => Resolution::OnLink(*route),
         }
     }
 }
