@@ -107,36 +107,38 @@ impl LocalPorts {
         let cursor = self.cursors.get_mut(backend.index())?;
         let (class, pairs) = (self.class, self.class.pairs(addresses)?);
         let tuple = |n: u32| Some(to.with_source(class.pair::<F>(n, addresses)?));
-        let mut stride = 1;
-        for tried in 0..TRIES.min(pairs) {
-            let n = within(*cursor, pairs);
-            if tried >= STEADY_TRIES {
-                stride = longer(stride, pairs);
-            }
-            // Wraps together with the pairs, so that no pair is skipped but those in a run.
-            let next = within(n + stride, pairs);
-            *cursor = next;
-            let leased = tuple(n)?;
-            if is_free(&leased) {
-                return Some((leased, tuple(next)?));
-            }
+        let first = within(*cursor, pairs);
+        // Wraps together with the pairs, so that no pair is skipped but those in a run.
+        *cursor = within(first + 1, pairs);
+        let mut leased = tuple(first)?;
+        if !is_free(&leased) {
+            leased = lease_behind(cursor, pairs, |n| tuple(n).filter(&is_free))?;
         }
-        None
+        Some((leased, tuple(*cursor)?))
     }
+}
+
+/// What `lease` finds from `cursor` on, where one try has failed already.
+#[cold]
+fn lease_behind<T>(cursor: &mut u32, pairs: u32, lease: impl Fn(u32) -> Option<T>) -> Option<T> {
+    let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
+    let mut stride = 1;
+    (1..TRIES.min(pairs)).find_map(|tried| {
+        let n = *cursor;
+        if tried >= STEADY_TRIES {
+            // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
+            // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
+            stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
+        }
+        *cursor = within(n + stride, pairs);
+        lease(n)
+    })
 }
 
 /// The number of a pair, below `pairs`: most are, and a division costs as much as all else here.
 #[inline(always)]
 const fn within(n: u32, pairs: u32) -> u32 {
     if n < pairs { n } else { n % pairs }
-}
-
-/// The stride after `stride`. Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs:
-/// the golden ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
-#[cold]
-fn longer(stride: u32, pairs: u32) -> u32 {
-    let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
-    if stride < pairs / 4 { stride * 2 + 1 } else { golden }
 }
 
 #[cfg(test)]

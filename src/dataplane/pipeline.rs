@@ -190,7 +190,7 @@ impl Pipeline {
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
         let arrival = Arrival {
-            packet: &packet,
+            packet,
             hash: seen.hash,
             guess: seen.guess,
             vlan: seen.vlan,
@@ -212,41 +212,27 @@ impl Pipeline {
         verdict
     }
 
-    /// [`balance`](Self::balance) for a frame for us of the common shape of family `F`, marked or not, as part of a function
-    /// that is made for these: so the compiler knows where everything stands.
-    #[inline(always)]
-    pub(super) fn balance_shaped<F: FlowFamily, T: Frame>(
-        &mut self,
-        frame: &mut T,
-        arrival: Arrival<'_>,
-        view: View<'_>,
-    ) -> Verdict {
-        let layout = Layout { end: arrival.packet.layout.end, ..F::LAYOUT };
-        let packet = Packet { network: F::NETWORK, layout, ..*arrival.packet };
-        let arrival = Arrival { packet: &packet, vlan: None, in_pieces: false, ..arrival };
-        self.balance_packet::<F, T>(frame, arrival, view)
-    }
-
     /// The verdict on a whole packet, or on a first fragment, which is one as far as it goes.
     #[inline(never)]
     pub(super) fn balance_whole<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        self.balance_packet::<F, T>(frame, arrival, view)
+        self.balance_as::<F, T, false>(frame, arrival, view)
     }
 
-    /// [`balance_whole`](Self::balance_whole), to be part of a function that knows more of the packet.
+    /// [`balance_whole`](Self::balance_whole). `SHAPED` says that the packet is of the common shape of `F`, marked or not: so
+    /// the compiler knows where everything stands.
     #[inline(always)]
-    fn balance_packet<F: FlowFamily, T: Frame>(
+    pub(super) fn balance_as<F: FlowFamily, T: Frame, const SHAPED: bool>(
         &mut self,
         frame: &mut T,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
+        let Some(tuple) = arrival.packet_of::<F, SHAPED>().tuple::<F>(frame.head()) else {
             return self.without_ports::<F, T>(frame, arrival, view);
         };
         let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
@@ -263,9 +249,11 @@ impl Pipeline {
             }
         }
         let mut former = None;
+        let mut goes_on = None;
         if let Some((id, direction)) = found {
-            let mut fate = self.fate::<F>(id, direction, arrival.packet, view);
-            if direction == Direction::Forward && F::table(&self.flows).entry(id).syn_starts_anew() {
+            let entry = F::table(&self.flows).entry(id);
+            let mut fate = Fate::of(entry, direction, &arrival.packet, view);
+            if direction == Direction::Forward && entry.syn_starts_anew() {
                 match self.succeeds::<F>(id, frame.head(), arrival, view) {
                     Successor::None => {}
                     Successor::Asked(service) => {
@@ -277,18 +265,25 @@ impl Pipeline {
             match fate {
                 Fate::GoesOn => {
                     if arrival.packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
-                        self.observe::<F>(id, direction, arrival.packet);
+                        self.observe::<F>(id, direction, arrival);
                     }
-                    return self.forward_as_part::<F, T>(frame, (id, direction), arrival, view);
+                    goes_on = found;
                 }
                 Fate::Killed => return self.kill_at::<F, T>(frame, (id, direction), arrival, view),
                 Fate::Over => former = self.end_former::<F>(id),
             }
         }
-        match self.begin::<F, T>(frame, (tuple, former), arrival, view) {
-            Ok(id) => self.forward_as_part::<F, T>(frame, (id, Direction::Forward), arrival, view),
-            Err(verdict) => verdict,
+        let flow = match goes_on {
+            Some(flow) => flow,
+            None => match self.begin::<F, T>(frame, (tuple, former), arrival, view) {
+                Ok(id) => (id, Direction::Forward),
+                Err(verdict) => return verdict,
+            },
+        };
+        if SHAPED && !F::table(&self.flows).entry(flow.0).is_altered() {
+            return self.forward_as::<F, T, true>(frame, flow, arrival, view);
         }
+        self.forward::<F, T>(frame, flow.0, flow.1, arrival, view)
     }
 
     /// What a packet is to a flow that is a record, or that is altered.
@@ -297,7 +292,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         (id, direction): (FlowId, Direction),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Shaken {
         if !F::table(&self.flows).entry(id).is_one_way() {
@@ -312,7 +307,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         (id, direction): (FlowId, Direction),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         if arrival.packet.tcp_flags & tcp_flags::RST == 0 {
@@ -328,12 +323,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// The verdict on a packet that begins none, or is not to go on as the first of it.
-    #[inline]
+    #[inline(always)]
     fn begin<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         (tuple, former): (FiveTuple<F>, Option<FormerLease>),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         match self.admit(frame.head(), (tuple, former), &arrival, view)? {
@@ -347,8 +342,8 @@ impl Pipeline {
 
 /// How a packet came.
 #[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) packet: &'a Packet,
+pub(super) struct Arrival {
+    pub(super) packet: Packet,
     pub(super) hash: u64,
     pub(super) guess: Guess,
     pub(super) vlan: Option<u16>,
@@ -356,4 +351,19 @@ pub(super) struct Arrival<'a> {
     pub(super) handed_in: bool,
     /// There is more of the packet than is in this frame.
     pub(super) in_pieces: bool,
+}
+
+impl Arrival {
+    /// The packet. `SHAPED` says that it is of the common shape of `F`, marked or not.
+    #[inline(always)]
+    pub(super) fn packet_of<F: FlowFamily, const SHAPED: bool>(&self) -> Packet {
+        match SHAPED {
+            true => Packet {
+                network: F::NETWORK,
+                layout: Layout { end: self.packet.layout.end, ..F::LAYOUT },
+                ..self.packet
+            },
+            false => self.packet,
+        }
+    }
 }

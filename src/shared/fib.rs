@@ -118,24 +118,34 @@ enum Target {
     Route(Route),
 }
 
-/// The routes of a family by falling prefix length; per length, its mask, and a map from prefix.
+/// The routes of a family.
 #[derive(Clone, Debug, Default)]
-struct Routes<A>(Vec<(A, HashMap<A, Target, AddressHash>)>);
+struct Routes<A> {
+    /// By falling prefix length; per length, its mask, and a map from prefix.
+    lengths: Vec<(A, HashMap<A, Target, AddressHash>)>,
+    /// That of the length 0, which most clients take.
+    default: Option<Target>,
+}
 
-impl<A: Copy + Ord + Hash + BitAnd<Output = A>> Routes<A> {
+impl<A: Copy + Default + Ord + Hash + BitAnd<Output = A>> Routes<A> {
     fn insert(&mut self, (prefix, mask): (A, A), target: Target) {
+        if mask == A::default() {
+            self.default = Some(target);
+            return;
+        }
         // Falling length, and so falling masks, so that the first match is the longest.
-        let place = self.0.binary_search_by(|(known, _)| mask.cmp(known));
+        let place = self.lengths.binary_search_by(|(known, _)| mask.cmp(known));
         let place = place.unwrap_or_else(|place| {
-            self.0.insert(place, (mask, HashMap::default()));
+            self.lengths.insert(place, (mask, HashMap::default()));
             place
         });
-        self.0[place].1.insert(prefix & mask, target);
+        self.lengths[place].1.insert(prefix & mask, target);
     }
 
     #[inline]
     fn find(&self, destination: A) -> Option<&Target> {
-        self.0.iter().find_map(|(mask, map)| map.get(&(destination & *mask)))
+        let longest = self.lengths.iter().find_map(|(mask, map)| map.get(&(destination & *mask)));
+        longest.or(self.default.as_ref())
     }
 }
 
@@ -206,6 +216,8 @@ impl Fib {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -236,5 +248,36 @@ mod tests {
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::Unresolved);
         fib.add_neighbour(PortId(0), VlanTag::Untagged, gateway, NextHopId(7));
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::NextHop(NextHopId(7)));
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_routes_the_longest_that_fits_is_found(
+            routes in prop::collection::vec((any::<u128>(), 0..=128_u8, any::<bool>()), 0..12),
+            wanted: u128,
+            shared in 0..=128_u32,
+        ) {
+            let mut fib = Fib::default();
+            let address = |bits: u128, v4: bool| -> IpAddr {
+                if v4 { std::net::Ipv4Addr::from_bits((bits >> 96) as u32).into() } else { std::net::Ipv6Addr::from_bits(bits).into() }
+            };
+            let mut known = std::collections::BTreeMap::new();
+            for (number, (bits, length, v4)) in (0..).zip(routes) {
+                // Most agree with what is looked for in their first bits.
+                let kept = u128::MAX.checked_shl(128 - shared).unwrap_or(0);
+                let bits = wanted & kept | bits & !kept;
+                let prefix = Cidr::new(address(bits, v4), if v4 { length / 4 } else { length }).unwrap();
+                fib.add_static(prefix, NextHopId(number));
+                known.insert((v4, prefix.length(), prefix.address()), NextHopId(number));
+            }
+            for v4 in [false, true] {
+                let wanted = address(wanted, v4);
+                let fits = known.iter().rev().find(|((of_v4, length, prefix), _)| {
+                    *of_v4 == v4 && Cidr::new(wanted, *length).unwrap().address() == *prefix
+                });
+                let expected = fits.map_or(Resolution::NoRoute, |(_, id)| Resolution::NextHop(*id));
+                prop_assert_eq!(fib.resolve(wanted), expected);
+            }
+        }
     }
 }

@@ -52,8 +52,8 @@ impl Offer {
 
     /// [`scale`](Self::scale) alone.
     #[must_use]
-    pub fn read_scale(packet: &Packet, head: &[u8]) -> Option<u8> {
-        let options = options(packet, head)?;
+    pub fn read_scale(packet: Packet, head: &[u8]) -> Option<u8> {
+        let options = options(&packet, head)?;
         let (mut place, mut scale) = (0, None);
         while let Some((kind, at)) = option_from(options, place) {
             place = at.end;
@@ -222,7 +222,7 @@ mod tests {
         prop_assert_eq!(usize::from(packet.layout.end), frame.len());
         prop_assert_eq!(packet.tuple::<F>(&frame), Some(bare.tuple));
         prop_assert_eq!(Offer::read(&packet, &frame), bare.offer);
-        prop_assert_eq!(Offer::read_scale(&packet, &frame), bare.offer.scale);
+        prop_assert_eq!(Offer::read_scale(packet, &frame), bare.offer.scale);
         let segment = Segment::read(&packet, &frame).unwrap();
         prop_assert_eq!((segment.sequence, segment.acknowledgement), (bare.sequence, bare.acknowledgement));
         prop_assert_eq!(packet.tcp_flags & !ACK, bare.flags & !ACK);

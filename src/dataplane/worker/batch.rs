@@ -129,7 +129,8 @@ impl<P: Port> Core<P> {
         (port, handed_in): (PortId, bool),
         view: View<'_>,
     ) {
-        if self.pipeline.settles(place, ahead, view)
+        if ahead.common[place].is_some()
+            && self.pipeline.settles(place, ahead, view)
             && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
             return self.send(egress, frame);
@@ -155,8 +156,9 @@ impl<P: Port> Core<P> {
         let packet = F::packet(frame.head());
         let verdict = match &packet {
             Some(packet) => {
+                let packet = *packet;
                 let arrival = Arrival { packet, hash, guess, vlan: None, port, handed_in, in_pieces: false };
-                self.pipeline.balance_shaped::<F, _>(&mut frame, arrival, view)
+                self.pipeline.balance_as::<F, _, true>(&mut frame, arrival, view)
             }
             None => Verdict::Drop(DropReason::FrameTruncated),
         };
