@@ -79,6 +79,9 @@ impl Pipeline {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
+            Transport::Tcp | Transport::Udp if SHAPED => {
+                F::rewrite(frame.head_mut(), &entry.rewrite(direction));
+            }
             Transport::Tcp | Transport::Udp | Transport::Other => {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
             }
@@ -172,11 +175,13 @@ fn numbers<F: Family>(
             return 0;
         }
     }
-    if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
-        // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
-        return flags & !tcp_flags::FIN;
+    if flags & tcp_flags::FIN != 0 {
+        if !entry.believes_end(direction, &leaves) {
+            // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
+            return flags & !tcp_flags::FIN;
+        }
+        entry.note_fin(direction, &leaves);
     }
-    entry.note_fin(direction, &leaves);
     let Some(acknowledgement) = came.unwrap_or(leaves).acknowledgement else { return flags };
     entry.note_acknowledgement(direction, acknowledgement);
     if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }
