@@ -14,7 +14,11 @@ use crate::shared::FlowState;
 use crate::wire::{Network, ethernet};
 
 /// By which ports the frames of a burst leave, by place.
-pub struct Egresses([u16; BURST]);
+pub struct Egresses {
+    ports: [u16; BURST],
+    /// Of all frames that leave by one.
+    octets: u64,
+}
 
 impl Egresses {
     /// No port has this number: for frames that go the general way.
@@ -24,44 +28,76 @@ impl Egresses {
     #[must_use]
     #[inline(always)]
     pub fn of(&self, place: usize) -> Option<PortId> {
-        let number = self.0[place % BURST];
+        let number = self.ports[place % BURST];
         (number != Self::NONE).then_some(PortId(number))
     }
 
-    /// The port by which each of the first `frames` leaves; `None` if not all leave by the same.
+    /// The port by which each of the first `frames` leaves, with the octets of them all; `None` if not all leave by the
+    /// same.
     #[must_use]
     #[inline(always)]
-    pub fn of_all(&self, frames: usize) -> Option<PortId> {
+    pub fn of_all(&self, frames: usize) -> Option<(PortId, u64)> {
         let first = self.of(0)?;
         // Without a branch in it, the compiler makes a few vector instructions of this.
-        let others = self.0.iter().zip(0..frames).fold(0, |others, (port, _)| others | (port ^ first.0));
-        (others == 0).then_some(first)
+        let others = self.ports.iter().zip(0..frames).fold(0, |others, (port, _)| others | (port ^ first.0));
+        (others == 0).then_some((first, self.octets))
     }
+}
+
+/// How a frame left.
+pub struct Left {
+    /// By which port.
+    pub port: PortId,
+    /// How long it is now.
+    pub octets: u64,
 }
 
 impl Pipeline {
     /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards.
     #[inline(always)]
     pub fn forward_all<T: Frame>(&mut self, frames: &mut [T], ahead: &Lookahead, view: View<'_>) -> Egresses {
-        let mut ports = [Egresses::NONE; BURST];
-        for (place, (frame, port)) in frames.iter_mut().zip(&mut ports).enumerate() {
-            if let Some(egress) = self.forward_common(frame, place, ahead, view) {
-                *port = egress.0;
+        let mut egresses = Egresses { ports: [Egresses::NONE; BURST], octets: 0 };
+        if !ahead.is_v4 {
+            self.forward_each(frames, ahead, view, &mut egresses);
+            return egresses;
+        }
+        let Egresses { ports, octets } = &mut egresses;
+        for (place, frame) in frames.iter_mut().enumerate().take(BURST) {
+            if let Some(left) = self.forward_common_of::<V4, T>(frame, ahead.guesses[place], view) {
+                ports[place] = left.port.0;
+                *octets += left.octets;
             }
         }
-        Egresses(ports)
+        egresses
     }
 
-    /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. The port it
-    /// leaves by, or `None`, and nothing changed: then [`balance`](Self::balance) does.
-    #[inline(always)]
+    /// The same for a burst of several shapes.
+    #[inline(never)]
+    fn forward_each<T: Frame>(
+        &mut self,
+        frames: &mut [T],
+        ahead: &Lookahead,
+        view: View<'_>,
+        egresses: &mut Egresses,
+    ) {
+        for (place, frame) in frames.iter_mut().enumerate().take(BURST) {
+            if let Some(left) = self.forward_common(frame, place, ahead, view) {
+                egresses.ports[place] = left.port.0;
+                egresses.octets += left.octets;
+            }
+        }
+    }
+
+    /// Pass 3, most of the time: forwards a frame of the common shape on a flow in the middle of its life. How it leaves,
+    /// or `None`, and nothing changed: then [`balance`](Self::balance) does.
+    #[inline]
     pub fn forward_common<T: Frame>(
         &mut self,
         frame: &mut T,
         place: usize,
         ahead: &Lookahead,
         view: View<'_>,
-    ) -> Option<PortId> {
+    ) -> Option<Left> {
         let guess = ahead.guesses[place];
         match ahead.common[place]? {
             Network::V4 => self.forward_common_of::<V4, T>(frame, guess, view),
@@ -80,23 +116,21 @@ impl Pipeline {
         }
     }
 
-    /// Rewrites the frame, of the common shape of family `F`, and returns the port it leaves by; `None`, and nothing
-    /// changed, if it has to go the general way.
+    /// Rewrites the frame, of the common shape of family `F`; `None`, and nothing changed, if it has to go the general way.
     #[inline(always)]
     fn forward_common_of<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         guess: Guess,
         view: View<'_>,
-    ) -> Option<PortId> {
+    ) -> Option<Left> {
         let Self { flows, last_hops, counters, .. } = self;
         let (entry, direction) = F::table_mut(flows).guessed(guess)?;
         let head = frame.head_mut();
         if !entry.is_settled(view.generation) || !F::carries(head, &entry.incoming(direction)) {
             return None;
         }
-        // What is wanted of such a flow's client are no options but those that nearly all send.
-        if entry.is_altered() && direction == Direction::Forward && !F::has_common_options(head) {
+        if entry.is_altered() && is_to_be_altered::<F>(direction, head) {
             return None;
         }
         let hop = entry.hop(direction);
@@ -114,11 +148,12 @@ impl Pipeline {
         if frame.octets() > end {
             frame.truncate(end);
         }
+        let octets = end as u64;
         if let Some(counters) = counters.backend(entry.backend) {
-            counters.count(direction, end as u64);
+            counters.count(direction, octets);
         }
         entry.stamp = view.tick();
-        Some(hop.port)
+        Some(Left { port: hop.port, octets })
     }
 
     /// Settles the flow that a frame of the common shape of family `F` may belong to, for the sake of the next try:
@@ -140,4 +175,11 @@ impl Pipeline {
         }
         settles
     }
+}
+
+/// Whether a packet of a flow that is altered is to be looked at: what is wanted of its client are no options but those
+/// that nearly all send.
+#[cold]
+fn is_to_be_altered<F: FlowFamily>(direction: Direction, head: &[u8]) -> bool {
+    direction == Direction::Forward && !F::has_common_options(head)
 }

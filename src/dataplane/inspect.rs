@@ -37,8 +37,10 @@ impl Inspected {
 /// bursts.
 #[derive(Debug)]
 pub struct Lookahead {
-    /// Whether all frames are of the common shape of IPv4, but for marks, as most bursts are.
+    /// Whether all frames are of the common shape of IPv4, as most bursts are.
     pub(super) is_v4: bool,
+    /// The same, with frames that are marked.
+    pub(super) is_shaped_v4: bool,
     /// For us, and of the [`Common`] shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
     /// The same, where `common` says nothing, of segments with the flags that a connection begins or ends with.
@@ -55,6 +57,7 @@ impl Lookahead {
     /// Nothing was looked at.
     pub const NOTHING: Self = Self {
         is_v4: false,
+        is_shaped_v4: false,
         common: [None; BURST],
         marked: [None; BURST],
         guesses: [Guess::NONE; BURST],
@@ -125,7 +128,7 @@ impl Pipeline {
         for frame in frames {
             frame.prefetch();
         }
-        ahead.is_v4 = true;
+        (ahead.is_v4, ahead.is_shaped_v4) = (true, true);
         let (inspected, mut octets) = self.inspect_eights(frames, mac, ahead);
         for (place, frame) in frames.iter().enumerate().skip(inspected) {
             octets += frame.octets() as u64;
@@ -146,7 +149,8 @@ impl Pipeline {
             (ahead.common[place], ahead.marked[place]) = (None, None);
             self.inspect_uncommon(head, octets, mac, &mut ahead.inspected[place]);
         }
-        ahead.is_v4 &= ahead.shape(place) == Some(Network::V4);
+        ahead.is_v4 &= ahead.common[place] == Some(Network::V4);
+        ahead.is_shaped_v4 &= ahead.shape(place) == Some(Network::V4);
     }
 
     /// Pass 1 for the common shape of one family, marked or not; false, and nothing said, if the frame is not of it.
@@ -188,7 +192,7 @@ impl Pipeline {
     /// Pass 2 for the first `frames` of a burst: guesses the flows and asks for them.
     #[inline(always)]
     pub fn look_ahead(&mut self, frames: usize, ahead: &mut Lookahead) {
-        if !ahead.is_v4 {
+        if !ahead.is_shaped_v4 {
             return self.look_ahead_each(frames, ahead);
         }
         // A bit for each frame, by its place.

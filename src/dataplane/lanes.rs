@@ -57,7 +57,8 @@ mod avx2 {
         mac: Mac,
         ahead: &mut Lookahead,
     ) -> (usize, u64) {
-        let mut all = 0;
+        // By lane, so that they are added in vectors.
+        let mut all = [0_u32; LANES];
         let (eights, _) = frames.as_chunks::<LANES>();
         for (number, frames) in eights.iter().enumerate() {
             let mut octets = [0; LANES];
@@ -67,7 +68,9 @@ mod avx2 {
                 *head = frame.head().first_chunk().unwrap_or(head);
                 *octets = u32::try_from(frame.octets()).unwrap_or(u32::MAX);
             }
-            all += octets.iter().map(|octets| u64::from(*octets)).sum::<u64>();
+            for (all, octets) in all.iter_mut().zip(octets) {
+                *all = all.wrapping_add(octets);
+            }
             let eight = lanes::read(&heads, &octets, mac);
             let [upper, lower] = pipeline.flows.v4.hash_eight(eight.words, eight.protocols);
             let uppers = array(upper);
@@ -82,13 +85,14 @@ mod avx2 {
                     let place = number * LANES + lane;
                     if eight.marked >> lane & 1 == 1 && are_possible(heads[lane][TCP_FLAGS]) {
                         (ahead.common[place], ahead.marked[place]) = (None, Some(Network::V4));
+                        ahead.is_v4 = false;
                     } else {
                         pipeline.inspect(frame, mac, place, ahead);
                     }
                 }
             }
         }
-        (eights.len() * LANES, all)
+        (eights.len() * LANES, all.into_iter().map(u64::from).sum())
     }
 
     /// Sets eight of a burst's values.

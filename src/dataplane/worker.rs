@@ -250,13 +250,13 @@ impl<P: Port> Core<P> {
         }
     }
 
-    /// Sends a burst, behind what is staged, or leaves it as it is where it would have to be copied.
+    /// Sends a burst of so many octets, behind what is staged, or leaves it as it is where it would have to be copied.
     #[inline(always)]
-    fn send_all(&mut self, port: PortId, frames: &mut Burst<P::Frame>) {
+    fn send_all(&mut self, port: PortId, frames: &mut Burst<P::Frame>, octets: u64) {
         let Self { sides, pipeline, id, .. } = self;
         let Side { port, out } = &mut sides[port.index()];
         if out.is_empty() && port.transmitter == *id {
-            transmit(port, frames, &mut pipeline.tally);
+            transmit(port, frames, octets, &mut pipeline.tally);
         }
     }
 
@@ -269,7 +269,8 @@ impl<P: Port> Core<P> {
         }
         let tally = &mut self.pipeline.tally;
         if port.transmitter == self.id {
-            return transmit(port, staged, tally);
+            let octets = staged.iter().map(|frame| frame.octets() as u64).sum();
+            return transmit(port, staged, octets, tally);
         }
         for frame in staged.drain(..) {
             let handed = Handoff::Transmit { port: id, frame };
@@ -377,10 +378,9 @@ impl<P: Port> Core<P> {
     }
 }
 
-/// Gives frames to a port; what it does not take is dropped.
+/// Gives frames of so many octets to a port; what it does not take is dropped.
 #[inline(always)]
-fn transmit<P: Port>(port: &mut WorkerPort<P>, frames: &mut Burst<P::Frame>, tally: &mut Tally) {
-    let octets: u64 = frames.iter().map(|frame| frame.octets() as u64).sum();
+fn transmit<P: Port>(port: &mut WorkerPort<P>, frames: &mut Burst<P::Frame>, octets: u64, tally: &mut Tally) {
     let sent = port.queue.transmit(frames);
     tally.tx_packets += sent as u64;
     tally.tx_octets += octets;

@@ -108,8 +108,8 @@ impl<P: Port> Core<P> {
             self.pipeline.tally.rx_octets += batch.octets;
         }
         let egress = self.pipeline.forward_all(frames, ahead, view);
-        if let Some(port) = egress.of_all(frames.len()) {
-            self.send_all(port, frames);
+        if let Some((port, octets)) = egress.of_all(frames.len()) {
+            self.send_all(port, frames, octets);
         }
         for (place, frame) in frames.drain(..).enumerate() {
             match egress.of(place) {
@@ -131,9 +131,9 @@ impl<P: Port> Core<P> {
     ) {
         if ahead.common[place].is_some()
             && self.pipeline.settles(place, ahead, view)
-            && let Some(egress) = self.pipeline.forward_common(&mut frame, place, ahead, view)
+            && let Some(left) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
-            return self.send(egress, frame);
+            return self.send(left.port, frame);
         }
         match ahead.shape(place) {
             Some(Network::V4) => self.process_shaped::<V4>(frame, (place, ahead), (port, handed_in), view),
