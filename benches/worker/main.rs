@@ -57,8 +57,8 @@ use options::{Command, Options, Part};
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse_arguments();
-    if let Some(Command::One { scenario, flows, count }) = options.command {
-        one::run(scenario, flows, count, options.pages());
+    if let Some(Command::One { scenario, flows, count, burst }) = options.command {
+        one::run(scenario, (flows, count), burst, options.pages());
         return Ok(());
     }
     let machine = Machine::new(options.core);

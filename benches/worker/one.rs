@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use evenkeel::io::BURST;
 use evenkeel::model::TablePages;
 
 use super::balancer::{Balancer, Plan};
@@ -13,18 +12,16 @@ use super::order::Order;
 use super::packet::Packet;
 use super::{connections, inserts};
 
-/// Runs `scenario` with `flows` flows and `count` packets, or connections.
-pub(crate) fn run(scenario: Scenario, flows: u32, count: u32, pages: TablePages) {
+/// Runs `scenario` with `flows` flows and `count` packets, or connections; packets of established flows come `burst` at a
+/// time.
+pub(crate) fn run(scenario: Scenario, (flows, count): (u32, u32), burst: usize, pages: TablePages) {
+    let replay = |transport, choose: fn(&Flows) -> Arc<[Packet]>| {
+        replay(transport, (flows, count), burst, pages, choose)
+    };
     let counted = match scenario {
-        Scenario::UdpOneWay => {
-            replay(Transport::Udp, flows, count, pages, |flows| flows.forward(Order::Shuffled))
-        }
-        Scenario::UdpBothWays => {
-            replay(Transport::Udp, flows, count, pages, |flows| flows.both_ways(Order::Shuffled))
-        }
-        Scenario::TcpBothWays => {
-            replay(Transport::Tcp, flows, count, pages, |flows| flows.both_ways(Order::Shuffled))
-        }
+        Scenario::UdpOneWay => replay(Transport::Udp, |flows| flows.forward(Order::Shuffled)),
+        Scenario::UdpBothWays => replay(Transport::Udp, |flows| flows.both_ways(Order::Shuffled)),
+        Scenario::TcpBothWays => replay(Transport::Tcp, |flows| flows.both_ways(Order::Shuffled)),
         Scenario::Connections => connections::run(flows, count, pages),
         Scenario::Inserts => inserts::run(flows, count, pages),
     };
@@ -33,13 +30,13 @@ pub(crate) fn run(scenario: Scenario, flows: u32, count: u32, pages: TablePages)
 
 fn replay(
     transport: Transport,
-    count: u32,
-    packets: u32,
+    (count, packets): (u32, u32),
+    burst: usize,
     pages: TablePages,
-    choose: impl Fn(&Flows) -> Arc<[Packet]>,
+    choose: fn(&Flows) -> Arc<[Packet]>,
 ) -> u64 {
     let plan = Plan::of(count, pages);
-    let (mut balancer, desks) = Balancer::replaying(&plan, 1, BURST);
+    let (mut balancer, desks) = Balancer::replaying(&plan, 1, burst);
     let flows = Flows::establish(&mut balancer, &desks, &plan, transport, count);
     desks[0].repeat(&choose(&flows));
     let before = balancer.tally().rx_packets;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use evenkeel::io::BURST;
 use evenkeel::model::TablePages;
 
 use super::order::Order;
@@ -95,6 +96,9 @@ pub(crate) enum Command {
         /// Packets, or connections
         #[arg(value_parser = number, default_value = "10M")]
         count: u32,
+        /// Packets that come at a time, in the scenarios of established flows
+        #[arg(long, default_value_t = BURST, value_parser = burst)]
+        burst: usize,
     },
 }
 
@@ -137,6 +141,12 @@ fn number(text: &str) -> Result<u32, String> {
     };
     let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
     number.filter(|number| *number > 0).ok_or_else(|| format!("{text} is not a number like 1, 16k or 4M"))
+}
+
+/// Packets of a burst.
+fn burst(text: &str) -> Result<usize, String> {
+    let burst = text.parse().ok().filter(|burst| (1..=BURST).contains(burst));
+    burst.ok_or_else(|| format!("{text} is not a number from 1 to {BURST}"))
 }
 
 /// The shortest way to write a number of flows.

@@ -65,7 +65,9 @@ impl<T: Traffic> Port for MemoryPort<T> {
     fn transmit(&mut self, burst: &mut Burst<MemoryFrame>) -> usize {
         let sent = burst.len();
         self.traffic.sent(burst);
-        self.free.extend(burst.drain(..));
+        while let Some(frame) = burst.pop() {
+            self.free.push(frame);
+        }
         sent
     }
 

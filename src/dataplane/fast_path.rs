@@ -24,6 +24,9 @@ impl Egresses {
     /// No port has this number: for frames that go the general way.
     const NONE: u16 = u16::MAX;
 
+    /// All frames go the general way.
+    pub const GENERAL: Self = Self { ports: [Self::NONE; BURST], octets: 0 };
+
     /// The port by which this frame leaves; `None` if it goes the general way.
     #[must_use]
     #[inline(always)]
@@ -39,7 +42,8 @@ impl Egresses {
     pub fn of_all(&self, frames: usize) -> Option<(PortId, u64)> {
         let first = self.of(0)?;
         // Without a branch in it, the compiler makes a few vector instructions of this.
-        let others = self.ports.iter().zip(0..frames).fold(0, |others, (port, _)| others | (port ^ first.0));
+        let ports = self.ports.get(..frames)?;
+        let others = ports.iter().fold(0, |others, port| others | (port ^ first.0));
         (others == 0).then_some((first, self.octets))
     }
 }
@@ -53,22 +57,26 @@ pub struct Left {
 }
 
 impl Pipeline {
-    /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards.
+    /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards, which is noted in
+    /// `egresses`, where all went the general way so far. Written in place: a copy would wait for all that was written.
     #[inline(always)]
-    pub fn forward_all<T: Frame>(&mut self, frames: &mut [T], ahead: &Lookahead, view: View<'_>) -> Egresses {
-        let mut egresses = Egresses { ports: [Egresses::NONE; BURST], octets: 0 };
+    pub fn forward_all<T: Frame>(
+        &mut self,
+        frames: &mut [T],
+        ahead: &Lookahead,
+        view: View<'_>,
+        egresses: &mut Egresses,
+    ) {
         if !ahead.is_v4 {
-            self.forward_each(frames, ahead, view, &mut egresses);
-            return egresses;
+            return self.forward_each(frames, ahead, view, egresses);
         }
-        let Egresses { ports, octets } = &mut egresses;
+        let Egresses { ports, octets } = egresses;
         for (place, frame) in frames.iter_mut().enumerate().take(BURST) {
             if let Some(left) = self.forward_common_of::<V4, T>(frame, ahead.guesses[place], view) {
                 ports[place] = left.port.0;
                 *octets += left.octets;
             }
         }
-        egresses
     }
 
     /// The same for a burst of several shapes.

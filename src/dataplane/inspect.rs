@@ -144,7 +144,7 @@ impl Pipeline {
         let (head, octets) = (frame.head(), frame.octets());
         let is_common = ethernet::is_for(head, mac)
             && (self.inspect_common::<V4>(head, octets, place, ahead)
-                || self.inspect_common::<V6>(head, octets, place, ahead));
+                || self.inspect_common_v6(head, octets, place, ahead));
         if !is_common {
             (ahead.common[place], ahead.marked[place]) = (None, None);
             self.inspect_uncommon(head, octets, mac, &mut ahead.inspected[place]);
@@ -170,6 +170,12 @@ impl Pipeline {
         ahead.common[place] = (!marked).then_some(F::NETWORK);
         ahead.marked[place] = Some(F::NETWORK);
         true
+    }
+
+    /// [`inspect_common`](Self::inspect_common) for IPv6, out of the way of IPv4, which would wait for all that it needs.
+    #[inline(never)]
+    fn inspect_common_v6(&self, head: &[u8], octets: usize, place: usize, ahead: &mut Lookahead) -> bool {
+        self.inspect_common::<V6>(head, octets, place, ahead)
     }
 
     /// Pass 1 for tags, options, and whatever is no packet to balance. `seen` may say

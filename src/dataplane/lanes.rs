@@ -21,7 +21,7 @@ impl Lanes {
 }
 
 impl Pipeline {
-    /// Pass 1 for as many frames of a burst as fill eights; how many these are, and their octets.
+    /// Pass 1 for as many frames of a burst as are worth it; how many these are, and their octets.
     #[inline(always)]
     pub(super) fn inspect_eights<T: Frame>(
         &self,
@@ -30,7 +30,7 @@ impl Pipeline {
         ahead: &mut Lookahead,
     ) -> (usize, u64) {
         #[cfg(target_arch = "x86_64")]
-        if self.lanes.is_some() {
+        if self.lanes.is_some() && frames.len() >= avx2::FEWEST {
             // SAFETY: there is leave, so the processor has AVX2.
             return unsafe { avx2::inspect(self, frames, mac, ahead) };
         }
@@ -50,6 +50,9 @@ mod avx2 {
     use crate::wire::lanes::{self, LANES, TCP_FLAGS};
     use crate::wire::tcp_flags::are_possible;
 
+    /// Frames for which eight lanes are less work than one after the other.
+    pub(super) const FEWEST: usize = 4;
+
     #[target_feature(enable = "avx2")]
     pub(super) fn inspect<T: Frame>(
         pipeline: &Pipeline,
@@ -57,42 +60,63 @@ mod avx2 {
         mac: Mac,
         ahead: &mut Lookahead,
     ) -> (usize, u64) {
+        let (eights, rest) = frames.as_chunks::<LANES>();
         // By lane, so that they are added in vectors.
         let mut all = [0_u32; LANES];
-        let (eights, _) = frames.as_chunks::<LANES>();
-        for (number, frames) in eights.iter().enumerate() {
-            let mut octets = [0; LANES];
-            let mut heads = [&[0; _]; LANES];
-            for ((frame, head), octets) in frames.iter().zip(&mut heads).zip(&mut octets) {
-                // One that is too short for the shape stays what is none.
-                *head = frame.head().first_chunk().unwrap_or(head);
-                *octets = u32::try_from(frame.octets()).unwrap_or(u32::MAX);
-            }
+        let mut add = |octets: [u32; LANES]| {
             for (all, octets) in all.iter_mut().zip(octets) {
                 *all = all.wrapping_add(octets);
             }
-            let eight = lanes::read(&heads, &octets, mac);
-            let [upper, lower] = pipeline.flows.v4.hash_eight(eight.words, eight.protocols);
-            let uppers = array(upper);
-            put(&mut ahead.uppers, number, uppers);
-            put(&mut ahead.lowers, number, array(lower));
-            put(&mut ahead.guesses, number, pipeline.flows.v4.prefetch_eight(uppers));
-            put(&mut ahead.common, number, [Some(Network::V4); LANES]);
-            if eight.common != u8::MAX {
-                for (lane, frame) in
-                    frames.iter().enumerate().filter(|(lane, _)| eight.common >> lane & 1 == 0)
-                {
-                    let place = number * LANES + lane;
-                    if eight.marked >> lane & 1 == 1 && are_possible(heads[lane][TCP_FLAGS]) {
-                        (ahead.common[place], ahead.marked[place]) = (None, Some(Network::V4));
-                        ahead.is_v4 = false;
-                    } else {
-                        pipeline.inspect(frame, mac, place, ahead);
-                    }
+        };
+        for (number, eight) in eights.iter().enumerate() {
+            add(inspect_eight(pipeline, eight, number, mac, ahead));
+        }
+        let mut inspected = eights.len() * LANES;
+        if rest.len() >= FEWEST {
+            add(inspect_eight(pipeline, rest, eights.len(), mac, ahead));
+            inspected = frames.len();
+        }
+        (inspected, all.into_iter().map(u64::from).sum())
+    }
+
+    /// Pass 1 for the eight frames of this number, or fewer at the end of a burst; the octets of each. Made once for an array,
+    /// whose length the compiler knows, and once for a slice.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn inspect_eight<T: Frame>(
+        pipeline: &Pipeline,
+        frames: &(impl AsRef<[T]> + ?Sized),
+        number: usize,
+        mac: Mac,
+        ahead: &mut Lookahead,
+    ) -> [u32; LANES] {
+        let frames = frames.as_ref();
+        let mut octets = [0; LANES];
+        let mut heads = [&[0; _]; LANES];
+        for ((frame, head), octets) in frames.iter().zip(&mut heads).zip(&mut octets) {
+            // One that is too short for the shape stays what is none, and so do lanes without a frame.
+            *head = frame.head().first_chunk().unwrap_or(head);
+            *octets = u32::try_from(frame.octets()).unwrap_or(u32::MAX);
+        }
+        let eight = lanes::read(&heads, &octets, mac);
+        let [upper, lower] = pipeline.flows.v4.hash_eight(eight.words, eight.protocols);
+        let uppers = array(upper);
+        put(&mut ahead.uppers, number, uppers);
+        put(&mut ahead.lowers, number, array(lower));
+        put(&mut ahead.guesses, number, pipeline.flows.v4.prefetch_eight(uppers));
+        put(&mut ahead.common, number, [Some(Network::V4); LANES]);
+        if eight.common != u8::MAX {
+            for (lane, frame) in frames.iter().enumerate().filter(|(lane, _)| eight.common >> lane & 1 == 0) {
+                let place = number * LANES + lane;
+                if eight.marked >> lane & 1 == 1 && are_possible(heads[lane][TCP_FLAGS]) {
+                    (ahead.common[place], ahead.marked[place]) = (None, Some(Network::V4));
+                    ahead.is_v4 = false;
+                } else {
+                    pipeline.inspect(frame, mac, place, ahead);
                 }
             }
         }
-        (eights.len() * LANES, all.into_iter().map(u64::from).sum())
+        octets
     }
 
     /// Sets eight of a burst's values.

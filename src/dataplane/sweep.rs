@@ -35,6 +35,12 @@ impl Sweep {
 }
 
 impl Pipeline {
+    /// Whether there are flows that the present tables have not seen.
+    #[inline(always)]
+    pub(super) const fn is_sweeping(&self) -> bool {
+        self.sweep.place.is_some()
+    }
+
     /// Looks at some flows, if there are any that the present tables have not seen.
     #[inline]
     pub(super) fn sweep(&mut self, view: View<'_>) {

@@ -7,6 +7,7 @@
 mod ahead;
 mod answer;
 mod batch;
+mod chores;
 mod hold;
 mod rates;
 mod split;
@@ -14,17 +15,18 @@ mod split;
 use std::sync::Arc;
 
 use self::batch::{Batch, Batches};
+use self::chores::Chores;
 use self::hold::HeldFrames;
 use self::rates::Rates;
 use self::split::Identifications;
-use super::flow::{Generation, Tick};
+use super::flow::Generation;
 use super::inspect::Inspected;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
 use super::verdict::{PuntClass, Verdict};
 use crate::io::{BURST, Burst, Frame, Port};
 use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
-use crate::shared::{Command, DropReason, Egress, Event, Fib, Reader, Snapshot, Tally, WorkerCounters};
+use crate::shared::{DropReason, Egress, Fib, Reader, Snapshot, Tally, WorkerCounters};
 
 /// A port as one worker has it.
 #[derive(Debug)]
@@ -66,19 +68,20 @@ pub struct Worker<P: Port> {
 /// Tells when the tables are others.
 struct CurrentGeneration {
     generation: Generation,
-    /// The numbers of snapshot and Fib.
-    numbers: (u64, u64),
+    /// The numbers of snapshot and Fib; none were before the first turn.
+    numbers: Option<(u64, u64)>,
 }
 
 impl CurrentGeneration {
-    /// The generation of the tables with these numbers.
-    #[inline]
-    fn of(&mut self, numbers: (u64, u64)) -> Generation {
-        if numbers != self.numbers {
-            self.numbers = numbers;
+    /// Goes on to the tables with these numbers of snapshot and Fib. Whether they are others than in the last turn.
+    #[inline(always)]
+    fn follow(&mut self, numbers: (u64, u64)) -> bool {
+        let are_others = self.numbers != Some(numbers);
+        if are_others {
+            self.numbers = Some(numbers);
             self.generation = self.generation.next();
         }
-        self.generation
+        are_others
     }
 }
 
@@ -92,6 +95,8 @@ struct Side<P: Port> {
 struct Core<P: Port> {
     id: WorkerId,
     sides: Vec<Side<P>>,
+    /// Whether any of them may have frames that are to leave.
+    has_staged: bool,
     pipeline: Pipeline,
     frames: FrameRings<P::Frame>,
     commands: CommandRings,
@@ -99,19 +104,11 @@ struct Core<P: Port> {
     rates: Rates,
     identifications: Identifications,
     held: HeldFrames<P::Frame>,
-    /// Turns since the tally was copied up.
-    unpublished: u32,
+    chores: Chores,
 }
-
-/// Flows looked at for expiry per turn and family, beside two for each packet that came: so flows end as fast as they can
-/// begin, each of which is looked at once or twice.
-const EXPIRY_BUDGET: u32 = 32;
 
 /// Frames taken from each ring per turn.
 const RING_BUDGET: usize = BURST;
-
-/// Busy turns between two copies of the tally.
-const PUBLISH_INTERVAL: u32 = 32;
 
 impl<P: Port> Worker<P> {
     /// A worker over `ports`, by [`PortId`], with empty tables. Reserves memory for all its flows.
@@ -123,6 +120,7 @@ impl<P: Port> Worker<P> {
         let core = Core {
             id: settings.worker,
             sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }).collect(),
+            has_staged: false,
             pipeline,
             frames,
             commands,
@@ -130,9 +128,9 @@ impl<P: Port> Worker<P> {
             rates: Rates::new(),
             identifications: Identifications::new(settings.worker, settings.workers),
             held: HeldFrames::new(),
-            unpublished: 0,
+            chores: Chores::new(),
         };
-        let generation = CurrentGeneration { generation: Generation::FIRST, numbers: (0, 0) };
+        let generation = CurrentGeneration { generation: Generation::FIRST, numbers: None };
         Self { id: settings.worker, snapshots, fibs, generation, batches: Batches::new(), core }
     }
 
@@ -159,25 +157,27 @@ impl<P: Port> Worker<P> {
         let Self { core, batches, snapshots, fibs, generation, .. } = self;
         let (tables, tables_number) = snapshots.current_numbered();
         let (fib, fib_number) = fibs.current_numbered();
-        let generation = generation.of((tables_number, fib_number));
-        let view = View { tables, fib, generation, now };
-        core.pipeline.take_over(view);
+        let are_others = generation.follow((tables_number, fib_number));
+        let view = View { tables, fib, generation: generation.generation, now };
+        if are_others || core.pipeline.is_sweeping() {
+            core.pipeline.take_over(view);
+        }
 
         let mut busy = false;
-        let before = core.pipeline.tally.rx_packets;
         for port in core.port_ids() {
             busy |= core.receive(port, batches, view);
         }
-        let received = u32::try_from(core.pipeline.tally.rx_packets - before).unwrap_or(u32::MAX);
-        busy |= core.take_handed_in(batches.fresh(), view);
-        busy |= core.take_injected();
-        busy |= core.expire_held(view.tick());
-        for port in core.port_ids() {
-            core.transmit(port);
+        if core.has_handed_in() {
+            busy |= core.take_handed_in(batches.fresh(), view);
         }
-        let budget = EXPIRY_BUDGET.saturating_add(received.saturating_mul(2));
-        busy |= core.pipeline.expire(view, budget) | core.say_farewells(view.now) | core.remind(view);
-        busy |= core.serve_command(view.tick());
+        let chores = core.chores_due(busy, view.tick());
+        busy |= chores.is_some() && core.take_injected();
+        if core.has_staged {
+            core.transmit_staged();
+        }
+        if let Some(packets) = chores {
+            busy |= core.do_chores(packets, view);
+        }
         core.count_turn(busy);
         busy
     }
@@ -244,6 +244,7 @@ impl<P: Port> Core<P> {
     /// Stages a frame for a port.
     #[inline(always)]
     fn send(&mut self, port: PortId, frame: P::Frame) {
+        self.has_staged = true;
         if let Err(full) = self.sides[port.index()].out.try_push(frame) {
             self.transmit(port);
             self.sides[port.index()].out.push(full.element());
@@ -260,13 +261,21 @@ impl<P: Port> Core<P> {
         }
     }
 
+    /// Gives what is staged to all ports.
+    #[inline(never)]
+    fn transmit_staged(&mut self) {
+        self.has_staged = false;
+        for port in self.port_ids() {
+            if !self.sides[port.index()].out.is_empty() {
+                self.transmit(port);
+            }
+        }
+    }
+
     /// Gives staged frames to the port, or to the worker that sends for this one.
     #[inline(never)]
     fn transmit(&mut self, id: PortId) {
         let Side { port, out: staged } = &mut self.sides[id.index()];
-        if staged.is_empty() {
-            return;
-        }
         let tally = &mut self.pipeline.tally;
         if port.transmitter == self.id {
             let octets = staged.iter().map(|frame| frame.octets() as u64).sum();
@@ -289,15 +298,15 @@ impl<P: Port> Core<P> {
         }
     }
 
-    /// Frames of other workers.
-    #[inline]
-    fn take_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+    /// Whether there are frames of other workers.
+    #[inline(always)]
+    fn has_handed_in(&self) -> bool {
         // To look costs less than to try: that takes a fence.
-        !self.frames.inboxes[self.id.index()].is_empty() && self.take_frames_handed_in(batch, view)
+        !self.frames.inboxes[self.id.index()].is_empty()
     }
 
     #[inline(never)]
-    fn take_frames_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+    fn take_handed_in(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
         let mut taken = 0;
         while taken < RING_BUDGET {
             let Some(handed) = self.frames.inboxes[self.id.index()].pop() else { break };
@@ -317,65 +326,6 @@ impl<P: Port> Core<P> {
         self.pipeline.tally.handed_in += taken as u64;
         taken > 0
     }
-
-    /// Frames of the kernel, to be sent as they are.
-    #[inline]
-    fn take_injected(&mut self) -> bool {
-        !self.frames.injections[self.id.index()].is_empty() && self.take_frames_injected()
-    }
-
-    #[inline(never)]
-    fn take_frames_injected(&mut self) -> bool {
-        let mut taken = 0;
-        while taken < RING_BUDGET {
-            let Some(PortFrame { port, frame }) = self.frames.injections[self.id.index()].pop() else {
-                break;
-            };
-            taken += 1;
-            self.send(port, frame);
-        }
-        self.pipeline.tally.injected += taken as u64;
-        taken > 0
-    }
-
-    /// A step of a command of control's.
-    #[inline]
-    fn serve_command(&mut self, now: Tick) -> bool {
-        !self.commands.commands[self.id.index()].is_empty() && self.serve_next_command(now)
-    }
-
-    #[inline(never)]
-    fn serve_next_command(&mut self, now: Tick) -> bool {
-        let events = &self.commands.events[self.id.index()];
-        // An event ring without room keeps the command where it is.
-        if events.is_full() {
-            return false;
-        }
-        let Some(command) = self.commands.commands[self.id.index()].pop() else { return false };
-        let event = match command {
-            Command::ListFlows(mut page) => {
-                self.pipeline.list_flows(&mut page, now);
-                Event::Flows(page)
-            }
-        };
-        // This worker is the only producer, and there was room.
-        let _ = events.push(event);
-        true
-    }
-
-    #[inline]
-    fn count_turn(&mut self, busy: bool) {
-        self.counters.count_turn();
-        if busy {
-            self.pipeline.tally.busy_turns += 1;
-            self.unpublished += 1;
-        }
-        // Idle turns have the time; busy ones share the cost.
-        if self.unpublished >= PUBLISH_INTERVAL || !busy && self.unpublished > 0 {
-            self.counters.publish(&self.pipeline.tally);
-            self.unpublished = 0;
-        }
-    }
 }
 
 /// Gives frames of so many octets to a port; what it does not take is dropped.
@@ -384,6 +334,9 @@ fn transmit<P: Port>(port: &mut WorkerPort<P>, frames: &mut Burst<P::Frame>, oct
     let sent = port.queue.transmit(frames);
     tally.tx_packets += sent as u64;
     tally.tx_octets += octets;
+    if frames.is_empty() {
+        return;
+    }
     for refused in frames.drain(..) {
         tally.tx_octets -= refused.octets() as u64;
         tally.count_drop(DropReason::TxQueueFull);

@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod allocations;
 mod bursts;
+mod chores;
 mod conservation;
 mod dead;
 mod direct_routing;

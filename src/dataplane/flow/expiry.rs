@@ -113,7 +113,7 @@ impl TimeoutTicks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(super) enum Queue {
-    HalfOpen = WHEEL,
+    HalfOpen = WHEEL * STRANDS,
     /// Whose entries are asked about again and again.
     Connecting,
     Closed,
@@ -143,6 +143,10 @@ impl Queue {
 /// Slots of the wheel: nine minutes. What is due later is looked at once a round.
 const WHEEL: u16 = 8192;
 
+/// Lists of each slot, one entry of each looked at in turn. What stands in one list is found entry by entry, each after
+/// the last has come from memory; with several there is the time of as many ends for that.
+const STRANDS: u16 = 4;
+
 const LISTS: usize = Queue::Free as usize + 1;
 
 /// An entry's place in the lists. All zero: in none.
@@ -161,6 +165,8 @@ pub(super) struct Expiry {
     tails: Box<[u32]>,
     /// The next tick whose slot is to be looked at.
     hand: Tick,
+    /// The strand of it that was looked at last.
+    strand: u16,
     started: bool,
 }
 
@@ -172,6 +178,7 @@ impl Expiry {
             heads: vec![NONE; LISTS].into_boxed_slice(),
             tails: vec![NONE; LISTS].into_boxed_slice(),
             hand: Tick(0),
+            strand: 0,
             started: false,
         }
     }
@@ -216,7 +223,7 @@ impl Expiry {
         let due = now.after(span);
         // Never behind the hand, which would cost a whole round, nor so far ahead that the round is taken for due.
         let ahead = due.since(self.hand).min(u32::from(WHEEL) - 1);
-        self.append(slot(self.hand.after(ahead)), entry);
+        self.append(list(self.hand.after(ahead), entry), entry);
     }
 
     /// The clock may start anywhere.
@@ -256,8 +263,7 @@ impl Expiry {
     pub(super) fn due(&mut self, now: Tick, slots: &mut u32) -> Option<u32> {
         self.start(now);
         while self.hand.0.wrapping_sub(now.0).cast_signed() <= 0 {
-            let head = self.heads[usize::from(slot(self.hand))];
-            if head != NONE {
+            if let Some(head) = self.head() {
                 return Some(head);
             }
             *slots = slots.checked_sub(1)?;
@@ -265,9 +271,23 @@ impl Expiry {
         }
         None
     }
+
+    /// The first entry of the next strand in the hand's slot that has any.
+    fn head(&mut self) -> Option<u32> {
+        for step in 1..=STRANDS {
+            let strand = (self.strand + step) % STRANDS;
+            let head = self.heads[usize::from(list(self.hand, strand.into()))];
+            if head != NONE {
+                self.strand = strand;
+                return Some(head);
+            }
+        }
+        None
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below WHEEL")]
-const fn slot(tick: Tick) -> u16 {
-    (tick.0 % WHEEL as u32) as u16
+/// The list of an entry in the slot of `tick`.
+#[expect(clippy::cast_possible_truncation, reason = "the remainders are below WHEEL and STRANDS")]
+const fn list(tick: Tick, entry: u32) -> u16 {
+    (tick.0 % WHEEL as u32) as u16 * STRANDS + (entry % STRANDS as u32) as u16
 }

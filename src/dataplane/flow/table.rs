@@ -269,14 +269,14 @@ impl<F: Family> FlowTable<F> {
             let Some(first) = self.expiry.first(queue) else { continue };
             if self.remaining(FlowId(first), now) == 0 {
                 *budget = budget.checked_sub(1)?;
-                self.prefetch_ends_after(FlowId(first));
+                self.prefetch_ends_after(FlowId(first), now);
                 return Some(FlowId(first));
             }
         }
         while let Some(due) = self.expiry.due(now, budget) {
             *budget = budget.checked_sub(1)?;
             let id = FlowId(due);
-            self.prefetch_ends_after(id);
+            self.prefetch_ends_after(id, now);
             if self.remaining(id, now) == 0 {
                 return Some(id);
             }
@@ -286,14 +286,16 @@ impl<F: Family> FlowTable<F> {
         None
     }
 
-    /// Asks for what the ends of the two flows will read that are listed behind one that ends: of the next, whose entry was
-    /// asked for one flow ago, the index; of the one after it the entry.
+    /// Asks for what the ends of the two flows will read that are listed behind one that is looked at: of the next, whose
+    /// entry was asked for when this one was the next, the index, if it ends; of the one after it the entry.
     #[inline]
-    fn prefetch_ends_after(&self, id: FlowId) {
+    fn prefetch_ends_after(&self, id: FlowId, now: Tick) {
         let Some(next) = self.expiry.following(id.0) else { return };
-        let entry = self.entry(FlowId(next));
-        for direction in entry.ways() {
-            self.index.prefetch(self.key.hash(&entry.incoming(*direction)));
+        if self.remaining(FlowId(next), now) == 0 {
+            let entry = self.entry(FlowId(next));
+            for direction in entry.ways() {
+                self.index.prefetch(self.key.hash(&entry.incoming(*direction)));
+            }
         }
         if let Some(later) = self.expiry.following(next) {
             prefetch(&self.entries, later as usize);

@@ -4,6 +4,7 @@
 //! need arrives while the port is read, and what the second pass over the other needs arrives during that third pass.
 
 use super::{Core, View};
+use crate::dataplane::fast_path::Egresses;
 use crate::dataplane::flow::FlowFamily;
 use crate::dataplane::inspect::{Addressed, Inspected, Lookahead};
 use crate::dataplane::pipeline::Arrival;
@@ -64,12 +65,18 @@ impl<P: Port> Core<P> {
     pub(super) fn receive(&mut self, port: PortId, batches: &mut Batches<P::Frame>, view: View<'_>) -> bool {
         let (waiting, fresh) = batches.split();
         self.sides[port.index()].port.queue.receive(&mut fresh.frames);
+        let waits = !waiting.frames.is_empty();
         if fresh.frames.is_empty() {
-            return self.finish(waiting, view);
+            if waits {
+                self.finish(waiting, view);
+            }
+            return waits;
         }
         (fresh.port, fresh.handed_in) = (port, false);
         self.inspect(fresh);
-        self.finish(waiting, view);
+        if waits {
+            self.finish(waiting, view);
+        }
         self.pipeline.look_ahead(fresh.frames.len(), &mut fresh.ahead);
         if fresh.frames.is_full() && self.pipeline.flows.len() > CACHED_FLOWS {
             batches.waiting ^= 1;
@@ -93,23 +100,24 @@ impl<P: Port> Core<P> {
         batch.octets = self.pipeline.inspect_all(&batch.frames, mac, &mut batch.ahead);
     }
 
-    /// The third pass, in which every frame of the burst ends in its verdict. Returns whether there were any.
+    /// The third pass, in which every frame of the burst ends in its verdict.
     ///
     /// It looks at frames of the common shape before those that take the general way, but all leave in the order in
     /// which they came. So data behind a reset of the same burst still pass; their receiver knows what to do.
     #[inline(never)]
-    fn finish(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) -> bool {
+    fn finish(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) {
         let Batch { frames, ahead, .. } = batch;
-        if frames.is_empty() {
-            return false;
-        }
         if !batch.handed_in {
             self.pipeline.tally.rx_packets += frames.len() as u64;
             self.pipeline.tally.rx_octets += batch.octets;
         }
-        let egress = self.pipeline.forward_all(frames, ahead, view);
+        let mut egress = Egresses::GENERAL;
+        self.pipeline.forward_all(frames, ahead, view, &mut egress);
         if let Some((port, octets)) = egress.of_all(frames.len()) {
             self.send_all(port, frames, octets);
+            if frames.is_empty() {
+                return;
+            }
         }
         for (place, frame) in frames.drain(..).enumerate() {
             match egress.of(place) {
@@ -117,7 +125,6 @@ impl<P: Port> Core<P> {
                 None => self.process_any(frame, (place, ahead), (batch.port, batch.handed_in), view),
             }
         }
-        true
     }
 
     /// The third pass for every frame, out of the way of those that nearly all are.
