@@ -96,7 +96,7 @@ impl Pool {
             let answer = lease.reversed();
             table.find(table.hash(&answer), &answer).is_none()
         };
-        self.ports.lease(BackendId(cursor), &self.addresses, to, is_free)
+        self.ports.lease(BackendId(cursor), &self.addresses, to, is_free).map(|(lease, _)| lease)
     }
 
     /// Whether a port was found: of searches through 95 % one in a thousand gives up.

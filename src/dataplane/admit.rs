@@ -6,15 +6,13 @@ use super::former_lease::FormerLease;
 use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
-use crate::model::{
-    Direction, FiveTuple, Mac, NextHopId, OnNoBackend, OnUnknownFlow, PortId, Protocol, VlanTag,
-};
+use crate::model::{Direction, FiveTuple, NextHopId, OnNoBackend, OnUnknownFlow, Protocol, VlanTag};
 use crate::shared::{
     AddressRole, Applicant, DropReason, FlowState, Holds, Resolution, ServiceBackend, ServiceTable,
 };
 use crate::wire::Parsed;
 use crate::wire::craft::Refusal;
-use crate::wire::ethernet::Link;
+use crate::wire::ethernet;
 
 /// What a packet without a flow may go on as.
 pub(super) enum Admitted<'a> {
@@ -37,13 +35,12 @@ impl Pipeline {
     pub(super) fn admit<'a, F: FlowFamily>(
         &mut self,
         head: &[u8],
-        tuple: FiveTuple<F>,
-        arrival: Arrival<'_>,
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
+        arrival: &Arrival,
         view: View<'a>,
     ) -> Result<Admitted<'a>, Verdict> {
-        let packet = Parsed::Ip(*arrival.packet);
         let Some(role) = view.tables.roles.of::<F>(tuple.destination()) else {
-            return Err(self.punt(&packet, head, arrival.port));
+            return Err(self.punt(&Parsed::Ip(arrival.packet), head, arrival.port));
         };
         if !arrival.handed_in
             && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port(), arrival.hash)
@@ -59,7 +56,7 @@ impl Pipeline {
         let services = match role {
             AddressRole::Vip(services) => services,
             AddressRole::Local if tuple.destination_port() < PortClass::FIRST => {
-                return Err(self.punt(&packet, head, arrival.port));
+                return Err(self.punt(&Parsed::Ip(arrival.packet), head, arrival.port));
             }
             // The backend is told, or it would repeat itself for minutes.
             AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
@@ -85,9 +82,9 @@ impl Pipeline {
                     return Ok(Admitted::Challenge(service));
                 }
             } else {
-                accepted = self.brought_back(service, &tuple, (head, arrival), view);
+                accepted = self.brought_back(service, &tuple, (head, *arrival), view);
                 if accepted.is_none() {
-                    return Err(self.without_flow(service, tuple, (head, arrival), view));
+                    return Err(self.without_flow(service, tuple, (head, *arrival), view));
                 }
             }
         }
@@ -95,7 +92,7 @@ impl Pipeline {
         if arrival.packet.hop_limit <= 1 {
             return Err(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
         }
-        let created = self.create(service, tuple, (head, arrival), view);
+        let created = self.create(service, (tuple, former), (head, arrival), view);
         if let Some(counters) = self.counters.service(service.id) {
             match created {
                 Ok(_) => counters.count_connection(),
@@ -118,7 +115,7 @@ impl Pipeline {
         &self,
         service: &ServiceTable,
         tuple: FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], Arrival),
         view: View<'_>,
     ) -> Verdict {
         if service.on_no_backend == OnNoBackend::Http503
@@ -134,12 +131,13 @@ impl Pipeline {
     }
 
     /// The verdict on a packet that a service cannot serve, as it has no backend in service or no room.
+    #[inline(never)]
     pub(super) fn unserved<F: FlowFamily>(
         &self,
         reason: DropReason,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], Arrival),
         view: View<'_>,
     ) -> Verdict {
         match service.on_no_backend {
@@ -156,45 +154,56 @@ impl Pipeline {
     }
 
     /// Creates a flow, if the limits of service and client have room for it.
+    #[inline(always)]
     fn create<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        tuple: FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
+        (head, arrival): (&[u8], &Arrival),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        if !service.limits.any() {
-            return self.create_on_backend(service, tuple, Holds::default(), (head, arrival), view);
+        let mut holds = Holds::default();
+        if service.limits.any() {
+            let who = Applicant::<F> {
+                service: service.id,
+                client: tuple.source(),
+                worker: self.steering.worker(),
+            };
+            holds = match self.limits.admit(who, &service.limits, view.now) {
+                Ok(holds) => holds,
+                Err(reason) => return Err(self.unserved(reason, service, &tuple, (head, *arrival), view)),
+            };
         }
-        let who =
-            Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
-        let holds = self.limits.admit(who, &service.limits, view.now);
-        let holds = holds.map_err(|reason| self.unserved(reason, service, &tuple, (head, arrival), view))?;
-        let created = self.create_on_backend(service, tuple, holds, (head, arrival), view);
-        if created.is_err() {
+        let created = self.create_on_backend(service, (tuple, former), holds, (head, arrival), view);
+        if created.is_err() && service.limits.any() {
             self.limits.withdraw(service.id, None, &service.limits, holds);
         }
         created
     }
 
     /// Creates a flow that is counted in `holds`, on a backend that has room for it.
+    #[inline(always)]
     fn create_on_backend<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        tuple: FiveTuple<F>,
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
         mut holds: Holds,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], &Arrival),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        let Picked { backend, displaced } = self.pick(service, &tuple, view).map_err(|why| {
-            let reason = match why {
-                NotPicked::NoneInService => DropReason::NoBackend,
-                NotPicked::AllFull => DropReason::BackendsFull,
-            };
-            self.unserved(reason, service, &tuple, (head, arrival), view)
-        })?;
+        let Picked { backend, displaced } = match self.pick(service, &tuple, view) {
+            Ok(picked) => picked,
+            Err(why) => {
+                let reason = match why {
+                    NotPicked::NoneInService => DropReason::NoBackend,
+                    NotPicked::AllFull => DropReason::BackendsFull,
+                };
+                return Err(self.unserved(reason, service, &tuple, (head, *arrival), view));
+            }
+        };
         holds.backend = service.counts(backend);
-        let created = self.create_on(service, (backend, displaced), (tuple, holds), (head, arrival), view);
+        let on = (backend, displaced, former);
+        let created = self.create_on(service, on, (tuple, holds), (head, arrival), view);
         if created.is_err() && holds.backend {
             let holds = Holds { backend: true, ..Holds::default() };
             self.limits.release(service.id, Some(backend.id), holds);
@@ -202,12 +211,13 @@ impl Pipeline {
         created
     }
 
+    #[inline(always)]
     fn create_on<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
-        (backend, displaced): (&ServiceBackend, bool),
+        (backend, displaced, former): (&ServiceBackend, bool, Option<FormerLease>),
         (tuple, holds): (FiveTuple<F>, Holds),
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], &Arrival),
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let port = if backend.endpoint.port == 0 { tuple.destination_port() } else { backend.endpoint.port };
@@ -215,11 +225,10 @@ impl Pipeline {
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
         let to = tuple.with_destination((address, port));
-        let translated = self
-            .lease(service, (backend, arrival.former), to)
-            .ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let translated =
+            self.lease(service, (backend, former), to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
-        let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival.port, view);
+        let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival, view);
         let flow = NewFlow {
             tuple,
             translated,
@@ -234,7 +243,7 @@ impl Pipeline {
             holds,
         };
         let id = self.insert(arrival.hash, &flow, view)?;
-        self.begin_stream::<F>(id, service.client_address, tuple.protocol(), (arrival.packet, head));
+        self.begin_stream::<F>(id, service.client_address, tuple.protocol(), (&arrival.packet, head));
         if service.one_packet {
             // Nothing else that later fragments have leads to it.
             self.fragments.made = Some(id);
@@ -244,6 +253,7 @@ impl Pipeline {
 
     /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the
     /// backend is in TIME_WAIT on that.
+    #[inline]
     fn lease<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
@@ -259,18 +269,17 @@ impl Pipeline {
         if let Some(lease) = former.filter(is_free) {
             return Some(lease);
         }
-        let lease = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free);
+        let (lease, next) = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)?;
         // Most likely that of the next flow to this backend, of which nothing is in the cache.
-        if let Some(next) = self.local_ports.next(backend.id, &service.local_addresses, to) {
-            flows.prefetch_absent(&next.reversed());
-        }
-        lease
+        flows.prefetch_absent(&next.reversed());
+        Some(lease)
     }
 
     /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.
     ///
     /// # Errors
     /// If there is none to give up.
+    #[inline]
     pub(super) fn insert<F: FlowFamily>(
         &mut self,
         hash: u64,
@@ -278,14 +287,8 @@ impl Pipeline {
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
         let mut id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
-        if id.is_none()
-            && let Some(victim) = F::table(&self.flows).victim()
-        {
-            if F::table(&self.flows).entry(victim).state().is_half_open() {
-                self.guard.overflows(flow.service, view.now);
-            }
-            self.end::<F>(victim);
-            id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
+        if id.is_none() {
+            id = self.insert_instead::<F>(hash, flow, view);
         }
         let id = id.ok_or(refuse(DropReason::FlowTableFull))?;
         self.tally.flows_created += 1;
@@ -301,6 +304,23 @@ impl Pipeline {
         Ok(id)
     }
 
+    /// Adds a flow in place of one that is given up, if there is one.
+    #[cold]
+    fn insert_instead<F: FlowFamily>(
+        &mut self,
+        hash: u64,
+        flow: &NewFlow<F>,
+        view: View<'_>,
+    ) -> Option<FlowId> {
+        let victim = F::table(&self.flows).victim()?;
+        if F::table(&self.flows).entry(victim).state().is_half_open() {
+            self.guard.overflows(flow.service, view.now);
+        }
+        self.end::<F>(victim);
+        F::table_mut(&mut self.flows).insert(hash, flow, view.tick())
+    }
+
+    #[inline]
     fn way_to_backend<F: FlowFamily>(
         &self,
         backend: F::Address,
@@ -316,25 +336,25 @@ impl Pipeline {
     }
 
     /// The way back to a client: what the kernel says, or else where its packet came from.
+    #[inline]
     fn way_to_client<F: FlowFamily>(
         &mut self,
         client: F::Address,
         head: &[u8],
-        port: PortId,
+        arrival: &Arrival,
         view: View<'_>,
     ) -> Option<NextHopId> {
-        let link = Link::read(head)?;
-        let mut learn = |port: PortId, destination: Mac| {
-            self.last_hops.learn(self.ports[port.index()].egress, link.tag(), destination)
-        };
-        match view.fib.resolve(F::ip(client)) {
+        let (port, neighbour) = match view.fib.resolve(F::ip(client)) {
             Resolution::NextHop(id) => match view.fib.next_hop(id)? {
                 // Answers carry the tag that requests came with, not the one that the backend's network uses.
-                hop if hop.vlan == VlanTag::AsReceived => learn(hop.port, hop.destination()?),
-                _ => Some(id),
+                hop if hop.vlan == VlanTag::AsReceived => (hop.port, hop.destination()?),
+                _ => return Some(id),
             },
-            Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => learn(port, link.source),
-        }
+            Resolution::OnLink(_) | Resolution::Unresolved | Resolution::NoRoute => {
+                (arrival.port, ethernet::source(head)?)
+            }
+        };
+        self.last_hops.learn(&self.ports[port.index()].egress, VlanTag::of(arrival.vlan), neighbour)
     }
 
     /// Looks up a flow's next hops in changed routes; what is no longer reachable keeps its old way.

@@ -50,7 +50,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         (id, direction): (FlowId, Direction),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Shaken {
         let flows = F::table(&self.flows);
@@ -61,7 +61,7 @@ impl Pipeline {
         let is_answer = direction == Direction::Return && flags & (SYN | ACK | RST) == SYN | ACK;
         if entry.state() != FlowState::Connecting {
             if direction == Direction::Forward
-                && alter::begins_anew(entry.state(), &stream, arrival.packet, frame.head())
+                && alter::begins_anew(entry.state(), &stream, &arrival.packet, frame.head())
             {
                 return Shaken::Anew;
             }
@@ -70,7 +70,7 @@ impl Pipeline {
             }
             return Shaken::GoesOn;
         }
-        let Some(segment) = Segment::read(arrival.packet, frame.head()) else {
+        let Some(segment) = Segment::read(&arrival.packet, frame.head()) else {
             return Shaken::Done(Verdict::Drop(DropReason::UnknownFlow));
         };
         match direction {
@@ -90,7 +90,7 @@ impl Pipeline {
         frame: &mut T,
         id: FlowId,
         (stream, segment): (&Stream, &Segment),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Shaken {
         let entry = F::table(&self.flows).entry(id);
@@ -113,7 +113,7 @@ impl Pipeline {
                 _ => Verdict::Drop(DropReason::UnknownFlow),
             });
         }
-        let offer = Offer::read(arrival.packet, frame.head());
+        let offer = Offer::read(&arrival.packet, frame.head());
         if segment.acknowledgement != Some(expected) {
             let echo = offer.timestamps.map(|(_, echo)| echo);
             return match self.guard.cookies.check(&tuple, segment, echo, view.now) {
@@ -140,7 +140,7 @@ impl Pipeline {
         frame: &mut T,
         id: FlowId,
         (stream, segment): (&Stream, &Segment),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         if segment.flags & RST == 0 {
@@ -164,10 +164,10 @@ impl Pipeline {
         frame: &mut T,
         id: FlowId,
         (mut stream, segment): (Stream, &Segment),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let offer = Offer::read(arrival.packet, frame.head());
+        let offer = Offer::read(&arrival.packet, frame.head());
         let kept = Kept::from_options(stream.handshake.options, stream.handshake.mss);
         let (forth, back) = (Direction::Forward as usize, Direction::Return as usize);
         stream.shift[back] = stream.handshake.sequence.wrapping_sub(segment.sequence);
@@ -212,7 +212,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         id: FlowId,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let flows = F::table(&self.flows);
@@ -242,7 +242,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         id: FlowId,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let flows = F::table(&self.flows);
@@ -269,7 +269,7 @@ impl Pipeline {
         frame: &mut T,
         id: FlowId,
         segment: &Bare<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let l3 = arrival.packet.layout.l3;
@@ -289,7 +289,7 @@ impl Pipeline {
         };
         let forward = F::table(&self.flows).entry(id).matches(Direction::Forward, &segment.tuple);
         let direction = if forward { Direction::Forward } else { Direction::Return };
-        self.forward::<F, T>(frame, id, direction, Arrival { packet: &packet, ..arrival }, view)
+        self.forward::<F, T>(frame, id, direction, Arrival { packet, ..arrival }, view)
     }
 
     /// A flow whose backend has not answered for so long that something is to be done; none twice in a second.
@@ -372,7 +372,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         (id, view): (FlowId, View<'_>),
-        fill: impl FnOnce(&mut Self, &mut T, Arrival<'_>) -> Verdict,
+        fill: impl FnOnce(&mut Self, &mut T, Arrival) -> Verdict,
     ) -> Verdict {
         let vlan = self.tag(F::table(&self.flows).entry(id), Direction::Forward, view);
         let octets = if vlan.is_some() { HEADER + TAG } else { HEADER };
@@ -392,14 +392,13 @@ impl Pipeline {
             layout: Layout { l3: l3 + tag, l4: l4 + tag, end },
         };
         let arrival = Arrival {
-            packet: &packet,
+            packet,
             hash: 0,
             guess: Guess::NONE,
             vlan,
             port: PortId(0),
             handed_in: false,
             in_pieces: false,
-            former: None,
         };
         fill(self, frame, arrival)
     }

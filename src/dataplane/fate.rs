@@ -1,7 +1,7 @@
 //! What becomes of a flow at a packet of it.
 
-use super::flow::{FlowFamily, FlowId};
-use super::pipeline::{Pipeline, View};
+use super::flow::{FlowEntry, FlowFamily, FlowId};
+use super::pipeline::{Arrival, Pipeline, View};
 use crate::model::{BackendState, Direction, Protocol};
 use crate::shared::FlowState;
 use crate::wire::{Packet, tcp_flags};
@@ -17,27 +17,25 @@ pub(super) enum Fate {
     Killed,
 }
 
-impl Pipeline {
+impl Fate {
     /// What a packet means for the flow it finds.
     #[inline(always)]
-    pub(super) fn fate<F: FlowFamily>(
-        &self,
-        id: FlowId,
+    pub(super) fn of<F: FlowFamily>(
+        entry: &FlowEntry<F>,
         direction: Direction,
         packet: &Packet,
         view: View<'_>,
-    ) -> Fate {
-        let entry = F::table(&self.flows).entry(id);
+    ) -> Self {
         let backend = view.tables.backend_state(entry.backend);
         if matches!(backend, BackendState::Up | BackendState::Resting) && !packet.is_bare_syn() {
-            return Fate::GoesOn;
+            return Self::GoesOn;
         }
         let forward = direction == Direction::Forward;
         let begins = forward && packet.is_bare_syn();
         let is_over = match (entry.protocol(), backend) {
             // What ended in peace has nobody left to tell; only its last packets may be repeated.
             (Protocol::Tcp, BackendState::Dead) if !begins && entry.state() == FlowState::TimeWait => false,
-            (Protocol::Tcp, BackendState::Dead) if !begins => return Fate::Killed,
+            (Protocol::Tcp, BackendState::Dead) if !begins => return Self::Killed,
             (Protocol::Tcp, BackendState::Dead) => true,
             (Protocol::Tcp, BackendState::Up | BackendState::Resting) => begins && entry.syn_starts_anew(),
             (Protocol::Tcp, BackendState::Down | BackendState::Removed) => {
@@ -46,12 +44,15 @@ impl Pipeline {
             (Protocol::Udp, BackendState::Up | BackendState::Resting) => false,
             (Protocol::Udp, BackendState::Down | BackendState::Dead | BackendState::Removed) => forward,
         };
-        if is_over { Fate::Over } else { Fate::GoesOn }
+        if is_over { Self::Over } else { Self::GoesOn }
     }
+}
 
+impl Pipeline {
     /// Counts what a handshake says of its backend: that it does not answer, or refuses.
     #[cold]
-    pub(super) fn observe<F: FlowFamily>(&self, id: FlowId, direction: Direction, packet: &Packet) {
+    pub(super) fn observe<F: FlowFamily>(&self, id: FlowId, direction: Direction, arrival: Arrival) {
+        let packet = arrival.packet;
         let entry = F::table(&self.flows).entry(id);
         let Some(counters) = self.counters.backend(entry.backend) else { return };
         if entry.state() != FlowState::SynSent {

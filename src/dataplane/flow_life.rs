@@ -9,22 +9,19 @@ impl Pipeline {
     /// Moves a flow to another state. One that is over stays so until it ends.
     #[inline(never)]
     pub(super) fn advance<F: FlowFamily>(&mut self, id: FlowId, next: FlowState, now: Tick) {
-        let flows = F::table_mut(&mut self.flows);
-        let before = flows.entry(id);
-        let (service, backend) = (before.service, before.backend);
-        if before.state().is_half_open() && !next.is_half_open() {
+        let entry = F::table(&self.flows).entry(id);
+        let (before, service, backend) = (entry.state(), entry.service, entry.backend);
+        if before.is_half_open() && !next.is_half_open() {
             self.count_half_open_end(service);
         }
-        let flows = F::table_mut(&mut self.flows);
-        let before = flows.entry(id);
-        if next.is_over() && !before.state().is_over() {
+        if next.is_over() && !before.is_over() {
             if let Some(counters) = self.counters.backend(backend) {
                 counters.count_over();
             }
             // What only keeps its lease from being reused is no connection any more.
-            self.limits.release(service, Some(backend), flows.take_holds(id));
+            self.give_back::<F>(id);
         }
-        flows.set_state(id, next, now);
+        F::table_mut(&mut self.flows).set_state(id, next, now);
     }
 
     /// Ends a flow.
@@ -35,13 +32,23 @@ impl Pipeline {
         if entry.state().is_half_open() {
             self.count_half_open_end(service);
         }
-        let flows = F::table_mut(&mut self.flows);
-        self.limits.release(service, Some(backend), flows.take_holds(id));
-        flows.remove(id);
+        self.give_back::<F>(id);
+        F::table_mut(&mut self.flows).remove(id);
         self.tally.flows_ended += 1;
         self.tally.displaced -= u64::from(displaced);
         if let Some(counters) = self.counters.backend(backend) {
             counters.count_end(was_over);
+        }
+    }
+
+    /// Gives back what a flow is counted in, if it is in anything.
+    #[inline]
+    fn give_back<F: FlowFamily>(&mut self, id: FlowId) {
+        let entry = F::table(&self.flows).entry(id);
+        if entry.is_counted() {
+            let (service, backend) = (entry.service, entry.backend);
+            let holds = F::table_mut(&mut self.flows).take_holds(id);
+            self.limits.release(service, Some(backend), holds);
         }
     }
 

@@ -34,7 +34,7 @@ impl Pipeline {
         &mut self,
         id: FlowId,
         head: &[u8],
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'a>,
     ) -> Successor<'a> {
         let flows = F::table(&self.flows);

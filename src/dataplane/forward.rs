@@ -18,16 +18,29 @@ use crate::wire::{ethernet, mss};
 
 impl Pipeline {
     /// Sends a packet of a known flow on its way.
-    #[inline]
+    #[inline(never)]
     pub(super) fn forward<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
         id: FlowId,
         direction: Direction,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let packet = arrival.packet;
+        self.forward_as::<F, T, false>(frame, (id, direction), arrival, view)
+    }
+
+    /// [`forward`](Self::forward). `SHAPED` says that the packet is of the common shape of `F`, marked or not, and its flow
+    /// not altered.
+    #[inline(always)]
+    pub(super) fn forward_as<F: FlowFamily, T: Frame, const SHAPED: bool>(
+        &mut self,
+        frame: &mut T,
+        (id, direction): (FlowId, Direction),
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Verdict {
+        let packet = &arrival.packet_of::<F, SHAPED>();
         if packet.hop_limit <= 1 {
             return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
         }
@@ -35,7 +48,11 @@ impl Pipeline {
             self.route_again::<F>(id, view);
         }
         let Self { flows, last_hops, counters, tally, .. } = self;
-        let (entry, mut stream) = F::table_mut(flows).entry_and_stream(id);
+        let (entry, mut stream) = if SHAPED {
+            (F::table_mut(flows).entry_mut(id), None)
+        } else {
+            F::table_mut(flows).entry_and_stream(id)
+        };
         let hop = entry.hop(direction);
         let Some(hop) = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop)) else {
             return Verdict::Drop(DropReason::NextHopUnresolved);
@@ -46,18 +63,24 @@ impl Pipeline {
         let Layout { l3, end, .. } = packet.layout;
         let growth = alter::growth::<F>(stream.as_deref(), packet.transport, direction);
         let fits = (end - l3).saturating_add(growth) <= hop.mtu;
-        if !fits && !may_split(packet, frame.head()) {
+        if !fits && !may_split(*packet, frame.head()) {
             let mtu = alter::left_of::<F>(hop.mtu, stream.as_deref(), packet.transport, direction);
             return Verdict::Refuse(DropReason::MtuExceeded, Refusal::TooBig { mtu });
         }
         let departure = Departure { packet, direction, mtu: fits.then_some(hop.mtu) };
-        let told = toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters);
+        let told = match SHAPED {
+            true => Some(*packet),
+            false => toa::tell(frame, (entry, stream.as_deref_mut()), departure, counters),
+        };
         let Some(packet) = &told else { return Verdict::Drop(DropReason::FrameTruncated) };
         // What nothing changes leaves with the numbers that it came with.
         let came = stream.as_ref().and_then(|_| Segment::read(packet, frame.head()));
         match packet.transport {
             Transport::Fragment => {
                 rewrite_addresses(frame.head_mut(), packet.layout, &entry.rewrite(direction));
+            }
+            Transport::Tcp | Transport::Udp if SHAPED => {
+                F::rewrite(frame.head_mut(), &entry.rewrite(direction));
             }
             Transport::Tcp | Transport::Udp | Transport::Other => {
                 rewrite(frame.head_mut(), packet.layout, &entry.rewrite(direction));
@@ -77,7 +100,7 @@ impl Pipeline {
             let back = view.fib.next_hop(back).or_else(|| last_hops.next_hop(back));
             let mtu = back.map_or(hop.mtu, |back| back.mtu.min(hop.mtu));
             let most = mss::largest_for(mtu, packet.network);
-            mss::clamp(frame.head_mut(), packet, most, growth_back);
+            mss::clamp(frame.head_mut(), *packet, most, growth_back);
         }
         let leaves = Packet { layout: Layout { end, ..packet.layout }, ..*packet };
         let flags = numbers(entry, &leaves, (came, frame.head()), direction, tally);
@@ -85,7 +108,7 @@ impl Pipeline {
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
         }
-        if !link::set(frame, F::VERSION, (l3, arrival.vlan), hop.vlan) {
+        if !link::set(frame, F::VERSION, (l3, if SHAPED { None } else { arrival.vlan }), hop.vlan) {
             return Verdict::Drop(DropReason::MtuExceeded);
         }
         ethernet::set_addresses(frame.head_mut(), addresses);
@@ -93,7 +116,17 @@ impl Pipeline {
             counters.count(direction, frame.octets() as u64);
         }
         let (egress, mtu) = (hop.port, hop.mtu);
-        self.note::<F>((id, direction), (packet.transport, flags), arrival, view);
+        let next = match packet.transport {
+            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
+            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
+        };
+        if direction == Direction::Return && entry.is_one_packet() {
+            self.end_answered::<F>(id, !SHAPED && arrival.in_pieces, view);
+        } else if next == entry.state() {
+            entry.touch(view.tick());
+        } else {
+            self.advance::<F>(id, next, view.tick());
+        }
         if !fits {
             self.pieces = Pieces::Renumbered;
         }
@@ -104,38 +137,21 @@ impl Pipeline {
         }
     }
 
-    /// The flow's state follows a packet with these flags, and its time starts again.
-    #[inline]
-    fn note<F: FlowFamily>(
-        &mut self,
-        (id, direction): (FlowId, Direction),
-        (transport, flags): (Transport, u8),
-        arrival: Arrival<'_>,
-        view: View<'_>,
-    ) {
-        let entry = F::table_mut(&mut self.flows).entry_mut(id);
-        let next = match transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
-            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
-        };
-        if direction == Direction::Return && entry.is_one_packet() {
-            // Its answer is what the flow was for; later pieces of that find it closed.
-            if arrival.in_pieces {
-                self.advance::<F>(id, FlowState::Closed, view.tick());
-            } else {
-                self.end::<F>(id);
-            }
-        } else if next == entry.state() {
-            entry.touch(view.tick());
+    /// A datagram's answer is what its flow was for.
+    #[cold]
+    fn end_answered<F: FlowFamily>(&mut self, id: FlowId, in_pieces: bool, view: View<'_>) {
+        if in_pieces {
+            // Later pieces of it find it closed.
+            self.advance::<F>(id, FlowState::Closed, view.tick());
         } else {
-            self.advance::<F>(id, next, view.tick());
+            self.end::<F>(id);
         }
     }
 }
 
 /// Notes in the flow what a segment tells, which came as `came`, if that was another, and stands in `head` as the `packet`
 /// that leaves; the flags that its flow goes by.
-#[inline]
+#[inline(always)]
 fn numbers<F: Family>(
     entry: &mut FlowEntry<F>,
     packet: &Packet,
@@ -146,7 +162,7 @@ fn numbers<F: Family>(
     let flags = packet.tcp_flags;
     let Some(leaves) = Segment::read(packet, head) else { return flags };
     if flags & tcp_flags::SYN != 0 {
-        entry.note_syn(direction, &leaves, Offer::read(packet, head).scale);
+        entry.note_syn(direction, &leaves, Offer::read_scale(*packet, head));
     }
     if flags & tcp_flags::RST != 0 {
         let reset = entry.judge_reset(direction, &leaves);
@@ -159,11 +175,13 @@ fn numbers<F: Family>(
             return 0;
         }
     }
-    if flags & tcp_flags::FIN != 0 && !entry.believes_end(direction, &leaves) {
-        // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
-        return flags & !tcp_flags::FIN;
+    if flags & tcp_flags::FIN != 0 {
+        if !entry.believes_end(direction, &leaves) {
+            // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
+            return flags & !tcp_flags::FIN;
+        }
+        entry.note_fin(direction, &leaves);
     }
-    entry.note_fin(direction, &leaves);
     let Some(acknowledgement) = came.unwrap_or(leaves).acknowledgement else { return flags };
     entry.note_acknowledgement(direction, acknowledgement);
     if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }

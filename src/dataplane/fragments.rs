@@ -115,11 +115,11 @@ impl Pipeline {
     pub(super) fn balance_fragment<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let head = frame.head();
-        let packet = arrival.packet;
+        let packet = &arrival.packet;
         let addresses = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);
         let (Some(fragment), Some(addresses)) = (Fragment::read(packet, head), addresses) else {
             return Verdict::Drop(DropReason::FragmentInvalid);
@@ -128,7 +128,7 @@ impl Pipeline {
         if !fragment.may_have_ports(F::NETWORK) || view.tables.roles.of::<F>(destination).is_none() {
             // The kernel puts together what is its own.
             let packet = &Packet { protocol: fragment.protocol, ..*packet };
-            return self.without_ports::<F, T>(frame, Arrival { packet, ..arrival }, view);
+            return self.without_ports::<F, T>(frame, Arrival { packet: *packet, ..arrival }, view);
         }
         let Some(end) = fragment.last() else { return Verdict::Drop(DropReason::FragmentInvalid) };
         if source == destination || !F::may_be_client(source) || view.tables.roles.of::<F>(source).is_some() {
@@ -149,7 +149,7 @@ impl Pipeline {
                 return Verdict::Drop(reason);
             };
             let (verdict, fate) =
-                self.balance_first::<F, T>(frame, Arrival { packet: &whole, ..arrival }, view);
+                self.balance_first::<F, T>(frame, Arrival { packet: whole, ..arrival }, view);
             self.fragments.note(key, First { end, fate }, view);
             return verdict;
         }
@@ -168,7 +168,7 @@ impl Pipeline {
     fn balance_first<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        mut arrival: Arrival<'_>,
+        mut arrival: Arrival,
         view: View<'_>,
     ) -> (Verdict, Fate) {
         let tuple = arrival.packet.tuple::<F>(frame.head());
@@ -176,7 +176,7 @@ impl Pipeline {
         let verdict = match &tuple {
             Some(tuple) => {
                 arrival.hash = F::table(&self.flows).hash(tuple);
-                self.balance_packet::<F, T>(frame, arrival, view)
+                self.balance_whole::<F, T>(frame, arrival, view)
             }
             None => self.without_ports::<F, T>(frame, arrival, view),
         };
@@ -198,7 +198,7 @@ impl Pipeline {
     fn forwarded<F: FlowFamily>(
         &self,
         tuple: &FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Option<Fate> {
         if let Some(id) = self.fragments.made {
@@ -206,7 +206,7 @@ impl Pipeline {
         }
         let flows = F::table(&self.flows);
         let Some((id, _)) = flows.find(arrival.hash, tuple) else {
-            let (service, backend) = self.stateless_target(tuple, arrival.packet, view)?;
+            let (service, backend) = self.stateless_target(tuple, &arrival.packet, view)?;
             return Some(Fate::Stateless(service, backend, arrival.hash));
         };
         let entry = flows.entry(id);
@@ -223,7 +223,7 @@ impl Pipeline {
         frame: &mut T,
         addresses: F::Pair,
         fate: Fate,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         match fate {

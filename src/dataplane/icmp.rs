@@ -29,11 +29,11 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         role: &AddressRole,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let head = frame.head();
-        let message = match icmp::read::<F>(arrival.packet, head) {
+        let message = match icmp::read::<F>(&arrival.packet, head) {
             Ok(message) => message,
             Err(flaw) => return Verdict::Drop(reason(flaw)),
         };
@@ -49,12 +49,12 @@ impl Pipeline {
         }
     }
 
-    fn punt_packet(&self, head: &[u8], arrival: Arrival<'_>) -> Verdict {
-        self.punt(&Parsed::Ip(*arrival.packet), head, arrival.port)
+    fn punt_packet(&self, head: &[u8], arrival: Arrival) -> Verdict {
+        self.punt(&Parsed::Ip(arrival.packet), head, arrival.port)
     }
 
     /// Makes an echo request its own answer.
-    fn answer_echo<F: FlowFamily, T: Frame>(&self, frame: &mut T, arrival: Arrival<'_>) -> Verdict {
+    fn answer_echo<F: FlowFamily, T: Frame>(&self, frame: &mut T, arrival: Arrival) -> Verdict {
         let Layout { l3, l4, end } = arrival.packet.layout;
         // Options may want to be answered, too (RFC 1122, 3.2.2.6), which the kernel does.
         if l4 - l3 > F::LAYOUT.l4 - F::LAYOUT.l3 {
@@ -63,7 +63,7 @@ impl Pipeline {
         let Some(link) = Link::read(frame.head()) else { return Verdict::Drop(DropReason::FrameTruncated) };
         let our_mac = self.ports[arrival.port.index()].egress.mac;
         frame.truncate(usize::from(end));
-        icmp::answer_echo::<F>(frame.head_mut(), arrival.packet);
+        icmp::answer_echo::<F>(frame.head_mut(), &arrival.packet);
         ethernet::set_ends(frame.head_mut(), our_mac, link.source);
         Verdict::Reply
     }
@@ -74,7 +74,7 @@ impl Pipeline {
         frame: &mut T,
         role: &AddressRole,
         quote: &Quote<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let is_local = matches!(role, AddressRole::Local);
@@ -117,10 +117,10 @@ impl Pipeline {
         frame: &mut T,
         quote: &Quote<F>,
         (id, direction): (FlowId, Direction),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let packet = arrival.packet;
+        let packet = &arrival.packet;
         // No error about an error (RFC 1122, 3.2.2), so that what is wrong from here on is silent.
         if packet.hop_limit <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
@@ -171,7 +171,7 @@ impl Pipeline {
 }
 
 /// Whether a message comes from where none can: from no host, or from us.
-fn is_martian<F: FlowFamily>(head: &[u8], arrival: Arrival<'_>, view: View<'_>) -> bool {
+fn is_martian<F: FlowFamily>(head: &[u8], arrival: Arrival, view: View<'_>) -> bool {
     let header = head.get(usize::from(arrival.packet.layout.l3)..).unwrap_or_default();
     F::pair_in(header).is_none_or(|pair| {
         let (source, _) = F::addresses(pair);

@@ -5,7 +5,7 @@ use super::pipeline::Pipeline;
 use crate::io::{BURST, Frame};
 use crate::model::{Mac, V4, V6};
 use crate::wire::ethernet::{self, Link};
-use crate::wire::{Common, Malformed, Network, Packet, Parsed, parse};
+use crate::wire::{Malformed, Network, Packet, Parsed, parse};
 
 /// What is in a frame, as the general way needs it.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +39,15 @@ impl Inspected {
 pub struct Lookahead {
     /// Whether all frames are of the common shape of IPv4, as most bursts are.
     pub(super) is_v4: bool,
+    /// The same, with frames that are marked.
+    pub(super) is_shaped_v4: bool,
     /// For us, and of the [`Common`] shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
-    /// The flow that a frame of the common shape may belong to.
+    /// The same, where `common` says nothing, of segments with the flags that a connection begins or ends with.
+    pub(super) marked: [Option<Network>; BURST],
+    /// The flow that a frame of the common shape, marked or not, may belong to.
     pub(super) guesses: [Guess; BURST],
-    /// The index hashes of frames of the common shape, in halves.
+    /// The index hashes of these, in halves.
     pub(super) uppers: [u32; BURST],
     pub(super) lowers: [u32; BURST],
     pub(super) inspected: [Inspected; BURST],
@@ -53,7 +57,9 @@ impl Lookahead {
     /// Nothing was looked at.
     pub const NOTHING: Self = Self {
         is_v4: false,
+        is_shaped_v4: false,
         common: [None; BURST],
+        marked: [None; BURST],
         guesses: [Guess::NONE; BURST],
         uppers: [0; BURST],
         lowers: [0; BURST],
@@ -61,16 +67,22 @@ impl Lookahead {
     };
 
     #[inline(always)]
-    fn hash(&self, place: usize) -> u64 {
+    pub(super) fn hash(&self, place: usize) -> u64 {
         hash(self.uppers[place], self.lowers[place])
+    }
+
+    /// The family of a frame of the common shape, marked or not.
+    #[inline(always)]
+    pub(super) fn shape(&self, place: usize) -> Option<Network> {
+        self.common[place].or(self.marked[place])
     }
 
     /// What is looked for for a frame: in which family, the guess so far, and the hash; `None` if nothing is.
     #[inline(always)]
     fn sought(&mut self, place: usize) -> Option<(Network, &mut Guess, u64)> {
-        let hash = self.hash(place);
+        let (hash, shape) = (self.hash(place), self.shape(place));
         let seen = &mut self.inspected[place];
-        match (self.common[place], &seen.parsed) {
+        match (shape, &seen.parsed) {
             (Some(network), _) => Some((network, &mut self.guesses[place], hash)),
             (None, Ok(Parsed::Ip(packet))) => Some((packet.network, &mut seen.guess, seen.hash)),
             (None, _) => None,
@@ -116,7 +128,7 @@ impl Pipeline {
         for frame in frames {
             frame.prefetch();
         }
-        ahead.is_v4 = true;
+        (ahead.is_v4, ahead.is_shaped_v4) = (true, true);
         let (inspected, mut octets) = self.inspect_eights(frames, mac, ahead);
         for (place, frame) in frames.iter().enumerate().skip(inspected) {
             octets += frame.octets() as u64;
@@ -134,13 +146,14 @@ impl Pipeline {
             && (self.inspect_common::<V4>(head, octets, place, ahead)
                 || self.inspect_common_v6(head, octets, place, ahead));
         if !is_common {
-            ahead.common[place] = None;
+            (ahead.common[place], ahead.marked[place]) = (None, None);
             self.inspect_uncommon(head, octets, mac, &mut ahead.inspected[place]);
         }
         ahead.is_v4 &= ahead.common[place] == Some(Network::V4);
+        ahead.is_shaped_v4 &= ahead.shape(place) == Some(Network::V4);
     }
 
-    /// Pass 1 for the common shape of one family; false, and nothing said, if the frame is not of it.
+    /// Pass 1 for the common shape of one family, marked or not; false, and nothing said, if the frame is not of it.
     #[inline(always)]
     fn inspect_common<F: FlowFamily>(
         &self,
@@ -149,12 +162,13 @@ impl Pipeline {
         place: usize,
         ahead: &mut Lookahead,
     ) -> bool {
-        let Some(tuple) = F::read(head, octets) else { return false };
+        let Some((tuple, marked)) = F::read_marked(head, octets) else { return false };
         let flows = F::table(&self.flows);
         let hash = flows.hash(&tuple);
         ahead.set_hash(place, hash);
         ahead.guesses[place] = flows.prefetch_index(hash);
-        ahead.common[place] = Some(F::NETWORK);
+        ahead.common[place] = (!marked).then_some(F::NETWORK);
+        ahead.marked[place] = Some(F::NETWORK);
         true
     }
 
@@ -164,7 +178,7 @@ impl Pipeline {
         self.inspect_common::<V6>(head, octets, place, ahead)
     }
 
-    /// Pass 1 for tags, options, connections that begin or end, and whatever is no packet to balance. `seen` may say
+    /// Pass 1 for tags, options, and whatever is no packet to balance. `seen` may say
     /// anything; it is written in place, as a value that is put together elsewhere and copied costs more than the parsing.
     #[inline(never)]
     pub(super) fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac, seen: &mut Inspected) {
@@ -184,7 +198,7 @@ impl Pipeline {
     /// Pass 2 for the first `frames` of a burst: guesses the flows and asks for them.
     #[inline(always)]
     pub fn look_ahead(&mut self, frames: usize, ahead: &mut Lookahead) {
-        if !ahead.is_v4 {
+        if !ahead.is_shaped_v4 {
             return self.look_ahead_each(frames, ahead);
         }
         // A bit for each frame, by its place.
@@ -225,29 +239,6 @@ impl Pipeline {
                 Network::V6 => self.flows.v6.guess_far(hash),
             };
         }
-    }
-
-    /// What is in a frame of the burst, for the general way.
-    pub(super) fn inspected<'a, T: Frame>(
-        frame: &T,
-        place: usize,
-        ahead: &'a mut Lookahead,
-    ) -> &'a mut Inspected {
-        let seen = &mut ahead.inspected[place];
-        if let Some(network) = ahead.common[place] {
-            let packet = match network {
-                Network::V4 => V4::packet(frame.head()),
-                Network::V6 => V6::packet(frame.head()),
-            };
-            *seen = Inspected {
-                parsed: packet.map(Parsed::Ip).ok_or(Malformed::FrameTruncated),
-                vlan: None,
-                addressed: Addressed::Us,
-                hash: hash(ahead.uppers[place], ahead.lowers[place]),
-                guess: ahead.guesses[place],
-            };
-        }
-        seen
     }
 }
 

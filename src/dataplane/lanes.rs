@@ -47,7 +47,8 @@ mod avx2 {
     use crate::io::{BURST, Frame};
     use crate::model::Mac;
     use crate::wire::Network;
-    use crate::wire::lanes::{self, LANES};
+    use crate::wire::lanes::{self, LANES, TCP_FLAGS};
+    use crate::wire::tcp_flags::are_possible;
 
     /// Frames for which eight lanes are less work than one after the other.
     pub(super) const FEWEST: usize = 4;
@@ -106,7 +107,13 @@ mod avx2 {
         put(&mut ahead.common, number, [Some(Network::V4); LANES]);
         if eight.common != u8::MAX {
             for (lane, frame) in frames.iter().enumerate().filter(|(lane, _)| eight.common >> lane & 1 == 0) {
-                pipeline.inspect(frame, mac, number * LANES + lane, ahead);
+                let place = number * LANES + lane;
+                if eight.marked >> lane & 1 == 1 && are_possible(heads[lane][TCP_FLAGS]) {
+                    (ahead.common[place], ahead.marked[place]) = (None, Some(Network::V4));
+                    ahead.is_v4 = false;
+                } else {
+                    pipeline.inspect(frame, mac, place, ahead);
+                }
             }
         }
         octets

@@ -15,6 +15,8 @@ use crate::model::{BackendId, FIRST_LOCAL_PORT, Family, FiveTuple, LOCAL_PORTS, 
 pub struct PortClass {
     workers: u16,
     worker: u16,
+    /// How many ports it has.
+    len: u32,
 }
 
 impl PortClass {
@@ -28,7 +30,7 @@ impl PortClass {
     /// The class of `worker`, one of `workers` (1 to 1024).
     #[must_use]
     pub const fn new(worker: WorkerId, workers: u16) -> Self {
-        Self { workers, worker: worker.0 }
+        Self { workers, worker: worker.0, len: (Self::SPAN / workers) as u32 }
     }
 
     /// Which worker leased `port`; `None` if nobody did.
@@ -41,15 +43,10 @@ impl PortClass {
         }
     }
 
-    /// How many ports the class has.
-    const fn len(self) -> u32 {
-        (Self::SPAN / self.workers) as u32
-    }
-
     /// How many pairs of one of `addresses` and a port there are; `None` if there is none.
     fn pairs(self, addresses: &[std::net::IpAddr]) -> Option<u32> {
         let count = u32::try_from(addresses.len()).ok().filter(|count| *count > 0)?;
-        Some(count * self.len())
+        Some(count * self.len)
     }
 
     /// The pair with this number, below [`pairs`](Self::pairs); `None` if the address is of the other family.
@@ -59,7 +56,7 @@ impl PortClass {
         Some((F::address(addresses[(n % count) as usize])?, self.nth(n / count)))
     }
 
-    /// The port of the class with this number, below [`len`](Self::len).
+    /// The port of the class with this number, below `len`.
     fn nth(self, n: u32) -> u16 {
         let offset = n * u32::from(self.workers) + u32::from(self.worker);
         Self::FIRST + u16::try_from(offset).expect("a class lies within the span of ports")
@@ -97,47 +94,51 @@ impl LocalPorts {
         self.class
     }
 
-    /// A tuple from one of `addresses` and a free port to the destination of `to`, by `is_free`; `None` if all that
-    /// were tried are in use.
+    /// A tuple from one of `addresses` and a free port to the destination of `to`, by `is_free`, and the one that the next
+    /// call with the same arguments will try first; `None` if all that were tried are in use.
+    #[inline]
     pub fn lease<F: Family>(
         &mut self,
         backend: BackendId,
         addresses: &[std::net::IpAddr],
         to: FiveTuple<F>,
         is_free: impl Fn(&FiveTuple<F>) -> bool,
-    ) -> Option<FiveTuple<F>> {
+    ) -> Option<(FiveTuple<F>, FiveTuple<F>)> {
         let cursor = self.cursors.get_mut(backend.index())?;
-        let pairs = self.class.pairs(addresses)?;
-        let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
-        let mut stride = 1;
-        for tried in 0..TRIES.min(pairs) {
-            let n = *cursor % pairs;
-            // Wraps together with the pairs, so that no pair is skipped but those in a run.
-            *cursor = (n + 1) % pairs;
-            if tried >= STEADY_TRIES {
-                // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
-                // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
-                stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
-                *cursor = (n + stride) % pairs;
-            }
-            let leased = to.with_source(self.class.pair::<F>(n, addresses)?);
-            if is_free(&leased) {
-                return Some(leased);
-            }
+        let (class, pairs) = (self.class, self.class.pairs(addresses)?);
+        let tuple = |n: u32| Some(to.with_source(class.pair::<F>(n, addresses)?));
+        let first = within(*cursor, pairs);
+        // Wraps together with the pairs, so that no pair is skipped but those in a run.
+        *cursor = within(first + 1, pairs);
+        let mut leased = tuple(first)?;
+        if !is_free(&leased) {
+            leased = lease_behind(cursor, pairs, |n| tuple(n).filter(&is_free))?;
         }
-        None
+        Some((leased, tuple(*cursor)?))
     }
+}
 
-    /// The first that the next call of [`lease`](Self::lease) with the same arguments will try.
-    pub fn next<F: Family>(
-        &self,
-        backend: BackendId,
-        addresses: &[std::net::IpAddr],
-        to: FiveTuple<F>,
-    ) -> Option<FiveTuple<F>> {
-        let n = self.cursors.get(backend.index())? % self.class.pairs(addresses)?;
-        Some(to.with_source(self.class.pair::<F>(n, addresses)?))
-    }
+/// What `lease` finds from `cursor` on, where one try has failed already.
+#[cold]
+fn lease_behind<T>(cursor: &mut u32, pairs: u32, lease: impl Fn(u32) -> Option<T>) -> Option<T> {
+    let golden = u32::try_from(u64::from(pairs) * 618 / 1000).unwrap_or(0) | 1;
+    let mut stride = 1;
+    (1..TRIES.min(pairs)).find_map(|tried| {
+        let n = *cursor;
+        if tried >= STEADY_TRIES {
+            // Behind a run of `n` leases after `log n` tries; and if there is no end, evenly over all pairs: the golden
+            // ratio's multiples leave no large gap (Knuth, TAOCP 3, 6.4, theorem S).
+            stride = if stride < pairs / 4 { stride * 2 + 1 } else { golden };
+        }
+        *cursor = within(n + stride, pairs);
+        lease(n)
+    })
+}
+
+/// The number of a pair, below `pairs`: most are, and a division costs as much as all else here.
+#[inline(always)]
+const fn within(n: u32, pairs: u32) -> u32 {
+    if n < pairs { n } else { n % pairs }
 }
 
 #[cfg(test)]
@@ -161,7 +162,7 @@ mod tests {
         let addresses = ["10.0.8.1".parse().unwrap(), "10.0.8.2".parse().unwrap()];
         let mut used = HashSet::new();
         for _ in 0..2 * u32::from(PortClass::SPAN) {
-            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap();
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !used.contains(lease)).unwrap().0;
             assert!(lease.source_port() >= PortClass::FIRST);
             assert!(used.insert(lease));
         }
@@ -172,7 +173,7 @@ mod tests {
     fn a_port_that_was_freed_is_leased_again_after_all_others() {
         let mut ports = ports(1, 0);
         let address = ["10.0.8.1".parse().unwrap()];
-        let mut lease = || ports.lease(BackendId(0), &address, to(), |_| true).unwrap().source_port();
+        let mut lease = || ports.lease(BackendId(0), &address, to(), |_| true).unwrap().0.source_port();
         let first = lease();
         let others: HashSet<u16> = (1..PortClass::SPAN).map(|_| lease()).collect();
         assert_eq!(others.len(), usize::from(PortClass::SPAN) - 1);
@@ -186,7 +187,7 @@ mod tests {
         let addresses: Vec<_> = (1..=4).map(|n| std::net::IpAddr::from([10, 0, 8, n])).collect();
         let full = |lease: &FiveTuple<V4>| lease.source() != 0x0a00_0803;
         for _ in 0..1000 {
-            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !full(lease)).unwrap();
+            let lease = ports.lease(BackendId(0), &addresses, to(), |lease| !full(lease)).unwrap().0;
             assert_eq!(lease.source(), 0x0a00_0803);
         }
     }
@@ -198,7 +199,7 @@ mod tests {
             let address = ["10.0.8.1".parse().unwrap()];
             let mut used = HashSet::new();
             for _ in 0..run {
-                used.insert(ports.lease(BackendId(0), &address, to(), |_| true).unwrap());
+                used.insert(ports.lease(BackendId(0), &address, to(), |_| true).unwrap().0);
             }
             // Short ones, all free again when the cursor comes back, three times over.
             for n in 0..3 * u32::from(PortClass::SPAN) {
@@ -216,7 +217,7 @@ mod tests {
                 let class = ports.class();
                 for _ in 0..1000 {
                     let lease =
-                        ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap();
+                        ports.lease(BackendId(0), &["10.0.8.1".parse().unwrap()], to(), |_| true).unwrap().0;
                     assert_eq!(class.owner(lease.source_port()), Some(WorkerId(worker)));
                 }
             }

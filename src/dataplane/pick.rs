@@ -3,7 +3,7 @@
 use super::pipeline::{Pipeline, View};
 use crate::hash::{fold, maglev};
 use crate::model::{BackendId, BackendState, FiveTuple};
-use crate::shared::{Applicant, Choice, Holds, RoleFamily, ServiceBackend, ServiceTable};
+use crate::shared::{Applicant, Choice, Holds, PersistentBackends, RoleFamily, ServiceBackend, ServiceTable};
 
 /// The backend of a new flow.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +55,27 @@ impl Pipeline {
     ///
     /// # Errors
     /// If no backend is in service, or every one that is has as many connections as it takes.
+    #[inline]
     pub(super) fn pick<'a, F: RoleFamily>(
         &mut self,
         service: &'a ServiceTable,
         tuple: &FiveTuple<F>,
         view: View<'_>,
     ) -> Result<Picked<'a>, NotPicked> {
-        let Some(persistent) = &service.persistence else { return self.pick_anew(service, tuple, view) };
+        match &service.persistence {
+            Some(persistent) => self.pick_again(service, persistent, tuple, view),
+            None => self.pick_anew(service, tuple, view),
+        }
+    }
+
+    /// The backend that the client was sent to before, or else another that it will be sent to from now on.
+    fn pick_again<'a, F: RoleFamily>(
+        &mut self,
+        service: &'a ServiceTable,
+        persistent: &PersistentBackends,
+        tuple: &FiveTuple<F>,
+        view: View<'_>,
+    ) -> Result<Picked<'a>, NotPicked> {
         let who =
             Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
         let serving = |id| persistent.position(id).and_then(|position| at(service, position, view));

@@ -11,7 +11,7 @@ use super::admit::Admitted;
 use super::connecting::Shaken;
 use super::farewell::Farewells;
 use super::fate::Fate;
-use super::flow::{FlowFamily, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks};
+use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks};
 use super::former_lease::{FormerLease, Successor};
 use super::fragments::{self, Fragments};
 use super::inspect::{Addressed, Inspected};
@@ -29,11 +29,11 @@ use super::verdict::Verdict;
 use super::ways::Ways;
 use crate::hash::IndexKey;
 use crate::io::Frame;
-use crate::model::{Direction, Nanos, PortId, TablePages, Timeouts, V4, V6, WorkerId};
+use crate::model::{Direction, FiveTuple, Nanos, PortId, TablePages, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
     Capacities, DropReason, Egress, Fib, Limits, Persistence, Snapshot, SynProxies, Tally, WorkerCounters,
 };
-use crate::wire::{Network, Packet, Parsed, Transport, tcp_flags};
+use crate::wire::{Layout, Network, Packet, Parsed, Transport, tcp_flags};
 
 /// What a worker is made with.
 #[derive(Clone, Debug)]
@@ -190,20 +190,19 @@ impl Pipeline {
             Ok(parsed) => return self.punt(parsed, frame.head(), port),
         };
         let arrival = Arrival {
-            packet: &packet,
+            packet,
             hash: seen.hash,
             guess: seen.guess,
             vlan: seen.vlan,
             port,
             handed_in,
             in_pieces: packet.transport == Transport::Fragment,
-            former: None,
         };
         let verdict = match (packet.network, packet.transport) {
             (Network::V4, Transport::Fragment) => self.balance_fragment::<V4, T>(frame, arrival, view),
             (Network::V6, Transport::Fragment) => self.balance_fragment::<V6, T>(frame, arrival, view),
-            (Network::V4, _) => self.balance_packet::<V4, T>(frame, arrival, view),
-            (Network::V6, _) => self.balance_packet::<V6, T>(frame, arrival, view),
+            (Network::V4, _) => self.balance_whole::<V4, T>(frame, arrival, view),
+            (Network::V6, _) => self.balance_whole::<V6, T>(frame, arrival, view),
         };
         if packet.transport == Transport::Fragment
             && matches!(verdict, Verdict::Refuse(..) | Verdict::Kill(..))
@@ -214,30 +213,33 @@ impl Pipeline {
     }
 
     /// The verdict on a whole packet, or on a first fragment, which is one as far as it goes.
-    #[inline]
-    pub(super) fn balance_packet<F: FlowFamily, T: Frame>(
+    #[inline(never)]
+    pub(super) fn balance_whole<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let Some(tuple) = arrival.packet.tuple::<F>(frame.head()) else {
+        self.balance_as::<F, T, false>(frame, arrival, view)
+    }
+
+    /// [`balance_whole`](Self::balance_whole). `SHAPED` says that the packet is of the common shape of `F`, marked or not: so
+    /// the compiler knows where everything stands.
+    #[inline(always)]
+    pub(super) fn balance_as<F: FlowFamily, T: Frame, const SHAPED: bool>(
+        &mut self,
+        frame: &mut T,
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Verdict {
+        let Some(tuple) = arrival.packet_of::<F, SHAPED>().tuple::<F>(frame.head()) else {
             return self.without_ports::<F, T>(frame, arrival, view);
         };
         let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
-        if let Some((id, _)) = found
-            && F::table(&self.flows).entry(id).is_one_way()
-        {
-            if let Some(verdict) = self.forward_recorded::<F, T>(frame, id, arrival, view) {
-                return verdict;
-            }
-            self.end::<F>(id);
-            found = None;
-        }
         if let Some((id, direction)) = found
-            && F::table(&self.flows).entry(id).is_altered()
+            && F::table(&self.flows).entry(id).is_special()
         {
-            match self.shake::<F, T>(frame, (id, direction), arrival, view) {
+            match self.look_closer::<F, T>(frame, (id, direction), arrival, view) {
                 Shaken::GoesOn => {}
                 Shaken::Done(verdict) => return verdict,
                 Shaken::Anew => {
@@ -246,59 +248,102 @@ impl Pipeline {
                 }
             }
         }
-        let mut fate =
-            found.map(|(id, direction)| (id, direction, self.fate::<F>(id, direction, arrival.packet, view)));
-        if let Some((id, Direction::Forward, fate)) = &mut fate
-            && F::table(&self.flows).entry(*id).syn_starts_anew()
-        {
-            match self.succeeds::<F>(*id, frame.head(), arrival, view) {
-                Successor::None => {}
-                Successor::Asked(service) => {
-                    return self.challenge(frame, service, &tuple, arrival, view);
-                }
-                Successor::Begins => *fate = Fate::Over,
-            }
-        }
-        let (id, direction) = match fate {
-            Some((id, direction, Fate::GoesOn)) => {
-                if arrival.packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
-                    self.observe::<F>(id, direction, arrival.packet);
-                }
-                (id, direction)
-            }
-            Some((id, direction, Fate::Killed)) if arrival.packet.tcp_flags & tcp_flags::RST == 0 => {
-                return Verdict::Kill(id, direction);
-            }
-            // A reset tells the other side itself, and no reset may be answered.
-            Some((id, direction, Fate::Killed)) => {
-                let verdict = self.forward::<F, T>(frame, id, direction, arrival, view);
-                self.end::<F>(id);
-                return verdict;
-            }
-            over => {
-                let former = over.and_then(|(id, ..)| self.end_former::<F>(id));
-                let arrival = Arrival { former, ..arrival };
-                match self.admit(frame.head(), tuple, arrival, view) {
-                    Ok(Admitted::Flow(id)) => (id, Direction::Forward),
-                    Ok(Admitted::Connecting(id)) => return self.ask::<F, T>(frame, id, arrival, view),
-                    Ok(Admitted::Challenge(service)) => {
+        let mut former = None;
+        let mut goes_on = None;
+        if let Some((id, direction)) = found {
+            let entry = F::table(&self.flows).entry(id);
+            let mut fate = Fate::of(entry, direction, &arrival.packet, view);
+            if direction == Direction::Forward && entry.syn_starts_anew() {
+                match self.succeeds::<F>(id, frame.head(), arrival, view) {
+                    Successor::None => {}
+                    Successor::Asked(service) => {
                         return self.challenge(frame, service, &tuple, arrival, view);
                     }
-                    Ok(Admitted::Stateless(service)) => {
-                        return self.forward_stateless(frame, service, tuple, arrival, view);
-                    }
-                    Err(verdict) => return verdict,
+                    Successor::Begins => fate = Fate::Over,
                 }
             }
+            match fate {
+                Fate::GoesOn => {
+                    if arrival.packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
+                        self.observe::<F>(id, direction, arrival);
+                    }
+                    goes_on = found;
+                }
+                Fate::Killed => return self.kill_at::<F, T>(frame, (id, direction), arrival, view),
+                Fate::Over => former = self.end_former::<F>(id),
+            }
+        }
+        let flow = match goes_on {
+            Some(flow) => flow,
+            None => match self.begin::<F, T>(frame, (tuple, former), arrival, view) {
+                Ok(id) => (id, Direction::Forward),
+                Err(verdict) => return verdict,
+            },
         };
-        self.forward::<F, T>(frame, id, direction, arrival, view)
+        if SHAPED && !F::table(&self.flows).entry(flow.0).is_altered() {
+            return self.forward_as::<F, T, true>(frame, flow, arrival, view);
+        }
+        self.forward::<F, T>(frame, flow.0, flow.1, arrival, view)
+    }
+
+    /// What a packet is to a flow that is a record, or that is altered.
+    #[inline(never)]
+    fn look_closer<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        (id, direction): (FlowId, Direction),
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Shaken {
+        if !F::table(&self.flows).entry(id).is_one_way() {
+            return self.shake::<F, T>(frame, (id, direction), arrival, view);
+        }
+        self.forward_recorded::<F, T>(frame, id, arrival, view).map_or(Shaken::Anew, Shaken::Done)
+    }
+
+    /// The verdict on a packet of a flow whose backend is dead.
+    #[cold]
+    fn kill_at<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        (id, direction): (FlowId, Direction),
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Verdict {
+        if arrival.packet.tcp_flags & tcp_flags::RST == 0 {
+            return Verdict::Kill(id, direction);
+        }
+        // A reset tells the other side itself, and no reset may be answered.
+        let verdict = self.forward::<F, T>(frame, id, direction, arrival, view);
+        self.end::<F>(id);
+        verdict
+    }
+
+    /// The flow that a packet begins which belongs to none, but perhaps to one that made way.
+    ///
+    /// # Errors
+    /// The verdict on a packet that begins none, or is not to go on as the first of it.
+    #[inline(always)]
+    fn begin<F: FlowFamily, T: Frame>(
+        &mut self,
+        frame: &mut T,
+        (tuple, former): (FiveTuple<F>, Option<FormerLease>),
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Result<FlowId, Verdict> {
+        match self.admit(frame.head(), (tuple, former), &arrival, view)? {
+            Admitted::Flow(id) => Ok(id),
+            Admitted::Connecting(id) => Err(self.ask::<F, T>(frame, id, arrival, view)),
+            Admitted::Challenge(service) => Err(self.challenge(frame, service, &tuple, arrival, view)),
+            Admitted::Stateless(service) => Err(self.forward_stateless(frame, service, tuple, arrival, view)),
+        }
     }
 }
 
 /// How a packet came.
 #[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) packet: &'a Packet,
+pub(super) struct Arrival {
+    pub(super) packet: Packet,
     pub(super) hash: u64,
     pub(super) guess: Guess,
     pub(super) vlan: Option<u16>,
@@ -306,6 +351,19 @@ pub(super) struct Arrival<'a> {
     pub(super) handed_in: bool,
     /// There is more of the packet than is in this frame.
     pub(super) in_pieces: bool,
-    /// Of the flow before it between the same client and VIP.
-    pub(super) former: Option<FormerLease>,
+}
+
+impl Arrival {
+    /// The packet. `SHAPED` says that it is of the common shape of `F`, marked or not.
+    #[inline(always)]
+    pub(super) fn packet_of<F: FlowFamily, const SHAPED: bool>(&self) -> Packet {
+        match SHAPED {
+            true => Packet {
+                network: F::NETWORK,
+                layout: Layout { end: self.packet.layout.end, ..F::LAYOUT },
+                ..self.packet
+            },
+            false => self.packet,
+        }
+    }
 }

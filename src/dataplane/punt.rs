@@ -27,10 +27,10 @@ impl Pipeline {
     pub(super) fn without_ports<F: FlowFamily, T: Frame>(
         &mut self,
         frame: &mut T,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let packet = arrival.packet;
+        let packet = &arrival.packet;
         let head = frame.head();
         let parsed = Parsed::Ip(*packet);
         let addresses = head.get(usize::from(packet.layout.l3)..).and_then(F::pair_in);

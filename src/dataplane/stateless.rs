@@ -48,7 +48,7 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         id: FlowId,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Option<Verdict> {
         let entry = F::table(&self.flows).entry(id);
@@ -58,7 +58,7 @@ impl Pipeline {
         if begins || !serves(view.tables.backend_state(backend)) {
             return None;
         }
-        if is_spent(service, arrival.packet) {
+        if is_spent(service, &arrival.packet) {
             return Some(Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded));
         }
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
@@ -78,16 +78,16 @@ impl Pipeline {
         frame: &mut T,
         service: &ServiceTable,
         tuple: FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        if is_spent(service, arrival.packet) {
+        if is_spent(service, &arrival.packet) {
             return Verdict::Refuse(DropReason::TtlExpired, Refusal::TimeExceeded);
         }
         // How much is new is known of TCP alone: of UDP what is recorded counts.
         let begins = arrival.packet.is_bare_syn();
         let counters = self.counters.service(service.id);
-        let Some(Target { backend, record }) = target(service, &tuple, arrival.packet, view) else {
+        let Some(Target { backend, record }) = target(service, &tuple, &arrival.packet, view) else {
             if let Some(counters) = counters.filter(|_| begins || tuple.protocol() == Protocol::Udp) {
                 counters.count_refused();
             }
@@ -123,16 +123,16 @@ impl Pipeline {
         frame: &mut T,
         service: &ServiceTable,
         (tuple, record): (&FiveTuple<F>, Option<FlowId>),
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        if is_spent(service, arrival.packet) {
+        if is_spent(service, &arrival.packet) {
             return Verdict::Drop(DropReason::TtlExpired);
         }
         let recorded = record.map(|id| F::table(&self.flows).entry(id).backend);
         let backend = recorded.filter(|backend| serves(view.tables.backend_state(*backend)));
         let backend =
-            backend.or_else(|| target(service, tuple, arrival.packet, view).map(|target| target.backend.id));
+            backend.or_else(|| target(service, tuple, &arrival.packet, view).map(|target| target.backend.id));
         let Some(backend) = backend else { return Verdict::Drop(DropReason::NoBackend) };
         let verdict = self.send_on::<F, T>(frame, service, backend, arrival, view);
         self.tally.icmp_errors += u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Split(..)));
@@ -158,12 +158,12 @@ impl Pipeline {
         frame: &mut T,
         service: ServiceId,
         backend: BackendId,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let service = view.tables.service(service).filter(|service| service.mode.is_stateless());
         let Some(service) = service else { return Verdict::Drop(DropReason::NoService) };
-        if is_spent(service, arrival.packet) {
+        if is_spent(service, &arrival.packet) {
             return Verdict::Drop(DropReason::TtlExpired);
         }
         self.send_on::<F, T>(frame, service, backend, arrival, view)
@@ -176,7 +176,7 @@ impl Pipeline {
         service: &ServiceTable,
         (backend, record): (&ServiceBackend, Record),
         tuple: FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Result<(), Verdict> {
         // What goes no further must not cost a record.
@@ -219,7 +219,7 @@ impl Pipeline {
         frame: &mut T,
         service: &ServiceTable,
         backend: BackendId,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let (address, hop) = match self.ways.to(backend, service, view) {
@@ -257,7 +257,7 @@ impl Pipeline {
         }
         let sent = match &wrapping {
             None => route_directly::<F, T>(frame, arrival, hop),
-            Some(wrapping) if fits && !wrapping.wrap(frame, arrival.packet) => Err(DropReason::MtuExceeded),
+            Some(wrapping) if fits && !wrapping.wrap(frame, &arrival.packet) => Err(DropReason::MtuExceeded),
             Some(_) => Ok(()),
         };
         if let Err(reason) = sent {
@@ -353,7 +353,7 @@ const fn serves(state: BackendState) -> bool {
 /// backend is on the link, so that this is the packet's last hop and takes nothing from it that a bridge would not.
 fn route_directly<F: FlowFamily, T: Frame>(
     frame: &mut T,
-    arrival: Arrival<'_>,
+    arrival: Arrival,
     hop: &NextHop,
 ) -> Result<(), DropReason> {
     let addresses = hop.addresses().ok_or(DropReason::NextHopUnresolved)?;

@@ -154,14 +154,14 @@ impl Pipeline {
         frame: &mut T,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
         let head = frame.head();
-        let (Some(syn), Some(link)) = (Segment::read(arrival.packet, head), Link::read(head)) else {
+        let (Some(syn), Some(link)) = (Segment::read(&arrival.packet, head), Link::read(head)) else {
             return Verdict::Drop(DropReason::TransportHeaderInvalid);
         };
-        let offer = Offer::read(arrival.packet, head);
+        let offer = Offer::read(&arrival.packet, head);
         let Cookie { sequence, clock, kept } = self.guard.cookies.make(tuple, syn.sequence, &offer, view.now);
         // As in SYN-ACKs of backends: see `toa`.
         let growth = match service.client_address {
@@ -202,15 +202,15 @@ impl Pipeline {
         &mut self,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], Arrival),
         view: View<'_>,
     ) -> Option<Accepted> {
         if !self.guard.expects(service, view.now) {
             return None;
         }
         let segment =
-            Segment::read(arrival.packet, head).filter(|segment| segment.flags & (SYN | RST) == 0)?;
-        let timestamps = Offer::read(arrival.packet, head).timestamps;
+            Segment::read(&arrival.packet, head).filter(|segment| segment.flags & (SYN | RST) == 0)?;
+        let timestamps = Offer::read(&arrival.packet, head).timestamps;
         let echo = timestamps.map(|(_, echo)| echo);
         let brought = self.guard.cookies.check(tuple, &segment, echo, view.now);
         let counters = self.counters.service(service.id)?;
@@ -239,15 +239,15 @@ impl Pipeline {
         &self,
         service: &ServiceTable,
         tuple: &FiveTuple<F>,
-        (head, arrival): (&[u8], Arrival<'_>),
+        (head, arrival): (&[u8], Arrival),
         view: View<'_>,
     ) -> Option<(u32, u32)> {
         if !self.guard.expects(service, view.now) {
             return None;
         }
         let segment =
-            Segment::read(arrival.packet, head).filter(|segment| segment.flags & (SYN | RST) == 0)?;
-        let echo = Offer::read(arrival.packet, head).timestamps.map(|(_, echo)| echo);
+            Segment::read(&arrival.packet, head).filter(|segment| segment.flags & (SYN | RST) == 0)?;
+        let echo = Offer::read(&arrival.packet, head).timestamps.map(|(_, echo)| echo);
         match self.guard.cookies.check(tuple, &segment, echo, view.now) {
             Brought::Right(cookie, isn) => Some((cookie.sequence, isn)),
             Brought::Late | Brought::Wrong => None,

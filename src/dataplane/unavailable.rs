@@ -140,10 +140,10 @@ impl Pipeline {
         reason: DropReason,
         head: &[u8],
         tuple: &FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Verdict {
-        let Some(syn) = Segment::read(arrival.packet, head) else {
+        let Some(syn) = Segment::read(&arrival.packet, head) else {
             return Verdict::Refuse(reason, Refusal::Unreachable);
         };
         let Layout { l3, l4, .. } = F::LAYOUT;
@@ -159,10 +159,10 @@ impl Pipeline {
         &self,
         head: &[u8],
         tuple: &FiveTuple<F>,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         view: View<'_>,
     ) -> Option<Verdict> {
-        let segment = Segment::read(arrival.packet, head)?;
+        let segment = Segment::read(&arrival.packet, head)?;
         match self.cookies.meaning(tuple, &segment, segment.data(head), view.now) {
             Meaning::Stranger => None,
             Meaning::Heard => Some(Verdict::Drop(DropReason::NoBackend)),

@@ -209,6 +209,20 @@ impl<P: Port> Core<P> {
         view: View<'_>,
     ) {
         let verdict = self.pipeline.balance(&mut frame, seen, port, handed_in, view);
+        self.conclude(verdict, frame, seen, (port, handed_in), view);
+        self.release_followers(view);
+    }
+
+    /// Does with a frame what its verdict says.
+    #[inline(never)]
+    fn conclude(
+        &mut self,
+        verdict: Verdict,
+        mut frame: P::Frame,
+        seen: &Inspected,
+        (port, handed_in): (PortId, bool),
+        view: View<'_>,
+    ) {
         match verdict {
             Verdict::Forward(egress) => self.send(egress, frame),
             Verdict::Connect(egress, flow) => self.connect((egress, frame), flow, seen, port, view),
@@ -228,7 +242,6 @@ impl<P: Port> Core<P> {
             }
             Verdict::Hold(key) => self.hold(key, (frame, seen), port, handed_in, view),
         }
-        self.release_followers(view);
     }
 
     /// Stages a frame for a port.

@@ -68,6 +68,18 @@ pub enum VlanTag {
     AsReceived,
 }
 
+impl VlanTag {
+    /// That of a frame which came with this VLAN, or without a tag.
+    #[must_use]
+    #[inline]
+    pub const fn of(vlan: Option<u16>) -> Self {
+        match vlan {
+            Some(id) => Self::Id(id),
+            None => Self::Untagged,
+        }
+    }
+}
+
 /// A prefix: an address and a length, host bits cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {

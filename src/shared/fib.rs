@@ -1,7 +1,9 @@
 //! Next hops: where frames leave, and with which MAC addresses.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::ops::BitAnd;
 
 use crate::hash::AddressHash;
 use crate::model::{Cidr, Mac, NextHopId, PortId, VlanTag};
@@ -105,8 +107,8 @@ pub struct Fib {
     /// Differs from the last publication's if a route or the next hop of an address changed, so that flows look theirs
     /// up again. A neighbour's new MAC address needs no new epoch.
     pub epoch: u16,
-    /// Routes by falling prefix length; per length, a map from prefix.
-    lengths: Vec<(bool, u8, HashMap<IpAddr, Target, AddressHash>)>,
+    v4: Routes<u32>,
+    v6: Routes<u128>,
     neighbours: HashMap<(PortId, VlanTag, IpAddr), NextHopId, AddressHash>,
 }
 
@@ -114,6 +116,37 @@ pub struct Fib {
 enum Target {
     Static(NextHopId),
     Route(Route),
+}
+
+/// The routes of a family.
+#[derive(Clone, Debug, Default)]
+struct Routes<A> {
+    /// By falling prefix length; per length, its mask, and a map from prefix.
+    lengths: Vec<(A, HashMap<A, Target, AddressHash>)>,
+    /// That of the length 0, which most clients take.
+    default: Option<Target>,
+}
+
+impl<A: Copy + Default + Ord + Hash + BitAnd<Output = A>> Routes<A> {
+    fn insert(&mut self, (prefix, mask): (A, A), target: Target) {
+        if mask == A::default() {
+            self.default = Some(target);
+            return;
+        }
+        // Falling length, and so falling masks, so that the first match is the longest.
+        let place = self.lengths.binary_search_by(|(known, _)| mask.cmp(known));
+        let place = place.unwrap_or_else(|place| {
+            self.lengths.insert(place, (mask, HashMap::default()));
+            place
+        });
+        self.lengths[place].1.insert(prefix & mask, target);
+    }
+
+    #[inline]
+    fn find(&self, destination: A) -> Option<&Target> {
+        let longest = self.lengths.iter().find_map(|(mask, map)| map.get(&(destination & *mask)));
+        longest.or(self.default.as_ref())
+    }
 }
 
 impl Fib {
@@ -142,41 +175,49 @@ impl Fib {
     }
 
     fn insert(&mut self, prefix: Cidr, target: Target) {
-        let key = (prefix.address().is_ipv4(), prefix.length());
-        // Falling length, so that the first match is the longest.
-        let place = self.lengths.binary_search_by(|(v4, length, _)| (key.0, key.1).cmp(&(*v4, *length)));
-        let place = place.unwrap_or_else(|place| {
-            self.lengths.insert(place, (key.0, key.1, HashMap::default()));
-            place
-        });
-        self.lengths[place].2.insert(prefix.address(), target);
+        let unset = |bits: u32| bits.saturating_sub(prefix.length().into());
+        match prefix.address() {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(unset(u32::BITS)).unwrap_or(0);
+                self.v4.insert((address.to_bits(), mask), target);
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(unset(u128::BITS)).unwrap_or(0);
+                self.v6.insert((address.to_bits(), mask), target);
+            }
+        }
     }
 
     /// The way to `destination` by longest prefix. Linear in the number of distinct prefix lengths.
     #[must_use]
+    #[inline]
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
-        let v4 = destination.is_ipv4();
-        let target = self.lengths.iter().filter(|(family, ..)| *family == v4).find_map(|(_, length, map)| {
-            let prefix = Cidr::new(destination, *length)?;
-            map.get(&prefix.address())
-        });
+        let target = match destination {
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
+        };
         match target {
             None => Resolution::NoRoute,
             Some(Target::Static(id)) => Resolution::NextHop(*id),
-            Some(Target::Route(route)) => {
-                let neighbour = route.gateway.unwrap_or(destination);
-                match self.neighbours.get(&(route.port, route.vlan, neighbour)) {
-                    Some(id) => Resolution::NextHop(*id),
-                    None if route.gateway.is_some() => Resolution::Unresolved,
-                    None => Resolution::OnLink(*route),
-                }
-            }
+            Some(Target::Route(route)) => self.neighbour(route, destination),
+        }
+    }
+
+    /// Whom a packet to `destination` is given that takes this route.
+    fn neighbour(&self, route: &Route, destination: IpAddr) -> Resolution {
+        let neighbour = route.gateway.unwrap_or(destination);
+        match self.neighbours.get(&(route.port, route.vlan, neighbour)) {
+            Some(id) => Resolution::NextHop(*id),
+            None if route.gateway.is_some() => Resolution::Unresolved,
+            None => Resolution::OnLink(*route),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -207,5 +248,36 @@ mod tests {
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::Unresolved);
         fib.add_neighbour(PortId(0), VlanTag::Untagged, gateway, NextHopId(7));
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::NextHop(NextHopId(7)));
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_routes_the_longest_that_fits_is_found(
+            routes in prop::collection::vec((any::<u128>(), 0..=128_u8, any::<bool>()), 0..12),
+            wanted: u128,
+            shared in 0..=128_u32,
+        ) {
+            let mut fib = Fib::default();
+            let address = |bits: u128, v4: bool| -> IpAddr {
+                if v4 { std::net::Ipv4Addr::from_bits((bits >> 96) as u32).into() } else { std::net::Ipv6Addr::from_bits(bits).into() }
+            };
+            let mut known = std::collections::BTreeMap::new();
+            for (number, (bits, length, v4)) in (0..).zip(routes) {
+                // Most agree with what is looked for in their first bits.
+                let kept = u128::MAX.checked_shl(128 - shared).unwrap_or(0);
+                let bits = wanted & kept | bits & !kept;
+                let prefix = Cidr::new(address(bits, v4), if v4 { length / 4 } else { length }).unwrap();
+                fib.add_static(prefix, NextHopId(number));
+                known.insert((v4, prefix.length(), prefix.address()), NextHopId(number));
+            }
+            for v4 in [false, true] {
+                let wanted = address(wanted, v4);
+                let fits = known.iter().rev().find(|((of_v4, length, prefix), _)| {
+                    *of_v4 == v4 && Cidr::new(wanted, *length).unwrap().address() == *prefix
+                });
+                let expected = fits.map_or(Resolution::NoRoute, |(_, id)| Resolution::NextHop(*id));
+                prop_assert_eq!(fib.resolve(wanted), expected);
+            }
+        }
     }
 }

@@ -5,12 +5,12 @@
 //! it does not accept says nothing but that the frame must be looked at by the general way.
 
 use super::rewrite::rewrite_at;
-use super::tcp_flags::{ACK, FIN, RST, SYN};
+use super::tcp_flags::{ACK, FIN, RST, SYN, are_possible};
 use super::{Layout, Network, Packet, Rewrite, Transport, WireFamily, checksum, ethernet};
 use crate::model::{FiveTuple, PortPair, Protocol, V4, V6};
 
 /// A family, in packets of the common shape. `head` is the first part of a frame; what is said of a packet holds if
-/// [`read`](Self::read) accepted it in the same bytes.
+/// [`read`](Self::read) or [`read_marked`](Self::read_marked) accepted it in the same bytes.
 pub trait Common: WireFamily {
     /// As packets have it.
     const NETWORK: Network;
@@ -24,24 +24,29 @@ pub trait Common: WireFamily {
     /// What the packet carries, in a frame of `octets`; `None` if it is not of the common shape.
     #[inline(always)]
     fn read(head: &[u8], octets: usize) -> Option<FiveTuple<Self>> {
+        Self::read_marked(head, octets).filter(|(_, marked)| !marked).map(|(tuple, _)| tuple)
+    }
+
+    /// [`read`](Self::read) that also takes segments which are of the common shape but for their flags, as a connection
+    /// begins or ends with them: whether it is one of these.
+    #[inline(always)]
+    fn read_marked(head: &[u8], octets: usize) -> Option<(FiveTuple<Self>, bool)> {
         let head = head.get(..Self::HEADERS)?;
         let protocol = Self::protocol_if_intact(head)?;
         let end = usize::from(Self::LAYOUT.l3) + Self::ip_octets(head);
         let l4 = usize::from(Self::LAYOUT.l4);
-        let is_common = match protocol {
+        let (is_common, marked) = match protocol {
             Protocol::Tcp => {
-                let word = word(head, l4 + 12);
-                let header = usize::from(word >> 12) * 4;
-                header >= 20
-                    && l4 + header <= end
-                    && word & u16::from(SYN | FIN | RST | ACK) == u16::from(ACK)
+                let (header, flags) = (usize::from(head[l4 + 12] >> 4) * 4, head[l4 + 13]);
+                let marked = flags & (SYN | FIN | RST | ACK) != ACK;
+                (header >= 20 && l4 + header <= end && (!marked || are_possible(flags)), marked)
             }
             Protocol::Udp => {
                 let length = usize::from(word(head, l4 + 4));
-                length >= 8 && l4 + length <= end
+                (length >= 8 && l4 + length <= end, false)
             }
         };
-        (is_common && end <= octets.min(LATEST_END)).then(|| Self::tuple_in(head, protocol))
+        (is_common && end <= octets.min(LATEST_END)).then(|| (Self::tuple_in(head, protocol), marked))
     }
 
     /// The packet, as [`parse`](super::parse()) reads it; `None` if `head` is not the one that was accepted.
@@ -240,9 +245,10 @@ mod tests {
         frame
     }
 
-    /// Whether a frame is of the common shape; checks that the general way agrees if it is.
+    /// Whether a frame is of the common shape; checks that the general way agrees if it is, but perhaps for its flags.
     fn is_common<F: Common>(frame: &[u8]) -> bool {
-        let Some(tuple) = F::read(frame, frame.len()) else { return false };
+        let Some((tuple, marked)) = F::read_marked(frame, frame.len()) else { return false };
+        assert_eq!(F::read(frame, frame.len()), (!marked).then_some(tuple));
         let link = Link::read(frame).unwrap();
         let Ok(Parsed::Ip(packet)) = parse(&link, frame, frame.len()) else { panic!("{frame:x?}") };
         assert_eq!(F::packet(frame), Some(packet));
@@ -253,10 +259,10 @@ mod tests {
         assert_eq!(F::ip_octets(frame) + 14, usize::from(packet.layout.end));
         assert_eq!((packet.layout.l3, packet.layout.l4), (F::LAYOUT.l3, F::LAYOUT.l4));
         let is_tcp = packet.transport == Transport::Tcp;
-        assert_eq!(packet.tcp_flags & (SYN | FIN | RST | ACK), if is_tcp { ACK } else { 0 });
+        assert_eq!(marked, packet.tcp_flags & (SYN | FIN | RST | ACK) != if is_tcp { ACK } else { 0 });
         assert!(packet.hop_limit > 1);
         assert!(link.vlan.is_none());
-        true
+        !marked
     }
 
     #[test]

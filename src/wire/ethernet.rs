@@ -65,11 +65,15 @@ impl Link {
     /// The tag that an answer to this frame carries.
     #[must_use]
     pub const fn tag(&self) -> VlanTag {
-        match self.vlan {
-            Some(id) => VlanTag::Id(id),
-            None => VlanTag::Untagged,
-        }
+        VlanTag::of(self.vlan)
     }
+}
+
+/// Who has sent a frame; `None` if that is cut short.
+#[must_use]
+#[inline]
+pub fn source(head: &[u8]) -> Option<Mac> {
+    head.first_chunk::<12>()?.last_chunk().copied().map(Mac)
 }
 
 /// Whether a frame is for `mac` alone.

@@ -31,13 +31,7 @@ impl Offer {
     #[must_use]
     pub fn read(packet: &Packet, head: &[u8]) -> Self {
         let mut offer = Self::default();
-        if packet.transport != Transport::Tcp {
-            return offer;
-        }
-        let end = usize::from(packet.layout.end).min(head.len());
-        let Some(header) = head.get(usize::from(packet.layout.l4)..end) else { return offer };
-        let length = header.get(12).map_or(0, |octet| usize::from(octet >> 4) * 4).min(header.len());
-        let Some(options) = header.get(20..length) else { return offer };
+        let Some(options) = options(packet, head) else { return offer };
         let mut place = 0;
         while let Some((kind, at)) = option_from(options, place) {
             place = at.end;
@@ -54,6 +48,22 @@ impl Offer {
             }
         }
         offer
+    }
+
+    /// [`scale`](Self::scale) alone.
+    #[must_use]
+    pub fn read_scale(packet: Packet, head: &[u8]) -> Option<u8> {
+        let options = options(&packet, head)?;
+        let (mut place, mut scale) = (0, None);
+        while let Some((kind, at)) = option_from(options, place) {
+            place = at.end;
+            if kind == kind::WINDOW_SCALE
+                && let Some([value]) = options.get(at.start + 2..at.end)
+            {
+                scale = Some((*value).min(MOST_SCALE));
+            }
+        }
+        scale
     }
 
     /// The options, padded to whole words; timestamps stand at a word of their own.
@@ -83,6 +93,18 @@ impl Offer {
         }
         options
     }
+}
+
+/// The options of a TCP packet that was found in `head`, as far as they stand in it.
+#[inline]
+fn options<'a>(packet: &Packet, head: &'a [u8]) -> Option<&'a [u8]> {
+    if packet.transport != Transport::Tcp {
+        return None;
+    }
+    let end = usize::from(packet.layout.end).min(head.len());
+    let header = head.get(usize::from(packet.layout.l4)..end)?;
+    let length = header.get(12).map_or(0, |octet| usize::from(octet >> 4) * 4).min(header.len());
+    header.get(20..length)
 }
 
 /// A TCP segment without data.
@@ -200,6 +222,7 @@ mod tests {
         prop_assert_eq!(usize::from(packet.layout.end), frame.len());
         prop_assert_eq!(packet.tuple::<F>(&frame), Some(bare.tuple));
         prop_assert_eq!(Offer::read(&packet, &frame), bare.offer);
+        prop_assert_eq!(Offer::read_scale(packet, &frame), bare.offer.scale);
         let segment = Segment::read(&packet, &frame).unwrap();
         prop_assert_eq!((segment.sequence, segment.acknowledgement), (bare.sequence, bare.acknowledgement));
         prop_assert_eq!(packet.tcp_flags & !ACK, bare.flags & !ACK);

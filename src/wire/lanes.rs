@@ -16,15 +16,19 @@ use crate::model::{Mac, Protocol, V4};
 /// The start of a frame: what is looked at of it.
 pub type Head = [u8; V4::HEADERS];
 
+/// Where a segment's flags stand in it.
+pub(crate) const TCP_FLAGS: usize = 47;
+
 /// Frames looked at together.
 pub const LANES: usize = 8;
 
 /// What is known of eight frames together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Eight {
-    /// Which of them are for us and of the common shape: a bit each, the first frame's the lowest. What follows is true of
-    /// these.
+    /// Which of them are for us and of the common shape: a bit each, the first frame's the lowest.
     pub common: u8,
+    /// Which of them are so but that their TCP flags are others, possible or not. What follows is true of all these.
+    pub marked: u8,
     /// Of each frame, the twelve octets of addresses and ports as three words, as they lie in the header: its octets 2 to
     /// 5, 6 to 9, and of the third word the low half 10 and 11, the high half 0 and 1.
     pub words: [Vector; 3],
@@ -74,7 +78,7 @@ pub(crate) fn read(heads: &[&Head; LANES], octets: &[u32; LANES], mac: Mac) -> E
     let header = and(shift::<18>(tcp), number(0x3c));
     let no_marks = equal(and(tcp, word([0, 0, 0, SYN | FIN | RST | ACK])), word([0, 0, 0, ACK]));
     let tcp = and(
-        and(equal(protocol, number(Protocol::Tcp as i32)), no_marks),
+        equal(protocol, number(Protocol::Tcp as i32)),
         _mm256_andnot_si256(greater(header, transport), greater(header, number(19))),
     );
 
@@ -86,11 +90,19 @@ pub(crate) fn read(heads: &[&Head; LANES], octets: &[u32; LANES], mac: Mac) -> E
     }
     let intact = equal(sum_of_halves(sum), number(0xffff));
 
-    let common = and(and(and(for_us, plain), and(whole, lasts)), and(and(fits, intact), or(udp, tcp)));
-    let common = _mm256_movemask_ps(_mm256_castsi256_ps(common)).to_le_bytes()[0];
+    let shaped = and(and(and(for_us, plain), and(whole, lasts)), and(fits, intact));
+    let common = bits(and(shaped, or(udp, and(tcp, no_marks))));
+    let marked = bits(and(shaped, _mm256_andnot_si256(no_marks, tcp)));
     // The halves that are neither address nor port make room for those that stand alone.
     let outer = _mm256_blend_epi16::<0b0101_0101>(sum_and_source, port_and_length);
-    Eight { common, words: [addresses, address_and_port, outer], protocols: protocol }
+    Eight { common, marked, words: [addresses, address_and_port, outer], protocols: protocol }
+}
+
+/// A bit for each word, which is all ones or zero.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bits(words: Vector) -> u8 {
+    _mm256_movemask_ps(_mm256_castsi256_ps(words)).to_le_bytes()[0]
 }
 
 /// The four words from octet `at` on of all frames, transposed: a vector for each word.
@@ -166,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::wire::checksum;
-    use crate::wire::ethernet;
+    use crate::wire::{ethernet, tcp_flags};
 
     const OURS: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
@@ -192,10 +204,13 @@ mod tests {
         let heads = std::array::from_fn(|n| frames[n].first_chunk().expect("at least 60 octets"));
         let octets = std::array::from_fn(|n| u32::try_from(frames[n].len()).expect("a short frame"));
         // SAFETY: the processor has AVX2.
-        let seen = unsafe { read(&heads, &octets, OURS) }.common;
+        let seen = unsafe { read(&heads, &octets, OURS) };
         for (n, frame) in frames.iter().enumerate() {
-            let expected = ethernet::is_for(frame, OURS) && V4::read(frame, frame.len()).is_some();
-            prop_assert_eq!(seen >> n & 1 == 1, expected, "frame {}: {:x?}", n, frame);
+            let shape = V4::read_marked(frame, frame.len()).filter(|_| ethernet::is_for(frame, OURS));
+            let (common, marked) = (seen.common >> n & 1 == 1, seen.marked >> n & 1 == 1);
+            prop_assert_eq!(common, shape.is_some_and(|(_, marked)| !marked), "frame {}: {:x?}", n, frame);
+            let possible = marked && tcp_flags::are_possible(frame[TCP_FLAGS]);
+            prop_assert_eq!(possible, shape.is_some_and(|(_, marked)| marked), "frame {}: {:x?}", n, frame);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub const fn largest_for(mtu: u16, network: Network) -> u16 {
 /// Lowers the option of a TCP packet that was found in `head` to `most`, then by what its receiver's segments will grow on
 /// their way back, and its checksum with it. What is lower, and a packet without one, stays. At most 40 octets of options
 /// are looked at.
-pub fn clamp(head: &mut [u8], packet: &Packet, most: u16, growth: u16) {
+pub fn clamp(head: &mut [u8], packet: Packet, most: u16, growth: u16) {
     if packet.transport != Transport::Tcp {
         return;
     }
@@ -67,7 +67,7 @@ mod tests {
         let mut frame = frame.to_vec();
         let link = Link::read(&frame).unwrap();
         if let Ok(Parsed::Ip(packet)) = parse(&link, &frame, frame.len()) {
-            clamp(&mut frame, &packet, most, growth);
+            clamp(&mut frame, packet, most, growth);
         }
         frame
     }

@@ -26,10 +26,19 @@ impl Change {
     /// The change that makes `to` of `from`.
     #[must_use]
     pub fn between<F: Family>(from: &FiveTuple<F>, to: &FiveTuple<F>) -> Self {
+        Self::there_and_back(from, to)[0]
+    }
+
+    /// The change that makes `to` of `from`, and the one that makes of answers to `to` answers to `from`.
+    #[must_use]
+    #[inline]
+    pub fn there_and_back<F: Family>(from: &FiveTuple<F>, to: &FiveTuple<F>) -> [Self; 2] {
         let sum = |tuple: &FiveTuple<F>| u32::from(checksum::pair_sum::<F>(tuple.addresses()));
         let addresses = Delta::between(sum(from), sum(to));
-        let ports = Delta::between(from.ports().word(), to.ports().word());
-        Self { header: addresses.and(Delta::HOP), transport: addresses.and(ports) }
+        let transport = addresses.and(Delta::between(from.ports().word(), to.ports().word()));
+        // Who is the source and who the destination does not matter to a sum.
+        [(addresses, transport), (addresses.reversed(), transport.reversed())]
+            .map(|(addresses, transport)| Self { header: addresses.and(Delta::HOP), transport })
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Segment {
 impl Segment {
     /// Reads the segment of a packet that was found in `head`; `None` unless it is a whole one.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn read(packet: &Packet, head: &[u8]) -> Option<Self> {
         if packet.transport != Transport::Tcp {
             return None;

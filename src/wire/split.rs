@@ -41,7 +41,7 @@ const OFFSET: u16 = 0x1fff;
 /// Whether a packet, which is in a frame that `head` is the first part of, may and can be split: its options must make
 /// sense, as each piece gets those that are meant for all.
 #[must_use]
-pub fn may_split(packet: &Packet, head: &[u8]) -> bool {
+pub fn may_split(packet: Packet, head: &[u8]) -> bool {
     if packet.network == Network::V6 {
         return false;
     }
@@ -167,7 +167,7 @@ mod tests {
 
     fn may_be_split(frame: &[u8]) -> bool {
         let Ok(Parsed::Ip(packet)) = parse(&Link::read(frame).unwrap(), frame, frame.len()) else { panic!() };
-        may_split(&packet, frame)
+        may_split(packet, frame)
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The fast path and the general way give the same frame. A tag keeps a packet off the fast path and changes nothing
 //! else where next hops keep the tag that a frame came with.
 
-use evenkeel::model::{ClientAddress, VlanTag};
+use evenkeel::model::{ClientAddress, Nanos, VlanTag};
 use proptest::prelude::*;
 
 use crate::lab::{Lab, Plan};
-use crate::packet::{ACK, Build, SYN};
+use crate::packet::{ACK, Build, FIN, RST, SYN, decode};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT6: &str = "[2001:db8:7::7]:40000";
@@ -104,5 +104,118 @@ proptest! {
         lab.settle();
         expected.extend_from_within(..);
         prop_assert_eq!(lab.sent(), expected);
+    }
+}
+
+/// A segment of one side of a connection, whether it belongs there or not.
+#[derive(Clone, Debug)]
+struct Step {
+    from_client: bool,
+    flags: u8,
+    /// Behind the sender's first number, and the other side's.
+    numbers: (u32, u32),
+    payload: usize,
+    options: &'static [u8],
+    ttl: u8,
+    /// Before it.
+    pause_ms: u64,
+}
+
+/// Flags of connections that begin, go on and end, and such as nobody sends.
+const FLAGS: [u8; 10] = [SYN, SYN | ACK, ACK, ACK, FIN | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN, FIN];
+
+/// Of SYNs, most of them: segment size, scale behind others, timestamps, nonsense.
+const OFFERS: [&[u8]; 5] = [&[], &[2, 4, 0x23, 0x28], &[4, 2, 1, 3, 3, 7, 1, 0], OPTIONS[1], &[3, 9, 1, 1]];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // As they should come, so that most connections get somewhere.
+    let usual = [
+        (true, SYN, (0, 0)),
+        (false, SYN | ACK, (0, 1)),
+        (true, ACK, (1, 1)),
+        (false, FIN | ACK, (1, 1)),
+        (true, FIN | ACK, (1, 2)),
+        (false, ACK, (2, 2)),
+    ];
+    let any = (any::<bool>(), prop::sample::select(&FLAGS[..]), (0..4_u32, 0..4_u32));
+    let which = prop_oneof![3 => (0..usual.len()).prop_map(move |at| usual[at]), 1 => any];
+    let rest = (0..3_usize, prop::sample::select(&OFFERS[..]), prop_oneof![20 => Just(64_u8), 1 => 0..3_u8]);
+    let pause_ms = prop_oneof![8 => Just(0_u64), 1 => 100..2_000_u64];
+    let step = (which, rest, pause_ms).prop_map(
+        |((from_client, flags, numbers), (payload, options, ttl), pause_ms)| Step {
+            from_client,
+            flags,
+            numbers,
+            payload,
+            options,
+            ttl,
+            pause_ms,
+        },
+    );
+    // Either in the usual order, with others in between, or in any.
+    prop::collection::vec(step, 1..30).prop_perturb(move |mut steps, mut random| {
+        if random.next_u32() % 2 == 0 {
+            for (at, (from_client, flags, numbers)) in usual.into_iter().enumerate() {
+                let step =
+                    Step { from_client, flags, numbers, payload: 0, options: &[], ttl: 64, pause_ms: 0 };
+                steps.insert((at * 2).min(steps.len()), step);
+            }
+        }
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A tag has frames parsed, and forwarded where nothing is known beforehand of where things stand in them.
+    #[test]
+    fn both_ways_take_connections_from_their_beginning_to_their_end_alike(
+        steps in steps(),
+        v6: bool,
+        toa: bool,
+    ) {
+        let client_address = if toa { ClientAddress::Toa { kind: 254 } } else { ClientAddress::None };
+        let plan = Plan { next_hop_vlan: VlanTag::AsReceived, client_address, ..Plan::default() };
+        let (mut plain, mut tagged) = (Lab::new(plan.clone()), Lab::new(plan));
+        let (client, vip) =
+            if v6 { (CLIENT6, "[2001:db8::80]:80") } else { (CLIENT, "203.0.113.80:80") };
+        let mut begun = None;
+        for step in steps {
+            let pause = Nanos::from_millis(step.pause_ms);
+            plain.wait(pause);
+            tagged.wait(pause);
+            let mut build = match (&begun, step.from_client) {
+                (_, true) => Build::new(client, vip),
+                (Some(begun), false) => Build::answer(begun),
+                (None, false) => continue,
+            };
+            let (own, other) = if step.from_client { (1_000, 9_000) } else { (9_000, 1_000) };
+            build.tcp_options = step.options.to_vec();
+            let build = build
+                .flags(step.flags)
+                .numbers(own + step.numbers.0, other + step.numbers.1)
+                .payload(&vec![0x5a; step.payload])
+                .ttl(step.ttl);
+            let sent = plain.exchange_raw(&build.tcp());
+            let of_tagged = tagged.exchange_raw(&build.vlan(100).tcp());
+            prop_assert_eq!(&sent, &of_tagged.into_iter().map(untagged).collect::<Vec<_>>());
+            let forwarded = sent.first().map(|frame| decode(frame));
+            if let Some(syn) = forwarded.filter(|sent| sent.flags == SYN && step.from_client) {
+                begun = Some(syn);
+            }
+            prop_assert_eq!(plain.drops(), tagged.drops());
+            let counted = |lab: &Lab| {
+                let tally = lab.tally();
+                (tally.flows_created, tally.flows_ended, tally.resets_doubted, tally.originated)
+            };
+            prop_assert_eq!(counted(&plain), counted(&tagged));
+        }
+        // Whatever state a flow is in, it ends at the same time.
+        for _ in 0..4 {
+            plain.wait(Nanos::from_secs(20));
+            tagged.wait(Nanos::from_secs(20));
+            prop_assert_eq!(plain.tally().flows(), tagged.tally().flows());
+        }
     }
 }

@@ -110,6 +110,7 @@ impl Kind {
     const OF_SERVICE: u8 = 4;
     const OF_BACKEND: u8 = 8;
     const OF_CLIENT: u8 = 16;
+    const COUNTED: u8 = Self::OF_SERVICE | Self::OF_BACKEND | Self::OF_CLIENT;
     const IN_USE: u8 = 32;
     const ALTERED: u8 = 64;
 
@@ -131,15 +132,13 @@ const _: () = assert!(size_of::<FlowEntry<V4>>() == 64, "an IPv4 flow is one cac
 const _: () = assert!(size_of::<FlowEntry<V6>>() == 128, "an IPv6 flow is two cache lines");
 
 impl<F: Family> FlowEntry<F> {
+    #[inline(always)]
     pub(super) fn new(flow: &NewFlow<F>, now: Tick) -> Self {
         let (client, backend) = (flow.tuple, flow.translated.reversed());
         Self {
             addresses: [client.addresses(), backend.addresses()],
             ports: [client.ports(), backend.ports()],
-            changes: [
-                Change::between(&client, &backend.reversed()),
-                Change::between(&backend, &client.reversed()),
-            ],
+            changes: Change::there_and_back(&client, &flow.translated),
             backend: flow.backend,
             stamp: now,
             expected: [0; 2],
@@ -221,17 +220,30 @@ impl<F: Family> FlowEntry<F> {
         self.kind.0 & Kind::ALTERED != 0
     }
 
+    /// Whether it is one-way or altered: nearly no flow is.
+    #[must_use]
+    #[inline(always)]
+    pub(in crate::dataplane) const fn is_special(&self) -> bool {
+        self.kind.0 & (Kind::ONE_WAY | Kind::ALTERED) != 0
+    }
+
     /// Notes whether it is.
     pub(in crate::dataplane) const fn set_altered(&mut self, altered: bool) {
         self.kind.0 = self.kind.0 & !Kind::ALTERED | if altered { Kind::ALTERED } else { 0 };
         self.settled = Generation::NONE;
     }
 
+    /// Whether the flow is counted in anything.
+    #[must_use]
+    pub(in crate::dataplane) const fn is_counted(&self) -> bool {
+        self.kind.0 & Kind::COUNTED != 0
+    }
+
     /// Whether the flow is counted in its service's connections, its backend's, its client prefix's; not so any more from
     /// now on.
     pub(super) const fn take_holds(&mut self) -> (bool, bool, bool) {
         let kind = self.kind.0;
-        self.kind.0 &= !(Kind::OF_SERVICE | Kind::OF_BACKEND | Kind::OF_CLIENT);
+        self.kind.0 &= !Kind::COUNTED;
         (kind & Kind::OF_SERVICE != 0, kind & Kind::OF_BACKEND != 0, kind & Kind::OF_CLIENT != 0)
     }
 

@@ -175,12 +175,26 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, value: u32) -> bool {
         self.grow();
         let first = Place::first(hash);
+        let bucket = self.number(first.address);
+        let inserted = match matches(&self.buckets[bucket as usize], 0).next() {
+            Some(slot) => {
+                self.set(bucket, slot, first, value);
+                true
+            }
+            None => self.insert_moving([first, first.other()], value),
+        };
+        self.keys += usize::from(inserted);
+        inserted
+    }
+
+    /// Stores `value` in one of its places, after moving others if it must; false if there is no room near.
+    #[inline(never)]
+    fn insert_moving(&mut self, places: [Place; 2], value: u32) -> bool {
         for depth in 0..=MOVE_DEPTH {
-            for place in [first, first.other()] {
+            for place in places {
                 let bucket = self.number(place.address);
                 if let Some(slot) = self.make_room(bucket, depth) {
                     self.set(bucket, slot, place, value);
-                    self.keys += 1;
                     return true;
                 }
             }

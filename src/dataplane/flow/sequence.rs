@@ -30,6 +30,7 @@ impl<F: Family> FlowEntry<F> {
 
     /// Notes what a SYN, as it leaves in `direction` and offers windows of this scale, lets the other side expect. On a
     /// connection that stands already it means nothing.
+    #[inline(always)]
     pub fn note_syn(&mut self, direction: Direction, segment: &Segment, scale: Option<u8>) {
         if self.state().is_half_open() || self.state() == FlowState::Connecting {
             self.expected[direction as usize] = segment.sequence.wrapping_add(1);
@@ -44,6 +45,7 @@ impl<F: Family> FlowEntry<F> {
 
     /// Notes where all that is said ends, if this segment, as it leaves in `direction`, has the last FIN: windows do not
     /// matter any more, so half of the number takes the place of their scales.
+    #[inline(always)]
     pub const fn note_fin(&mut self, direction: Direction, segment: &Segment) {
         if segment.flags & FIN != 0 && self.fins.is_last(direction) {
             self.scales = low_half(segment.next());
@@ -63,6 +65,7 @@ impl<F: Family> FlowEntry<F> {
     /// connection stands, nothing but the number that is expected is certain (RFC 5961, 3.2): behind data that are still
     /// on their way it is another one.
     #[must_use]
+    #[inline(always)]
     pub fn judge_reset(&self, direction: Direction, segment: &Segment) -> Reset {
         debug_assert!(segment.flags & RST != 0, "only resets are judged");
         if self.state() == FlowState::SynSent && direction == Direction::Return {
@@ -107,6 +110,7 @@ impl<F: Family> FlowEntry<F> {
     /// Whether a FIN, as it leaves in `direction`, can be its sender's: in the window like a reset (RFC 9293, 3.10.7.4,
     /// first), or by as much in front of it, as what is repeated or late. While the connection opens any can.
     #[must_use]
+    #[inline(always)]
     pub fn believes_end(&self, direction: Direction, segment: &Segment) -> bool {
         let window = self.window(direction);
         match self.state() {

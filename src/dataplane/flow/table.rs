@@ -172,30 +172,35 @@ impl<F: Family> FlowTable<F> {
         let entry = self.entry_mut(id);
         let before = entry.state();
         entry.set_state(state);
+        let queues = (Queue::of(before), Queue::of(state));
         // Within one queue the time goes on, as no packet prolongs it.
-        if Queue::of(before).is_some() && Queue::of(before) == Queue::of(state) {
+        if queues.0.is_some() && queues.0 == queues.1 {
             return;
         }
+        let entry = self.entry_mut(id);
         entry.stamp = now;
+        // On the wheel an entry may stand too early: it moves on when it is looked at.
+        if queues == (None, None) && self.timeouts.of(before) <= self.timeouts.of(state) {
+            return;
+        }
         self.expiry.unlink(id.0);
         self.arm(id, now);
     }
 
     /// Adds a flow whose tuples (`hash` is the client's) are not in the table; `None` if the table is full.
     pub fn insert(&mut self, hash: u64, flow: &NewFlow<F>, now: Tick) -> Option<FlowId> {
-        let entry = FlowEntry::new(flow, now);
-        let id = self.take_entry(entry)?;
-        for direction in entry.ways() {
+        let id = self.take_entry(|| FlowEntry::new(flow, now))?;
+        for direction in self.entry(id).ways() {
             let hash = match direction {
                 Direction::Forward => hash,
-                Direction::Return => self.key.hash(&entry.incoming(Direction::Return)),
+                Direction::Return => self.key.hash(&flow.translated.reversed()),
             };
             if !self.index.insert(hash, join(id, *direction)) {
                 self.free(id);
                 return None;
             }
         }
-        self.set_holds(id, flow.holds);
+        self.note_client(id, flow.holds);
         self.flows += 1;
         self.arm(id, now);
         Some(id)
@@ -301,6 +306,12 @@ impl<F: Family> FlowTable<F> {
     /// Notes what a flow is counted in that is counted in nothing.
     pub fn set_holds(&mut self, id: FlowId, holds: Holds) {
         self.entry_mut(id).set_holds(&holds);
+        self.note_client(id, holds);
+    }
+
+    /// Notes where a flow's client is counted, if it is.
+    #[inline]
+    fn note_client(&mut self, id: FlowId, holds: Holds) {
         if let Some(ClientSlot(slot)) = holds.client {
             self.clients[id.0 as usize] = slot;
         }
@@ -358,17 +369,19 @@ impl<F: Family> FlowTable<F> {
         }
     }
 
-    fn take_entry(&mut self, entry: FlowEntry<F>) -> Option<FlowId> {
+    /// Gives a free place to the entry that `make` makes.
+    #[inline(always)]
+    fn take_entry(&mut self, make: impl FnOnce() -> FlowEntry<F>) -> Option<FlowId> {
         if let Some(free) = self.expiry.first(Queue::Free) {
             self.expiry.unlink(free);
-            self.entries[free as usize] = entry;
+            self.entries[free as usize] = make();
             if let Some(next) = self.expiry.first(Queue::Free) {
                 prefetch(&self.entries, next as usize);
             }
             return Some(FlowId(free));
         }
         let next = u32::try_from(self.entries.len()).ok().filter(|next| *next < NONE >> 1)?;
-        self.entries.push(entry).then_some(FlowId(next))
+        self.entries.push(make()).then_some(FlowId(next))
     }
 }
 

@@ -3,11 +3,16 @@
 //! While there is more to do than can be done, two bursts are on their way: the memory that the third pass over one will
 //! need arrives while the port is read, and what the second pass over the other needs arrives during that third pass.
 
-use super::{Core, Pipeline, View};
+use super::{Core, View};
 use crate::dataplane::fast_path::Egresses;
-use crate::dataplane::inspect::Lookahead;
-use crate::io::{Burst, Port};
-use crate::model::PortId;
+use crate::dataplane::flow::FlowFamily;
+use crate::dataplane::inspect::{Addressed, Inspected, Lookahead};
+use crate::dataplane::pipeline::Arrival;
+use crate::dataplane::verdict::Verdict;
+use crate::io::{Burst, Frame, Port};
+use crate::model::{PortId, V4, V6};
+use crate::shared::DropReason;
+use crate::wire::{Malformed, Network, Parsed};
 
 /// Flows that fit into the cache of a core (2 MiB on what servers have): with fewer there is nothing to wait for.
 const CACHED_FLOWS: usize = 16_384;
@@ -131,12 +136,46 @@ impl<P: Port> Core<P> {
         (port, handed_in): (PortId, bool),
         view: View<'_>,
     ) {
-        if self.pipeline.settles(place, ahead, view)
+        if ahead.common[place].is_some()
+            && self.pipeline.settles(place, ahead, view)
             && let Some(left) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
             return self.send(left.port, frame);
         }
-        let seen = Pipeline::inspected(&frame, place, ahead);
-        self.process_general(frame, seen, port, handed_in, view);
+        match ahead.shape(place) {
+            Some(Network::V4) => self.process_shaped::<V4>(frame, (place, ahead), (port, handed_in), view),
+            Some(Network::V6) => self.process_shaped::<V6>(frame, (place, ahead), (port, handed_in), view),
+            None => self.process_general(frame, &mut ahead.inspected[place], port, handed_in, view),
+        }
+    }
+
+    /// [`process_general`](Self::process_general) for a frame of the common shape of family `F`, marked or not: the same
+    /// way, of which much is known beforehand.
+    #[inline(never)]
+    fn process_shaped<F: FlowFamily>(
+        &mut self,
+        mut frame: P::Frame,
+        (place, ahead): (usize, &Lookahead),
+        (port, handed_in): (PortId, bool),
+        view: View<'_>,
+    ) {
+        let (hash, guess) = (ahead.hash(place), ahead.guesses[place]);
+        let packet = F::packet(frame.head());
+        let verdict = match &packet {
+            Some(packet) => {
+                let packet = *packet;
+                let arrival = Arrival { packet, hash, guess, vlan: None, port, handed_in, in_pieces: false };
+                self.pipeline.balance_as::<F, _, true>(&mut frame, arrival, view)
+            }
+            None => Verdict::Drop(DropReason::FrameTruncated),
+        };
+        match verdict {
+            Verdict::Forward(egress) => self.send(egress, frame),
+            verdict => {
+                let parsed = packet.map(Parsed::Ip).ok_or(Malformed::FrameTruncated);
+                let seen = Inspected { parsed, vlan: None, addressed: Addressed::Us, hash, guess };
+                self.conclude(verdict, frame, &seen, (port, handed_in), view);
+            }
+        }
     }
 }
