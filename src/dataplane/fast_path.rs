@@ -59,6 +59,7 @@ pub struct Left {
 impl Pipeline {
     /// Pass 3 for those frames of a burst that [`forward_common`](Self::forward_common) forwards, which is noted in
     /// `egresses`, where all went the general way so far. Written in place: a copy would wait for all that was written.
+    /// `beside` is called once with each place.
     #[inline(always)]
     pub fn forward_all<T: Frame>(
         &mut self,
@@ -66,8 +67,12 @@ impl Pipeline {
         ahead: &Lookahead,
         view: View<'_>,
         egresses: &mut Egresses,
+        mut beside: impl FnMut(&mut Self, usize),
     ) {
         if !ahead.is_v4 {
+            for place in 0..frames.len() {
+                beside(self, place);
+            }
             return self.forward_each(frames, ahead, view, egresses);
         }
         let Egresses { ports, octets } = egresses;
@@ -76,6 +81,7 @@ impl Pipeline {
                 ports[place] = left.port.0;
                 *octets += left.octets;
             }
+            beside(self, place);
         }
     }
 

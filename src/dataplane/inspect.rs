@@ -41,6 +41,8 @@ pub struct Lookahead {
     pub(super) is_v4: bool,
     /// The same, with frames that are marked.
     pub(super) is_shaped_v4: bool,
+    /// A bit for each frame whose first index line said nothing, by its place.
+    missed: u32,
     /// For us, and of the [`Common`] shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
     /// The same, where `common` says nothing, of segments with the flags that a connection begins or ends with.
@@ -58,6 +60,7 @@ impl Lookahead {
     pub const NOTHING: Self = Self {
         is_v4: false,
         is_shaped_v4: false,
+        missed: 0,
         common: [None; BURST],
         marked: [None; BURST],
         guesses: [Guess::NONE; BURST],
@@ -201,14 +204,26 @@ impl Pipeline {
         if !ahead.is_shaped_v4 {
             return self.look_ahead_each(frames, ahead);
         }
-        // A bit for each frame, by its place.
-        let mut missed = 0_u32;
-        for (place, (guess, lower)) in ahead.guesses[..frames].iter_mut().zip(&ahead.lowers).enumerate() {
-            match self.flows.v4.guess_near(*guess, *lower) {
-                Some(flow) => *guess = flow,
-                None => missed |= 1 << place,
-            }
+        for place in 0..frames.min(BURST) {
+            self.look_near(place, ahead);
         }
+        self.look_far(ahead);
+    }
+
+    /// Pass 2 for one frame of a burst of IPv4 alone, with what its first index line says.
+    #[inline(always)]
+    pub fn look_near(&self, place: usize, ahead: &mut Lookahead) {
+        let place = place % BURST;
+        match self.flows.v4.guess_near(ahead.guesses[place], ahead.lowers[place]) {
+            Some(flow) => ahead.guesses[place] = flow,
+            None => ahead.missed |= 1 << place,
+        }
+    }
+
+    /// The end of pass 2 over a burst of IPv4 alone: what first index lines did not say.
+    #[inline(always)]
+    pub fn look_far(&mut self, ahead: &mut Lookahead) {
+        let missed = std::mem::take(&mut ahead.missed);
         for place in places(missed) {
             self.flows.v4.prefetch_far(ahead.hash(place));
         }

@@ -1,9 +1,9 @@
 //! A burst on its way through the passes.
 //!
 //! While there is more to do than can be done, two bursts are on their way: the memory that the third pass over one will
-//! need arrives while the port is read, and what the second pass over the other needs arrives during that third pass.
+//! need arrives while the port is read, and between the frames of that third pass the second looks at the other burst.
 
-use super::{Core, View};
+use super::{Core, Pipeline, View};
 use crate::dataplane::fast_path::Egresses;
 use crate::dataplane::flow::FlowFamily;
 use crate::dataplane::inspect::{Addressed, Inspected, Lookahead};
@@ -68,20 +68,27 @@ impl<P: Port> Core<P> {
         let waits = !waiting.frames.is_empty();
         if fresh.frames.is_empty() {
             if waits {
-                self.finish(waiting, view);
+                self.finish(waiting, view, |_, _| ());
             }
             return waits;
         }
         (fresh.port, fresh.handed_in) = (port, false);
         self.inspect(fresh);
-        if waits {
-            self.finish(waiting, view);
+        if waits && fresh.frames.is_full() && fresh.ahead.is_shaped_v4 {
+            // A core waits for few lines at a time: those of the next flows are asked for one by one between the packets of
+            // the burst before, which is as long.
+            self.finish(waiting, view, |pipeline, place| pipeline.look_near(place, &mut fresh.ahead));
+            self.pipeline.look_far(&mut fresh.ahead);
+        } else {
+            if waits {
+                self.finish(waiting, view, |_, _| ());
+            }
+            self.pipeline.look_ahead(fresh.frames.len(), &mut fresh.ahead);
         }
-        self.pipeline.look_ahead(fresh.frames.len(), &mut fresh.ahead);
         if fresh.frames.is_full() && self.pipeline.flows.len() > CACHED_FLOWS {
             batches.waiting ^= 1;
         } else {
-            self.finish(fresh, view);
+            self.finish(fresh, view, |_, _| ());
         }
         true
     }
@@ -90,7 +97,7 @@ impl<P: Port> Core<P> {
     pub(super) fn process(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) {
         self.inspect(batch);
         self.pipeline.look_ahead(batch.frames.len(), &mut batch.ahead);
-        self.finish(batch, view);
+        self.finish(batch, view, |_, _| ());
     }
 
     /// The first pass.
@@ -104,15 +111,22 @@ impl<P: Port> Core<P> {
     ///
     /// It looks at frames of the common shape before those that take the general way, but all leave in the order in
     /// which they came. So data behind a reset of the same burst still pass; their receiver knows what to do.
+    ///
+    /// `beside` is called with each place of the burst, between the frames of the common shape.
     #[inline(never)]
-    fn finish(&mut self, batch: &mut Batch<P::Frame>, view: View<'_>) {
+    fn finish(
+        &mut self,
+        batch: &mut Batch<P::Frame>,
+        view: View<'_>,
+        beside: impl FnMut(&mut Pipeline, usize),
+    ) {
         let Batch { frames, ahead, .. } = batch;
         if !batch.handed_in {
             self.pipeline.tally.rx_packets += frames.len() as u64;
             self.pipeline.tally.rx_octets += batch.octets;
         }
         let mut egress = Egresses::GENERAL;
-        self.pipeline.forward_all(frames, ahead, view, &mut egress);
+        self.pipeline.forward_all(frames, ahead, view, &mut egress, beside);
         if let Some((port, octets)) = egress.of_all(frames.len()) {
             self.send_all(port, frames, octets);
             if frames.is_empty() {
