@@ -75,7 +75,7 @@ pub(crate) async fn eventually_async<T>(what: &str, mut condition: impl FnMut() 
     }
 }
 
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The side of port 0 with these addresses ("192.0.2.10/24").
 pub(crate) fn side(addresses: &[&str]) -> KernelSide {
