@@ -43,7 +43,7 @@ pub struct Lookahead {
     pub(super) is_shaped_v4: bool,
     /// A bit for each frame whose first index line said nothing, by its place.
     missed: u32,
-    /// For us, and of the [`Common`] shape of this family: then the frame's `inspected` says nothing yet.
+    /// For us, and of the [`Common`](crate::wire::Common) shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
     /// The same, where `common` says nothing, of segments with the flags that a connection begins or ends with.
     pub(super) marked: [Option<Network>; BURST],

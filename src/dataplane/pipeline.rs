@@ -155,7 +155,7 @@ impl Pipeline {
     }
 
     /// Takes over what the snapshot says of time-outs and of flows that exist; to be called in each turn with new tables,
-    /// and while it [`is_sweeping`](Self::is_sweeping).
+    /// and while it `is_sweeping`.
     pub fn take_over(&mut self, view: View<'_>) {
         let tables = view.tables;
         if tables.timeouts != self.timeouts {
