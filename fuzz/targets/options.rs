@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
     judge(&grown, &after);
 
     let most = u16::from(*port) * 8;
-    mss::clamp(&mut grown, &after, most, u16::from(*put % 32));
+    mss::clamp(&mut grown, after, most, u16::from(*put % 32));
     judge(&grown, &after);
 });
 
