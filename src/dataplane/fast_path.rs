@@ -192,7 +192,7 @@ impl Pipeline {
 }
 
 /// Whether a packet of a flow that is altered is to be looked at: what is wanted of its client are no options but those
-/// that nearly all send.
+/// that nearly all send. Cold, so that other flows' packets are asked one thing alone.
 #[cold]
 fn is_to_be_altered<F: FlowFamily>(direction: Direction, head: &[u8]) -> bool {
     direction == Direction::Forward && !F::has_common_options(head)

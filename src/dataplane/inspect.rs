@@ -181,8 +181,8 @@ impl Pipeline {
         self.inspect_common::<V6>(head, octets, place, ahead)
     }
 
-    /// Pass 1 for tags, options, and whatever is no packet to balance. `seen` may say
-    /// anything; it is written in place, as a value that is put together elsewhere and copied costs more than the parsing.
+    /// Pass 1 for tags, options, and whatever is no packet to balance. `seen` may say anything; it is written in place, as a
+    /// value that is put together elsewhere and copied costs more than the parsing.
     #[inline(never)]
     pub(super) fn inspect_uncommon(&self, head: &[u8], octets: usize, mac: Mac, seen: &mut Inspected) {
         *seen = Inspected::NOTHING;

@@ -1,8 +1,8 @@
 //! A worker: THE LOOP.
 //!
-//! One thread per worker, one turn after another, run to completion. A turn takes a burst from every port, gives each
-//! frame its verdict and sends what leaves; then it serves, within budgets, the frames of other workers and of the
-//! kernel port, expiry, and control's commands.
+//! One thread per worker, one turn after another, run to completion. A turn takes a burst from every port and the frames of
+//! other workers, gives each its verdict and sends what leaves; then, where they are due and within budgets, it does its
+//! `chores`: frames of the kernel port, expiry, control's commands.
 
 mod ahead;
 mod answer;
