@@ -41,8 +41,6 @@ pub struct Lookahead {
     pub(super) is_v4: bool,
     /// The same, with frames that are marked.
     pub(super) is_shaped_v4: bool,
-    /// A bit for each frame whose first index line said nothing, by its place.
-    missed: u32,
     /// For us, and of the [`Common`](crate::wire::Common) shape of this family: then the frame's `inspected` says nothing yet.
     pub(super) common: [Option<Network>; BURST],
     /// The same, where `common` says nothing, of segments with the flags that a connection begins or ends with.
@@ -60,7 +58,6 @@ impl Lookahead {
     pub const NOTHING: Self = Self {
         is_v4: false,
         is_shaped_v4: false,
-        missed: 0,
         common: [None; BURST],
         marked: [None; BURST],
         guesses: [Guess::NONE; BURST],
@@ -204,26 +201,30 @@ impl Pipeline {
         if !ahead.is_shaped_v4 {
             return self.look_ahead_each(frames, ahead);
         }
+        let mut missed = 0;
         for place in 0..frames.min(BURST) {
-            self.look_near(place, ahead);
+            missed |= self.look_near(place, ahead);
         }
-        self.look_far(ahead);
+        self.look_far(missed, ahead);
     }
 
-    /// Pass 2 for one frame of a burst of IPv4 alone, with what its first index line says.
+    /// Pass 2 for one frame of a burst of IPv4 alone, with what its first index line says. If that is nothing, the bit of its
+    /// place.
     #[inline(always)]
-    pub fn look_near(&self, place: usize, ahead: &mut Lookahead) {
+    pub fn look_near(&self, place: usize, ahead: &mut Lookahead) -> u32 {
         let place = place % BURST;
         match self.flows.v4.guess_near(ahead.guesses[place], ahead.lowers[place]) {
-            Some(flow) => ahead.guesses[place] = flow,
-            None => ahead.missed |= 1 << place,
+            Some(flow) => {
+                ahead.guesses[place] = flow;
+                0
+            }
+            None => 1 << place,
         }
     }
 
-    /// The end of pass 2 over a burst of IPv4 alone: what first index lines did not say.
+    /// The end of pass 2 over a burst of IPv4 alone, for the places of which first index lines said nothing, a bit each.
     #[inline(always)]
-    pub fn look_far(&mut self, ahead: &mut Lookahead) {
-        let missed = std::mem::take(&mut ahead.missed);
+    pub fn look_far(&mut self, missed: u32, ahead: &mut Lookahead) {
         for place in places(missed) {
             self.flows.v4.prefetch_far(ahead.hash(place));
         }

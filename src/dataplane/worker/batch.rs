@@ -77,8 +77,10 @@ impl<P: Port> Core<P> {
         if waits && fresh.frames.is_full() && fresh.ahead.is_shaped_v4 {
             // A core waits for few lines at a time: those of the next flows are asked for one by one between the packets of
             // the burst before, which is as long.
-            self.finish(waiting, view, |pipeline, place| pipeline.look_near(place, &mut fresh.ahead));
-            self.pipeline.look_far(&mut fresh.ahead);
+            let mut missed = 0;
+            let ahead = &mut fresh.ahead;
+            self.finish(waiting, view, |pipeline, place| missed |= pipeline.look_near(place, ahead));
+            self.pipeline.look_far(missed, ahead);
         } else {
             if waits {
                 self.finish(waiting, view, |_, _| ());
