@@ -27,6 +27,8 @@
 //! | `publication.turn_after.p50` ..., `.turn_following.`, `.turn_without.` | us, turns after a publication |
 //! | `publication.effect_p9999` | us, p99.99 of `turn_after` over that of `turn_without` |
 //! | `publication.copy_and_publish` | ms, to copy a snapshot with one change in it and publish that |
+//! | `memory.N.chase` | ns a read of memory alone: of the lines of N flows, at random, each after the one before |
+//! | `memory.N.capture.D` | ns a frame of memory alone: of N in packet buffers, in order, with D ns of other work for each |
 
 mod balancer;
 mod both_ways;
@@ -39,6 +41,7 @@ mod figures;
 mod flows;
 mod inserts;
 mod machine;
+mod memory;
 mod one;
 mod options;
 mod order;
@@ -92,5 +95,6 @@ fn measure(part: Part, options: &Options, machine: &Machine, figures: &mut Figur
         Part::Churn => churn::measure(options, figures),
         Part::Workers => workers::measure(options, machine, figures),
         Part::Publication => publication::measure(options, figures),
+        Part::Memory => memory::measure(options, figures),
     }
 }

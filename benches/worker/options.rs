@@ -43,6 +43,8 @@ pub(crate) enum Part {
     Workers,
     /// Turns after a large snapshot was published.
     Publication,
+    /// What memory alone costs.
+    Memory,
 }
 
 /// Measures whole workers over ports in memory.
@@ -57,7 +59,7 @@ pub(crate) struct Options {
     /// Parts to measure; may be repeated [default: all]
     #[arg(long)]
     pub(crate) only: Vec<Part>,
-    /// Numbers of flows for both-ways (1k is 1000); 10M takes 3 GB
+    /// Numbers of flows for both-ways and memory (1k is 1000); 10M takes 3 GB
     #[arg(long, value_delimiter = ',', value_parser = number, default_value = "1,1k,16k,128k,1M,4M")]
     pub(crate) flows: Vec<u32>,
     /// What flows are of, for both-ways

@@ -1,5 +1,6 @@
-"""What scripts/bench is made of."""
+"""What scripts/bench is made of, and scripts/instructions shares."""
 
+import json
 import pathlib
 import re
 import statistics
@@ -17,6 +18,16 @@ def shell(script, **options):
     """Runs lines of bash with what the scripts share."""
     line = ["bash", "-euo", "pipefail", "-c", f'source "$0"; cd "$REPOSITORY"; {script}', REPOSITORY / "scripts/common.sh"]
     return subprocess.run(line, check=True, text=True, **options)
+
+
+def built_bench(name):
+    """A bench, built with the optimisations of a release; where it is."""
+    line = f"find_cargo; cargo bench --bench {name} --no-run --locked --message-format=json-render-diagnostics"
+    messages = shell(line, stdout=subprocess.PIPE).stdout.splitlines()
+    for message in map(json.loads, messages):
+        if message.get("executable") and message["target"]["name"] == name:
+            return message["executable"]
+    sys.exit(f"cargo built no bench called {name}")
 
 
 def figure(name, unit, values, **parameters):
