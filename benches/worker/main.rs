@@ -28,7 +28,6 @@
 //! | `publication.effect_p9999` | us, p99.99 of `turn_after` over that of `turn_without` |
 //! | `publication.copy_and_publish` | ms, to copy a snapshot with one change in it and publish that |
 //! | `memory.N.chase` | ns a read of memory alone: of the lines of N flows, at random, each after the one before |
-//! | `memory.N.capture.D` | ns a frame of memory alone: of N in packet buffers, in order, with D ns of other work for each |
 
 mod balancer;
 mod both_ways;
