@@ -133,6 +133,11 @@ impl Lab {
         Path::new("/run/evenkeel-lab").join(&self.name).join(host).join("unwell")
     }
 
+    /// The network namespace of a host.
+    pub(crate) fn namespace(&self, host: &str) -> PathBuf {
+        Path::new("/run/netns").join(format!("ek-{}-{host}", self.name))
+    }
+
     fn script(&self, command: &str, args: &[&str]) -> Printed {
         let done = print_of(script().args([command, &self.name]).args(args).output().unwrap());
         assert!(done.success, "scripts/lab {command} {args:?}: {}{}", done.out, done.err);
