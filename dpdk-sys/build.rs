@@ -20,6 +20,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_dev_probe",
     "rte_version",
     "evenkeel_errno",
+    "evenkeel_log_to",
+    "rte_log_cur_msg_loglevel",
     // Ports.
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_owner_new",
@@ -66,6 +68,9 @@ const TYPES: &[&str] = &[
 ];
 
 const CONSTANTS: &[&str] = &[
+    "RTE_LOG_ERR",
+    "RTE_LOG_WARNING",
+    "RTE_LOG_INFO",
     "EVENKEEL_RSS_FLOWS",
     "RTE_ETH_SPEED_NUM_NONE",
     "RTE_ETH_SPEED_NUM_UNKNOWN",

@@ -6,8 +6,12 @@
  * in 24.11), which changes their path in generated bindings but not their name in C. So these two structures are
  * opaque to Rust: it gets the mbuf fields by their offsets and the link by the functions below.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* fopencookie */
+#endif
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <rte_config.h>
 #include <rte_dev.h>
@@ -15,6 +19,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
@@ -42,6 +47,20 @@ static const uint64_t EVENKEEL_RSS_FLOWS = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RT
 static inline int evenkeel_errno(void)
 {
 	return rte_errno;
+}
+
+/*
+ * Has DPDK write its log by the function, which gets a message or a part of one and returns the octets that it took, in
+ * place of standard error and syslog. Returns 0, or -1 if there is no memory for it. FILE is opaque to Rust.
+ */
+typedef ssize_t (*evenkeel_log_write)(void *cookie, const char *octets, size_t count);
+
+static inline int evenkeel_log_to(evenkeel_log_write write)
+{
+	cookie_io_functions_t functions = { .write = write };
+	FILE *stream = fopencookie(NULL, "w", functions);
+
+	return stream == NULL ? -1 : rte_openlog_stream(stream);
 }
 
 /* The state of a link, the same in every release. */

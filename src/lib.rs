@@ -16,6 +16,9 @@
 //!
 //! Start reading at [`dataplane::worker`]: the loop fits on a screen.
 
+// `println!` and its kin panic when nothing reads them: what is written is written by calls whose result is looked at.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod app;
 pub mod config;
 pub mod control;

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use evenkeel::control::network::Network;
 use evenkeel::control::network::NetworkError;
 use evenkeel::control::network::Wanted;
 use evenkeel::control::run::ControlPlane;
+use evenkeel::control::signals::ControlRuntime;
 use evenkeel::hash::IndexKey;
 use evenkeel::shared::Capacities;
 use evenkeel::shared::Command;
@@ -118,6 +121,10 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
     let mut second = first.clone();
     second.services.push(service("dns", "203.0.113.53:53", &[]));
 
+    let original = first.clone();
+    let loads_second = Arc::new(AtomicBool::new(true));
+    let for_load = Arc::clone(&loads_second);
+
     let capacities = Capacities { services: 16, backends: 64 };
     let counters = Arc::new(WorkerCounters::new(capacities));
     let rings = CommandRings::new(1);
@@ -130,11 +137,19 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
     let (snapshots, _readers) = channel(Snapshot::empty(), 1);
     let listeners = Listeners::bind(&first.appliance).unwrap();
     let socket = first.appliance.control_socket.clone();
+    let runtime = ControlRuntime::install().unwrap();
+    // Sent before the loop exists.
+    kill_process(getpid(), Signal::HUP).unwrap();
+    for harmless in [Signal::USR1, Signal::USR2, Signal::ALARM] {
+        kill_process(getpid(), harmless).unwrap();
+    }
     let control = thread::spawn(move || {
         let plane = ControlPlane {
             ports: Box::new(Vec::new),
             config: first,
-            load: Box::new(move || Ok(second.clone())),
+            load: Box::new(move || {
+                Ok(if for_load.load(Ordering::Relaxed) { second.clone() } else { original.clone() })
+            }),
             snapshots,
             counters: vec![counters],
             persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
@@ -146,15 +161,17 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
             listeners,
             start_info: StartInfo::default(),
         };
-        plane.run()
+        plane.run(runtime)
     });
     let next = || announced.recv_timeout(Duration::from_secs(60)).unwrap();
     let until = |wanted: &[IpAddr]| while next() != wanted {};
 
     expect(&manager, "READY=1");
     until(&[address("203.0.113.80")]);
-    kill_process(getpid(), Signal::HUP).unwrap();
     until(&[address("203.0.113.53"), address("203.0.113.80")]);
+    loads_second.store(false, Ordering::Relaxed);
+    kill_process(getpid(), Signal::HUP).unwrap();
+    until(&[address("203.0.113.80")]);
 
     kill_process(getpid(), Signal::TERM).unwrap();
     expect(&manager, "STOPPING=1");

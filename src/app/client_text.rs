@@ -34,6 +34,9 @@ pub fn status(status: &Status) -> String {
     if !status.syn_proxies_active.is_empty() {
         out.push_str(&format!("SYNs answered with cookies: {}\n\n", status.syn_proxies_active.join(", ")));
     }
+    if status.log_lines_dropped > 0 {
+        out.push_str(&format!("log: {} lines were lost\n\n", status.log_lines_dropped));
+    }
     let mut ports = Table::new(&[
         Left("PORT"),
         Left("DEVICE"),

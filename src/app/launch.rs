@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ use crate::control::kernel_port::{Exit, KernelCounters, KernelPort, KernelSide, 
 use crate::control::neighbours::Neighbours;
 use crate::control::port_watch::{PortReading, ReadPorts};
 use crate::control::run::ControlPlane;
+use crate::control::signals::ControlRuntime;
 use crate::dataplane::worker::Connections;
 use crate::dataplane::{Settings, Worker, WorkerPort};
 use crate::hash::IndexKey;
@@ -36,12 +37,21 @@ use crate::shared::{
 /// Commands to the mirror of the kernel's neighbours under way at most.
 const NEIGHBOUR_COMMANDS: usize = 16;
 
+/// The parts of the process that exist before its configuration is read.
+pub struct Process {
+    /// Receives signals from the first moment on.
+    pub runtime: ControlRuntime,
+    /// Lines of the log that were lost.
+    pub log_lines_dropped: Arc<AtomicU64>,
+}
+
 /// Runs the balancer with the configuration at `path` until it is told to leave.
 ///
 /// # Errors
 ///
 /// If it cannot start, or has to stop.
-pub fn run(path: &Path) -> anyhow::Result<()> {
+pub fn run(path: &Path, process: Process) -> anyhow::Result<()> {
+    let Process { mut runtime, log_lines_dropped } = process;
     let config = crate::config::load(path)?;
     check_cores(&config)?;
     let listeners = Listeners::bind(&config.appliance)?;
@@ -49,6 +59,11 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let options = device_options(&config);
     let eal = Eal::start(&eal_options(&config, &options))?;
     tracing::info!(memory = %eal.memory(), "packet_memory");
+    if runtime.is_terminated() {
+        // Nothing that clients could use exists yet.
+        tracing::info!(reason = "signal during the start", "left");
+        return Ok(());
+    }
     let ports = options
         .iter()
         .zip(&config.ports)
@@ -58,6 +73,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         version: super::cli::VERSION.clone(),
         memory: eal.memory().to_string(),
         ports: ports.iter().map(OpenPort::info).collect(),
+        log_lines_dropped,
     };
     let egresses: Vec<Egress> = ports.iter().zip(port_ids()).map(|(port, id)| port.egress(id)).collect();
     let sides = kernel_sides(&ports);
@@ -121,7 +137,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         ports: readings,
         start_info,
     };
-    let ended = plane.run();
+    let ended = plane.run(runtime);
     threads.stop();
     let end = ended?;
     tracing::info!(reason = %end, "left");

@@ -9,6 +9,7 @@ pub mod client_text;
 mod kernel_network;
 #[cfg(feature = "dpdk")]
 pub mod launch;
+mod log_queue;
 mod logging;
 #[cfg(feature = "dpdk")]
 mod memory_plan;
@@ -21,13 +22,21 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+#[cfg(feature = "dpdk")]
+use std::sync::Arc;
+#[cfg(feature = "dpdk")]
+use std::sync::atomic::AtomicU64;
 
 use clap::Parser;
 
 use self::cli::Cli;
 use self::cli::Command;
+#[cfg(feature = "dpdk")]
+use self::launch::Process;
 use crate::config::ConfigErrors;
 use crate::control::admin::protocol::FaultKind;
+#[cfg(feature = "dpdk")]
+use crate::control::signals::ControlRuntime;
 #[cfg(feature = "dpdk")]
 use crate::io::dpdk::HugePages;
 
@@ -35,22 +44,49 @@ use crate::io::dpdk::HugePages;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start();
+    if !matches!(cli.command, Command::Run(_)) {
+        logging::start();
+    }
     let done = match &cli.command {
-        #[cfg(feature = "dpdk")]
-        Command::Run(args) => launch::run(&args.config),
-        #[cfg(not(feature = "dpdk"))]
-        Command::Run(_) => {
-            Err(anyhow::anyhow!("this evenkeel was built without ports; build it with the feature dpdk"))
-        }
+        Command::Run(args) => return run(&args.config),
         Command::Check(args) => check(&args.config),
         Command::Replay(args) => replay::run(args),
         Command::Ask(question) => client::run(question),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error),
+        Err(error) => Complaint::of(&error).print(),
     }
+}
+
+/// `evenkeel run`: neither a signal nor the reader of the log may end it or hold it up.
+#[cfg(feature = "dpdk")]
+fn run(path: &Path) -> ExitCode {
+    let log_lines_dropped = Arc::new(AtomicU64::new(0));
+    let process = ControlRuntime::install()
+        .map(|runtime| Process { runtime, log_lines_dropped: Arc::clone(&log_lines_dropped) });
+    let (process, log) = match (process, logging::start_bounded(log_lines_dropped)) {
+        (Ok(process), Ok(log)) => (process, log),
+        (Err(error), _) | (_, Err(error)) => {
+            return Complaint::of(&anyhow::Error::new(error).context("the process cannot start")).print();
+        }
+    };
+    let status = match launch::run(path, process) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let complaint = Complaint::of(&error);
+            log.say(&complaint.text);
+            complaint.status
+        }
+    };
+    log.flush();
+    status
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn run(_: &Path) -> ExitCode {
+    Complaint::of(&anyhow::anyhow!("this evenkeel was built without ports; build it with the feature dpdk"))
+        .print()
 }
 
 fn check(path: &Path) -> anyhow::Result<()> {
@@ -75,31 +111,72 @@ fn count(n: usize, what: &str) -> String {
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("standard output"))
+        }
         _ => Ok(()),
     }
 }
 
-/// Says on standard error what went wrong, a configuration's errors a line each.
-fn complain(error: &anyhow::Error) -> ExitCode {
-    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
-        eprintln!("{errors}");
-        return ExitCode::from(WRONG);
-    }
-    eprintln!("evenkeel: {error:#}");
-    if error.is::<replay::Misuse>() {
-        return ExitCode::from(WRONG);
-    }
-    match error.downcast_ref::<client::ClientError>() {
-        Some(client::ClientError::Fault(fault))
-            if matches!(fault.kind, FaultKind::Malformed | FaultKind::NotFound | FaultKind::Refused) =>
-        {
-            ExitCode::from(WRONG)
+/// A failure as the command line shows it: text for standard error, and the exit status.
+struct Complaint {
+    text: String,
+    status: ExitCode,
+}
+
+impl Complaint {
+    /// A configuration's errors are a line each.
+    fn of(error: &anyhow::Error) -> Self {
+        if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+            return Self { text: errors.to_string(), status: ExitCode::from(WRONG) };
         }
-        _ => ExitCode::FAILURE,
+        let wrong = error.is::<replay::Misuse>()
+            || matches!(
+                error.downcast_ref::<client::ClientError>(),
+                Some(client::ClientError::Fault(fault))
+                    if matches!(fault.kind, FaultKind::Malformed | FaultKind::NotFound | FaultKind::Refused)
+            );
+        let status = if wrong { ExitCode::from(WRONG) } else { ExitCode::FAILURE };
+        Self { text: format!("evenkeel: {}", described(error)), status }
     }
+
+    /// Writes the text to standard error, the last place for it; returns the exit status.
+    fn print(self) -> ExitCode {
+        let _unwritable = writeln!(io::stderr(), "{}", self.text);
+        self.status
+    }
+}
+
+/// An error with its causes. Some errors quote their cause: a cause is left out if the text before it contains it.
+fn described(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Wrong use or wrong configuration.
 const WRONG: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::admin::protocol::Fault;
+
+    #[test]
+    fn cause_that_its_error_quotes_is_printed_once() {
+        let fault = Fault { kind: FaultKind::NotFound, message: "no service \"nope\"".to_owned() };
+        let error = anyhow::Error::new(client::ClientError::Fault(fault));
+        assert_eq!(described(&error), "no service \"nope\"");
+        let error = anyhow::Error::new(io::Error::from_raw_os_error(28)).context("standard output");
+        assert_eq!(described(&error), "standard output: No space left on device (os error 28)");
+    }
+}

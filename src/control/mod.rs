@@ -27,6 +27,7 @@ pub mod registry;
 pub mod run;
 mod selection;
 mod service_manager;
+pub mod signals;
 pub mod state;
 mod syn_watch;
 pub mod tables;

@@ -11,9 +11,6 @@ use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,6 +44,9 @@ use super::network::keep_held;
 use super::port_watch::PortWatch;
 use super::port_watch::ReadPorts;
 use super::service_manager::ServiceManager;
+use super::signals::ControlRuntime;
+use super::signals::SignalMeaning;
+use super::signals::Signals;
 use super::state::Effect;
 use super::state::Event;
 use super::state::Phase;
@@ -116,10 +116,10 @@ impl ControlPlane {
     /// # Errors
     ///
     /// If control cannot start, or one of its tasks fails.
-    pub fn run(self) -> Result<DrainEnd, ControlError> {
+    pub fn run(self, runtime: ControlRuntime) -> Result<DrainEnd, ControlError> {
         file_limit::raise();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { Loop::start(self)?.run().await })
+        let (runtime, signals) = runtime.into_parts();
+        runtime.block_on(async { Loop::start(self, signals)?.run().await })
     }
 }
 
@@ -156,14 +156,14 @@ struct Loop {
     looking_for_flows: bool,
     tasks: JoinSet<Result<(), String>>,
     end: Option<DrainEnd>,
+    /// SIGHUP came during the start.
+    reload_when_ready: bool,
     _socket_file: SocketFile,
 }
 
 /// Where the loop hears from others.
 struct Inputs {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    signals: Signals,
     probes: mpsc::Receiver<ProbeReport>,
     held: mpsc::Receiver<Wanted>,
     calls: mpsc::Receiver<Call>,
@@ -171,7 +171,7 @@ struct Inputs {
 }
 
 impl Loop {
-    fn start(plane: ControlPlane) -> Result<Self, ControlError> {
+    fn start(plane: ControlPlane, signals: Signals) -> Result<Self, ControlError> {
         let ControlPlane {
             config,
             load,
@@ -194,9 +194,7 @@ impl Loop {
         let (calls, call_queue) = mpsc::channel(BACKLOG);
         let (established, established_answers) = mpsc::channel(1);
         let inputs = Inputs {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            signals,
             probes: probe_reports,
             held,
             calls: call_queue,
@@ -241,6 +239,7 @@ impl Loop {
             looking_for_flows: false,
             tasks: running,
             end: None,
+            reload_when_ready: false,
             _socket_file: listeners.file,
         };
         this.perform(effects);
@@ -256,9 +255,7 @@ impl Loop {
             // In this order: a flood of probe results or questions must not delay signals or the look at the workers.
             tokio::select! {
                 biased;
-                _ = self.inputs.terminate.recv() => self.apply(Event::Shutdown),
-                _ = self.inputs.interrupt.recv() => self.apply(Event::Shutdown),
-                _ = self.inputs.hangup.recv() => self.reload_on_signal(),
+                meaning = self.inputs.signals.recv() => self.signalled(meaning),
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended)?,
                 () = tokio::time::sleep_until(wake) => self.look(),
                 Some(any) = self.inputs.established.recv() => self.established(any),
@@ -294,10 +291,17 @@ impl Loop {
                     self.wanted.send_replace(wanted);
                 }
                 Effect::Log(change) => self.tell(&change),
-                Effect::Ready => self.service_manager.ready(&self.summary()),
+                Effect::Ready => self.ready(),
                 Effect::Stopping(within) => self.service_manager.stopping(within),
                 Effect::Leave(end) => self.end = Some(end),
             }
+        }
+    }
+
+    fn ready(&mut self) {
+        self.service_manager.ready(&self.summary());
+        if std::mem::take(&mut self.reload_when_ready) {
+            self.reload_on_signal();
         }
     }
 
@@ -377,6 +381,18 @@ impl Loop {
         match ended {
             Ok(result) => result.map_err(ControlError::Task),
             Err(error) => Err(ControlError::Task(error.to_string())),
+        }
+    }
+
+    fn signalled(&mut self, meaning: SignalMeaning) {
+        match meaning {
+            SignalMeaning::Leave => self.apply(Event::Shutdown),
+            // The first probes are under way; a change of their targets must not delay the start.
+            SignalMeaning::Reload if matches!(self.state.phase(), Phase::Starting) => {
+                self.reload_when_ready = true;
+            }
+            SignalMeaning::Reload => self.reload_on_signal(),
+            SignalMeaning::Ignored(name) => tracing::info!(signal = name, "signal_ignored"),
         }
     }
 

@@ -21,6 +21,7 @@ use evenkeel::control::kernel_port::SideTotals;
 use evenkeel::control::network::NoNetwork;
 use evenkeel::control::port_watch::PortReading;
 use evenkeel::control::run::ControlPlane;
+use evenkeel::control::signals::ControlRuntime;
 use evenkeel::hash::IndexKey;
 use evenkeel::model::BackendId;
 use evenkeel::model::Protocol;
@@ -101,7 +102,7 @@ impl Rig {
             listeners,
             start_info: start_info(),
         };
-        thread::spawn(move || start().run());
+        thread::spawn(move || start().run(ControlRuntime::install().expect("there are descriptors")));
         let rig = Self { directory, http, file };
         while rig.ask(&json!({"command": "status"}))["result"]["ready"] != json!(true) {}
         rig
@@ -209,5 +210,10 @@ fn start_info() -> StartInfo {
         tx_queues: 2,
         kernel_interface: Some("ek0".to_owned()),
     };
-    StartInfo { version: "1.2.3".to_owned(), memory: "ordinary pages".to_owned(), ports: vec![port] }
+    StartInfo {
+        version: "1.2.3".to_owned(),
+        memory: "ordinary pages".to_owned(),
+        ports: vec![port],
+        ..StartInfo::default()
+    }
 }

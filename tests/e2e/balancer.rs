@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -33,10 +34,19 @@ pub(crate) struct Balancer<'a> {
 impl<'a> Balancer<'a> {
     /// Starts it, and waits until it is ready and every backend is in service.
     pub(crate) fn start(lab: &'a Lab, configuration: &Configuration) -> Self {
+        Self::start_logging_to(lab, configuration, File::create(lab.directory().join("log")).unwrap())
+    }
+
+    /// The same with its standard output and error elsewhere than in a file.
+    pub(crate) fn start_logging_to(
+        lab: &'a Lab,
+        configuration: &Configuration,
+        output: impl Into<OwnedFd>,
+    ) -> Self {
         let at = |name: &str| lab.directory().join(name);
         let (file, socket, log) = (at("evenkeel.toml"), at("control.sock"), at("log"));
         fs::write(&file, configuration.text(socket.to_str().unwrap())).unwrap();
-        let output = File::create(&log).unwrap();
+        let output = output.into();
         let mut command = lab.command("balancer", &[PROGRAM, "run", "-c", file.to_str().unwrap()]);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let process = command.spawn().unwrap();

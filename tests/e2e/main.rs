@@ -7,6 +7,7 @@
 
 mod arms;
 mod balancer;
+mod bare;
 mod checks;
 mod client;
 mod configuration;
@@ -23,6 +24,7 @@ mod leaving;
 mod memif;
 mod path_mtu;
 mod poller;
+mod process;
 mod proxy;
 mod raw_socket;
 mod readme;

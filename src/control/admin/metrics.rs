@@ -75,7 +75,9 @@ impl Gathered {
         page.single("persistent_clients", help, self.status.persistent_clients as u64)?;
         let help = "Flows whose backend was not remembered, as there was no room";
         let forgotten = self.status.persistence_forgotten;
-        page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())
+        page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())?;
+        let help = "Lines of the log lost because they could not be written in time";
+        page.counter("log_lines_dropped", help, [(vec![], self.status.log_lines_dropped)].into_iter())
     }
 
     fn ports(&self, page: &mut Page<'_>) -> fmt::Result {

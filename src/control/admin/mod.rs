@@ -16,6 +16,7 @@ mod state_word;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -56,6 +57,8 @@ pub struct StartInfo {
     pub memory: String,
     /// The ports.
     pub ports: Vec<PortInfo>,
+    /// Lines of the log that could not be written, counted by the log's writer.
+    pub log_lines_dropped: Arc<AtomicU64>,
 }
 
 /// A question to the control loop, with where the answer goes.

@@ -181,6 +181,9 @@ pub struct Status {
     /// Flows whose backend was not remembered, as there was no room for their client.
     #[serde(default)]
     pub persistence_forgotten: u64,
+    /// Lines of the log that were lost, as nothing read them or they could not be written.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
     /// Each port.
     pub ports: Vec<PortStatus>,
     /// Each worker.

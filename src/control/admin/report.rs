@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::FlowPlan;
@@ -107,6 +108,7 @@ impl View<'_> {
             clients_unlimited: self.ledger.limits().clients_unlimited(),
             persistent_clients: self.ledger.persistence().clients(self.now),
             persistence_forgotten: self.ledger.persistence().forgotten(),
+            log_lines_dropped: self.start.log_lines_dropped.load(Ordering::Relaxed),
             ports: self.ports_status(),
             workers,
             total: totals(sum.0, &sum.1),

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use core_affinity::CoreId;
 
 use super::DpdkError;
+use super::log;
 use crate::model::{Memory, TablePages};
 
 /// What EAL needs to know.
@@ -97,8 +98,12 @@ impl Eal {
         if !core_affinity::set_for_current(CoreId { id: options.control_core }) {
             return Err(DpdkError::ControlCore { core: options.control_core });
         }
-        initialise(arguments)?;
+        log::forward();
+        let started = initialise(arguments);
+        // A failure leaves the directory, too.
         remove_empty_runtime_directory();
+        started?;
+        log::forward();
         Ok(Self { memory })
     }
 

@@ -11,6 +11,7 @@ mod eal;
 mod error;
 mod frame;
 mod interface;
+mod log;
 mod pool;
 mod queue;
 mod setup;
