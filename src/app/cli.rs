@@ -41,9 +41,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  evenkeel run -c /etc/evenkeel/evenkeel.toml\n\n\
                             The log goes to standard error; EVENKEEL_LOG=debug shows more of it.")]
     Run(ConfigArgs),
-    /// Validate a configuration file and print all of its errors at once, or the memory that it will take
-    #[command(after_help = "Example:\n  evenkeel check -c /etc/evenkeel/evenkeel.toml")]
-    Check(ConfigArgs),
+    /// Validate a configuration file and print all of its errors at once, or its warnings and the memory that it will take
+    #[command(after_help = "Example:\n  evenkeel check -c /etc/evenkeel/evenkeel.toml\n\n\
+                            Errors and warnings go to standard error, a line each. A file with warnings is valid, and\n\
+                            the exit status is 0: some warnings are about this machine. With --strict it is 2.")]
+    Check(CheckArgs),
     /// Run the same pipeline over a capture, offline: no root, no DPDK
     #[command(
         after_help = "Example:\n  evenkeel replay -c evenkeel.toml --in front=clients.pcap back=servers.pcap \
@@ -202,6 +204,20 @@ pub struct ConfigArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// `evenkeel check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Exit status 2 for warnings too
+    #[arg(long)]
+    pub strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `evenkeel replay`.

@@ -259,7 +259,8 @@ pub fn reload(reload: &Reload) -> String {
         (false, true) => "Loaded.\n",
         (false, false) => "Not loaded: dry run.\n",
     };
-    format!("{}{verdict}", reload.difference)
+    let warnings: String = reload.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    format!("{warnings}{}{verdict}", reload.difference)
 }
 
 /// As `17/100`, connections that count and how many may be; `-` without a limit.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use core_affinity::CoreId;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::mpsc;
 
+use super::bounded_log::BoundedLog;
 use super::kernel_network::KernelNetwork;
 use super::memory_plan::{capacities, device_options, eal_options};
 use super::worker_thread::{self, Pace};
@@ -38,11 +39,11 @@ use crate::shared::{
 const NEIGHBOUR_COMMANDS: usize = 16;
 
 /// The parts of the process that exist before its configuration is read.
-pub struct Process {
+pub(super) struct Process {
     /// Receives signals from the first moment on.
-    pub runtime: ControlRuntime,
-    /// Lines of the log that were lost.
-    pub log_lines_dropped: Arc<AtomicU64>,
+    pub(super) runtime: ControlRuntime,
+    /// Never waits for its reader.
+    pub(super) log: BoundedLog,
 }
 
 /// Runs the balancer with the configuration at `path` until it is told to leave.
@@ -50,10 +51,12 @@ pub struct Process {
 /// # Errors
 ///
 /// If it cannot start, or has to stop.
-pub fn run(path: &Path, process: Process) -> anyhow::Result<()> {
-    let Process { mut runtime, log_lines_dropped } = process;
+pub(super) fn run(path: &Path, process: Process) -> anyhow::Result<()> {
+    let Process { mut runtime, log } = process;
     let config = crate::config::load(path)?;
+    config.log_warnings();
     check_cores(&config)?;
+    log.run_on(config.appliance.control_core);
     let listeners = Listeners::bind(&config.appliance)?;
 
     let options = device_options(&config);
@@ -73,7 +76,7 @@ pub fn run(path: &Path, process: Process) -> anyhow::Result<()> {
         version: super::cli::VERSION.clone(),
         memory: eal.memory().to_string(),
         ports: ports.iter().map(OpenPort::info).collect(),
-        log_lines_dropped,
+        log_lines_dropped: log.dropped(),
     };
     let egresses: Vec<Egress> = ports.iter().zip(port_ids()).map(|(port, id)| port.egress(id)).collect();
     let sides = kernel_sides(&ports);

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use core_affinity::CoreId;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -55,20 +56,18 @@ struct Waiting {
     octets: usize,
     /// The thread holds a line that is not in `lines` any more.
     writing: bool,
+    /// The core that the thread is to move to.
+    core: Option<usize>,
 }
 
 impl LogQueue {
-    /// Starts the thread, which writes to `sink`. Lost lines are added to `dropped`.
+    /// Starts the thread, which writes to `sink`.
     ///
     /// # Errors
     ///
     /// If the system gives no thread.
-    pub(super) fn start(
-        sink: impl Write + Send + 'static,
-        bounds: QueueBounds,
-        dropped: Arc<AtomicU64>,
-    ) -> io::Result<Self> {
-        let (waiting, changed) = (Mutex::default(), Condvar::new());
+    pub(super) fn start(sink: impl Write + Send + 'static, bounds: QueueBounds) -> io::Result<Self> {
+        let (waiting, changed, dropped) = (Mutex::default(), Condvar::new(), Arc::default());
         let shared = Arc::new(Shared { bounds, waiting, changed, dropped });
         let queue = Self(Arc::clone(&shared));
         let writer = LogWriter { shared, sink, told: 0, retry: None };
@@ -88,6 +87,17 @@ impl LogQueue {
         waiting.lines.push_back(line.to_vec());
         drop(waiting);
         self.0.changed.notify_all();
+    }
+
+    /// Has the thread run on this core from its next line on.
+    pub(super) fn run_on(&self, core: usize) {
+        self.0.waiting().core = Some(core);
+        self.0.changed.notify_all();
+    }
+
+    /// Lines that were lost, counted from the start.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.dropped)
     }
 
     /// Waits until every line is written or dropped, at most for `limit`. Returns true if that succeeded.
@@ -159,6 +169,10 @@ impl<W: Write> LogWriter<W> {
     fn next_line(&self) -> Option<Vec<u8>> {
         let mut waiting = self.shared.waiting();
         loop {
+            if let Some(id) = waiting.core.take() {
+                // The configuration's check of cores names one that is not available.
+                let _pinned = core_affinity::set_for_current(CoreId { id });
+            }
             if let Some(line) = waiting.lines.pop_front() {
                 waiting.octets -= line.len();
                 waiting.writing = true;
@@ -274,9 +288,8 @@ mod tests {
 
     fn rig(bounds: QueueBounds) -> Rig {
         let ((allow, results), (told, written)) = (mpsc::channel(), mpsc::channel());
-        let dropped = Arc::new(AtomicU64::new(0));
-        let sink = Scripted { results, written: told };
-        let queue = LogQueue::start(sink, bounds, Arc::clone(&dropped)).unwrap();
+        let queue = LogQueue::start(Scripted { results, written: told }, bounds).unwrap();
+        let dropped = queue.dropped();
         Rig { queue, allow, written, dropped }
     }
 

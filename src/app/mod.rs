@@ -2,13 +2,17 @@
 //!
 //! Exit status: 0 done, 1 it failed, 2 wrong use or wrong configuration.
 
+#[cfg(feature = "dpdk")]
+mod bounded_log;
+mod check;
 pub mod cli;
 pub mod client;
 pub mod client_text;
 #[cfg(feature = "dpdk")]
 mod kernel_network;
 #[cfg(feature = "dpdk")]
-pub mod launch;
+mod launch;
+#[cfg(feature = "dpdk")]
 mod log_queue;
 mod logging;
 #[cfg(feature = "dpdk")]
@@ -22,10 +26,6 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-#[cfg(feature = "dpdk")]
-use std::sync::Arc;
-#[cfg(feature = "dpdk")]
-use std::sync::atomic::AtomicU64;
 
 use clap::Parser;
 
@@ -37,8 +37,6 @@ use crate::config::ConfigErrors;
 use crate::control::admin::protocol::FaultKind;
 #[cfg(feature = "dpdk")]
 use crate::control::signals::ControlRuntime;
-#[cfg(feature = "dpdk")]
-use crate::io::dpdk::HugePages;
 
 /// The program: reads the command line and does what it says.
 #[must_use]
@@ -49,28 +47,24 @@ pub fn main() -> ExitCode {
     }
     let done = match &cli.command {
         Command::Run(args) => return run(&args.config),
-        Command::Check(args) => check(&args.config),
-        Command::Replay(args) => replay::run(args),
-        Command::Ask(question) => client::run(question),
+        Command::Check(args) => check::run(args),
+        Command::Replay(args) => replay::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Ask(question) => client::run(question).map(|()| ExitCode::SUCCESS),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => Complaint::of(&error).print(),
-    }
+    done.unwrap_or_else(|error| Complaint::of(&error).print())
 }
 
 /// `evenkeel run`: neither a signal nor the reader of the log may end it or hold it up.
 #[cfg(feature = "dpdk")]
 fn run(path: &Path) -> ExitCode {
-    let log_lines_dropped = Arc::new(AtomicU64::new(0));
-    let process = ControlRuntime::install()
-        .map(|runtime| Process { runtime, log_lines_dropped: Arc::clone(&log_lines_dropped) });
-    let (process, log) = match (process, logging::start_bounded(log_lines_dropped)) {
-        (Ok(process), Ok(log)) => (process, log),
-        (Err(error), _) | (_, Err(error)) => {
+    let parts = ControlRuntime::install().and_then(|runtime| Ok((runtime, bounded_log::start()?)));
+    let (runtime, log) = match parts {
+        Ok(parts) => parts,
+        Err(error) => {
             return Complaint::of(&anyhow::Error::new(error).context("the process cannot start")).print();
         }
     };
+    let process = Process { runtime, log: log.clone() };
     let status = match launch::run(path, process) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -89,22 +83,6 @@ fn run(_: &Path) -> ExitCode {
         .print()
 }
 
-fn check(path: &Path) -> anyhow::Result<()> {
-    let config = crate::config::load(path)?;
-    let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
-    let summary = format!(
-        "{}: valid: {}, {}, {}, {}\n",
-        path.display(),
-        count(config.ports.len(), "port"),
-        count(config.appliance.workers.len(), "worker"),
-        count(config.services.len(), "service"),
-        count(backends, "backend"),
-    );
-    #[cfg(feature = "dpdk")]
-    let summary = summary + &memory_plan::MemoryPlan::new(&config, HugePages::of_machine()).to_string();
-    print(&summary)
-}
-
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
@@ -118,6 +96,11 @@ fn print(text: &str) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a line to standard error, the last place for it: nothing is left to do if that fails.
+fn print_error(line: &str) {
+    let _unwritable = writeln!(io::stderr(), "{line}");
 }
 
 /// A failure as the command line shows it: text for standard error, and the exit status.
@@ -142,9 +125,9 @@ impl Complaint {
         Self { text: format!("evenkeel: {}", described(error)), status }
     }
 
-    /// Writes the text to standard error, the last place for it; returns the exit status.
+    /// Writes the text to standard error; returns the exit status.
     fn print(self) -> ExitCode {
-        let _unwritable = writeln!(io::stderr(), "{}", self.text);
+        print_error(&self.text);
         self.status
     }
 }

@@ -6,11 +6,20 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::{ConfigError, ConfigErrors, ConfigWarning};
 use super::report::Report;
 use super::source::Source;
 use super::syntax;
 use super::table::Table;
+
+/// A file that has no mistake.
+#[derive(Debug)]
+pub(crate) struct Document<T> {
+    /// Its meaning.
+    pub(crate) value: T,
+    /// In the order of the file.
+    pub(crate) warnings: Vec<ConfigWarning>,
+}
 
 /// Reads the file at `path`, which stands in errors as it is given here, with `read`: that returns `None` only after
 /// it has reported why. `given_by` is where the operator wrote the path, as `-c`.
@@ -22,7 +31,7 @@ pub(crate) fn load<T>(
     path: &Path,
     given_by: &str,
     read: impl for<'a> FnOnce(Table<'a>, &'a Report<'a>) -> Option<T>,
-) -> Result<T, ConfigErrors> {
+) -> Result<Document<T>, ConfigErrors> {
     let name = path.display().to_string();
     let whole = |message: String| ConfigErrors::from(ConfigError::new(&name, None, message));
     let octets = std::fs::read(path).map_err(|error| {
@@ -58,14 +67,12 @@ pub(crate) fn parse<T>(
     file_name: &str,
     text: &str,
     read: impl for<'a> FnOnce(Table<'a>, &'a Report<'a>) -> Option<T>,
-) -> Result<T, ConfigErrors> {
+) -> Result<Document<T>, ConfigErrors> {
     let source = Source::new(file_name, text);
     let report = Report::new(&source);
     let text = syntax::repaired(&source, &report);
     let (tree, _) = DeTable::parse_recoverable(&text);
     let value = read(Table::new("the file", 0, tree.get_ref(), &report), &report);
-    match report.into_errors() {
-        Some(errors) => Err(errors),
-        None => Ok(value.expect("a part is missing only after an error about it")),
-    }
+    let warnings = report.finish()?;
+    Ok(Document { value: value.expect("a part is missing only after an error about it"), warnings })
 }

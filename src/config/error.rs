@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: errors with their place and the way out.
+//! What is wrong with a configuration: errors and warnings with their place and the way out.
 
 use std::fmt;
 
@@ -25,6 +25,12 @@ impl ConfigError {
         Self { file: file.to_owned(), position, message }
     }
 
+    /// The file, as the operator gave it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Where it is; `None`: the file as a whole.
     #[must_use]
     pub const fn position(&self) -> Option<Position> {
@@ -44,6 +50,44 @@ impl fmt::Display for ConfigError {
             Some(Position { line, column }) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
             None => write!(f, "{}: {}", self.file, self.message),
         }
+    }
+}
+
+/// A part of a configuration that can be loaded, but will hardly work as meant. Prints as a [`ConfigError`] with `warning`
+/// behind the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigWarning(ConfigError);
+
+impl ConfigWarning {
+    /// The file, as the operator gave it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.0.file()
+    }
+
+    /// As [`ConfigError::position`].
+    #[must_use]
+    pub const fn position(&self) -> Option<Position> {
+        self.0.position()
+    }
+
+    /// As [`ConfigError::message`].
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.0.message()
+    }
+}
+
+impl From<ConfigError> for ConfigWarning {
+    fn from(found: ConfigError) -> Self {
+        Self(found)
+    }
+}
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warning = format!("warning: {}", self.0.message);
+        ConfigError { message: warning, ..self.0.clone() }.fmt(f)
     }
 }
 

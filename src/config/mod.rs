@@ -48,7 +48,8 @@ use crate::model::ServiceProtocol;
 use crate::model::SynProxy;
 use crate::model::Timeouts;
 
-pub use error::{ConfigError, ConfigErrors, Position};
+use document::Document;
+pub use error::{ConfigError, ConfigErrors, ConfigWarning, Position};
 pub use health::{
     AgentConfig, DnsProbe, Expect, FailureWindow, HealthConfig, HttpProbe, ProbeKind, Rcode, RecordType,
     TlsProbe, UdpProbe,
@@ -63,7 +64,7 @@ pub(crate) use value::Value;
 ///
 /// Every mistake in the file, or why it could not be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    document::load(path, "-c", read)
+    document::load(path, "-c", read).map(Config::of)
 }
 
 /// Checks `text`, which errors say is in `file_name`.
@@ -72,7 +73,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// Every mistake in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
-    document::parse(file_name, text, read)
+    document::parse(file_name, text, read).map(Config::of)
 }
 
 fn read<'a>(table: Table<'a>, report: &'a Report<'a>) -> Option<Config> {
@@ -96,6 +97,8 @@ pub struct Config {
     pub local_addresses: Vec<IpAddr>,
     /// `[hooks]`.
     pub hooks: Arc<HooksConfig>,
+    /// Parts of the file that will hardly work as meant, in its order.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 /// Whom to tell of changes.
@@ -110,6 +113,15 @@ pub struct HooksConfig {
 }
 
 impl Config {
+    fn of(document: Document<Self>) -> Self {
+        Self { warnings: document.warnings, ..document.value }
+    }
+
+    /// Writes the warnings to the log, when the configuration takes effect.
+    pub fn log_warnings(&self) {
+        self.warnings.iter().for_each(|warning| tracing::warn!(reason = %warning, "configuration_warning"));
+    }
+
     /// The port with this name.
     #[must_use]
     pub fn port(&self, name: &str) -> Option<PortId> {

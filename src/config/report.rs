@@ -1,16 +1,17 @@
-//! The errors found so far.
+//! The errors and warnings found so far.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use super::error::{ConfigError, ConfigErrors, Position};
+use super::error::{ConfigError, ConfigErrors, ConfigWarning, Position};
 use super::source::Source;
 
-/// Collects errors while a file is read and checked. Shared by everything that reads, hence the cells.
+/// Collects errors and warnings while a file is read and checked. Shared by everything that reads, hence the cells.
 pub(crate) struct Report<'a> {
     source: &'a Source<'a>,
     errors: RefCell<Vec<(usize, String)>>,
     elsewhere: RefCell<Vec<ConfigError>>,
+    warnings: RefCell<Vec<(usize, String)>>,
     broken: Cell<bool>,
     unreadable: RefCell<BTreeSet<usize>>,
 }
@@ -21,6 +22,7 @@ impl<'a> Report<'a> {
             source,
             errors: RefCell::default(),
             elsewhere: RefCell::default(),
+            warnings: RefCell::default(),
             broken: Cell::new(false),
             unreadable: RefCell::default(),
         }
@@ -29,6 +31,12 @@ impl<'a> Report<'a> {
     /// Notes that what stands at octet `at` is wrong, with the way out.
     pub(crate) fn wrong(&self, at: usize, message: impl Into<String>) {
         self.errors.borrow_mut().push((at, message.into()));
+    }
+
+    /// Notes that what stands at octet `at` can be loaded but will hardly work as meant, with the way out. Place 0 is the
+    /// file as a whole.
+    pub(crate) fn warn(&self, at: usize, message: impl Into<String>) {
+        self.warnings.borrow_mut().push((at, message.into()));
     }
 
     /// Notes that a line of another file, which this one names, is wrong.
@@ -61,14 +69,28 @@ impl<'a> Report<'a> {
         self.source.line(at)
     }
 
-    /// Everything found, in the order of the file, what is in others behind; `None` if nothing was.
-    pub(super) fn into_errors(self) -> Option<ConfigErrors> {
-        let mut errors = self.errors.into_inner();
-        errors.sort();
-        errors.dedup();
+    /// The warnings in the order of the file; or every error, those of other files behind, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake.
+    pub(super) fn finish(self) -> Result<Vec<ConfigWarning>, ConfigErrors> {
+        let sorted = |mut found: Vec<(usize, String)>| {
+            found.sort();
+            found.dedup();
+            found
+        };
         let place =
             |(at, message)| ConfigError::new(self.source.name, Some(self.source.position(at)), message);
-        let here = errors.into_iter().map(place);
-        ConfigErrors::new(here.chain(self.elsewhere.into_inner()).collect())
+        let here = sorted(self.errors.into_inner()).into_iter().map(place);
+        let errors = here.chain(self.elsewhere.into_inner()).collect();
+        match ConfigErrors::new(errors) {
+            Some(errors) => Err(errors),
+            None => {
+                let whole = |at| if at == 0 { None } else { Some(self.source.position(at)) };
+                let warning = |(at, message)| ConfigError::new(self.source.name, whole(at), message).into();
+                Ok(sorted(self.warnings.into_inner()).into_iter().map(warning).collect())
+            }
+        }
     }
 }

@@ -410,10 +410,12 @@ impl Loop {
         };
         let config = (self.load)().map_err(refused)?;
         let difference = self.state.review(&config).map_err(|refusal| refused(refusal.to_string()))?;
+        let warnings = config.warnings.iter().map(ToString::to_string).collect();
         if !dry_run {
+            config.log_warnings();
             self.apply(Event::Load(Box::new(config)));
         }
-        Ok(Reload { applied: !dry_run, difference })
+        Ok(Reload { applied: !dry_run, difference, warnings })
     }
 
     /// Answers a question. One whose asker has gone away is not answered.

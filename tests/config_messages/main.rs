@@ -8,6 +8,7 @@ mod probes;
 mod syn_proxy;
 mod syntax;
 mod values;
+mod warnings;
 mod whole;
 
 use std::collections::HashSet;

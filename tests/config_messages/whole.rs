@@ -256,14 +256,6 @@ local_addresses = "web""#,
             "lb.toml:21:11: backend 10.0.9.1 is not of the family of vip 2001:db8:80::80 (line 14), and NAT64 is not supported; write an IPv6 address",
         ],
     ),
-    change(
-        "a service without backends",
-        r#"[[service.backend]]
-address = "10.0.9.1"
-"#,
-        "",
-        &["lb.toml:12:1: service has no backends; add a [[service.backend]] with an address"],
-    ),
     append(
         "a backend listed twice, its port once by default",
         r#"

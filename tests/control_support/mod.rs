@@ -59,6 +59,7 @@ pub(crate) fn config(services: Vec<ServiceConfig>) -> Config {
         services,
         local_addresses: vec![address("10.0.8.10")],
         hooks: Arc::default(),
+        warnings: Vec::new(),
     }
 }
 

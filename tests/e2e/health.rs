@@ -123,3 +123,32 @@ fn servers_that_others_lose_and_regain_disturb_no_request() {
 const OUT: Duration = Duration::from_secs(3);
 /// Two good probes likewise, and neighbours found again.
 const BACK: Duration = Duration::from_secs(5);
+
+#[test]
+fn service_without_backends_refuses_its_clients_until_a_reload_adds_some() {
+    let Some(lab) = Lab::lay("empty", Arms::Two, 1) else { return };
+    let empty = Configuration { weights: [None; 3], ..Configuration::new(Arms::Two) };
+    let balancer = Balancer::start(&lab, &empty);
+    assert!(balancer.log().contains("configuration_warning"), "{}", balancer.log());
+    for url in [WEB4, WEB6] {
+        let done = lab.on("client", &["curl", "-sS", "-m", "3", url]);
+        assert_eq!(done.code, Some(7), "refused: {}{}\n{}", done.out, done.err, balancer.circumstances());
+    }
+    let page = balancer.reload(&Configuration { on_no_backend: "http-503", ..empty.clone() });
+    assert!(
+        page.success && page.out.contains("warning: service has no backends"),
+        "{}{}",
+        page.out,
+        page.err
+    );
+    balancer.wait_published();
+    let done = lab.on("client", &["curl", "-sS", "-m", "3", "-w", "%{http_code}", "-o", "/dev/null", WEB4]);
+    assert_eq!(done.out, "503", "{}\n{}", done.err, balancer.circumstances());
+    assert!(balancer.reload(&Configuration::new(Arms::Two)).success);
+    balancer.wait_state("b1", "up", Duration::from_secs(10));
+    client::requests(&lab, WEB4, 20).assert_complete(20);
+    assert!(balancer.reload(&empty).success);
+    balancer.wait("b1 is removed", Duration::from_secs(10), || {
+        !balancer.states("b1", "web").iter().any(|state| state == "up")
+    });
+}

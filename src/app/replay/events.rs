@@ -84,7 +84,7 @@ pub(super) fn load(path: &Path, beginning: Beginning<'_>) -> Result<Vec<Event>, 
         let events: Vec<_> = typed.into_iter().map(|event| event.check(&mut standing, path)).collect();
         events.into_iter().collect()
     });
-    events.map_err(|errors| errors.and(of_others))
+    events.map(|document| document.value).map_err(|errors| errors.and(of_others))
 }
 
 /// An event as typed.

@@ -44,6 +44,8 @@ pub(super) fn check(file: raw::File<'_>, report: &Report<'_>) -> Option<Config> 
         services: services?,
         local_addresses: addresses.into_local(),
         hooks: Arc::new(hooks?),
+        // Known once all is read.
+        warnings: Vec::new(),
     })
 }
 

@@ -205,7 +205,10 @@ fn backends(
     let Listens { at, ports, mode, .. } = *listens;
     let raw = raw.or(Vec::new())?;
     if raw.is_empty() {
-        report.wrong(at, "service has no backends; add a [[service.backend]] with an address");
+        report.warn(
+            at,
+            "service has no backends, so its clients are refused; add a [[service.backend]] with an address",
+        );
     }
     // A range is passed on port by port: 0 stands for the port that the client used.
     let default =

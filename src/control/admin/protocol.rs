@@ -443,4 +443,7 @@ pub struct Reload {
     pub applied: bool,
     /// What changed or would change.
     pub difference: Difference,
+    /// Warnings about the new configuration, as `evenkeel check` prints them.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

@@ -1,0 +1,34 @@
+//! Warnings: what can be loaded, and will hardly work as meant.
+
+use evenkeel::config::parse;
+
+use crate::Case;
+use crate::change;
+
+/// The `errors` of these are warnings.
+const CASES: &[Case] = &[change(
+    "a service without backends",
+    r#"[[service.backend]]
+address = "10.0.9.1"
+"#,
+    "",
+    &[
+        "lb.toml:12:1: warning: service has no backends, so its clients are refused; add a [[service.backend]] with an address",
+    ],
+)];
+
+#[test]
+fn warnings_name_their_place_and_the_way_out_and_do_not_refuse_the_file() {
+    for case in CASES {
+        let text = case.text();
+        let config =
+            parse("lb.toml", &text).unwrap_or_else(|errors| panic!("{}: {errors}", case.description));
+        let printed: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(printed, case.errors, "{}", case.description);
+    }
+}
+
+#[test]
+fn right_file_has_no_warnings() {
+    assert_eq!(parse("lb.toml", crate::RIGHT).unwrap().warnings, []);
+}
