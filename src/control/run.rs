@@ -3,6 +3,8 @@
 //! One thread, one tokio runtime. Nothing here waits for a worker or for the network: probes, announcements, listings
 //! and clients are tasks of their own that report back.
 
+mod signalled;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +47,6 @@ use super::port_watch::PortWatch;
 use super::port_watch::ReadPorts;
 use super::service_manager::ServiceManager;
 use super::signals::ControlRuntime;
-use super::signals::SignalMeaning;
 use super::signals::Signals;
 use super::state::Effect;
 use super::state::Event;
@@ -298,13 +299,6 @@ impl Loop {
         }
     }
 
-    fn ready(&mut self) {
-        self.service_manager.ready(&self.summary());
-        if std::mem::take(&mut self.reload_when_ready) {
-            self.reload_on_signal();
-        }
-    }
-
     /// Writes a change to the log and tells the hooks.
     fn tell(&self, change: &Change) {
         change.log();
@@ -382,23 +376,6 @@ impl Loop {
             Ok(result) => result.map_err(ControlError::Task),
             Err(error) => Err(ControlError::Task(error.to_string())),
         }
-    }
-
-    fn signalled(&mut self, meaning: SignalMeaning) {
-        match meaning {
-            SignalMeaning::Leave => self.apply(Event::Shutdown),
-            // The first probes are under way; a change of their targets must not delay the start.
-            SignalMeaning::Reload if matches!(self.state.phase(), Phase::Starting) => {
-                self.reload_when_ready = true;
-            }
-            SignalMeaning::Reload => self.reload_on_signal(),
-            SignalMeaning::Ignored(name) => tracing::info!(signal = name, "signal_ignored"),
-        }
-    }
-
-    fn reload_on_signal(&mut self) {
-        // The log says how it ended.
-        let _logged = self.reload(false);
     }
 
     fn reload(&mut self, dry_run: bool) -> Result<Reload, Fault> {
