@@ -396,13 +396,38 @@ fn a_configuration_without_room_is_refused_and_changes_nothing() {
         web(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>())
     };
     let mut rig = Rig::ready(full(1));
-    let refusal = rig.state.review(&full(100)).unwrap_err();
+    rig.load(full(50));
+    rig.load(full(100));
+    // 64 are configured at most, and as many may be leaving.
+    let refusal = rig.state.review(&full(150)).unwrap_err();
     assert!(refusal.to_string().contains("appliance.max_backends"), "{refusal}");
+    rig.pass(1000);
     let published = rig.published;
-    rig.apply(Event::Load(Box::new(full(100))));
+    rig.apply(Event::Load(Box::new(full(150))));
     rig.pass(1000);
     assert_eq!(rig.published, published);
-    assert_eq!(rig.state.config(), &full(1));
+    assert_eq!(rig.state.config(), &full(100));
+}
+
+#[test]
+fn reload_may_replace_every_backend_and_the_next_one_as_flows_end() {
+    let full = |third: u8| {
+        let names: Vec<String> = (1..=64).map(|n| format!("10.0.{third}.{n}:80")).collect();
+        web(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>())
+    };
+    let mut rig = Rig::ready(full(9));
+    rig.load(full(10));
+    assert_eq!(rig.state.config(), &full(10));
+    assert!(rig.state.review(&full(11)).is_err(), "the first ones may have flows");
+    rig.now = rig.now + GRACE;
+    let first: Vec<BackendId> = (0..64).map(BackendId).collect();
+    rig.apply(Event::Workers(Pulse { stalled: vec![WorkerId(0)], started: true }));
+    rig.apply(Event::Tick { flowless: first.clone() });
+    assert!(rig.state.review(&full(11)).is_err(), "a worker may not have seen that they are gone");
+    rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
+    rig.apply(Event::Tick { flowless: first });
+    rig.load(full(11));
+    assert_eq!(rig.state.config(), &full(11));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) fn eal_options(config: &Config, ports: &[DeviceOptions]) -> EalOption
 
 /// Ids that there is room for.
 pub(super) const fn capacities(config: &Config) -> Capacities {
-    Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends }
+    Capacities::of_configured(config.appliance.max_services, config.appliance.max_backends)
 }
 
 /// The plan, to be printed.

@@ -35,8 +35,9 @@ use crate::model::Nanos;
 use crate::model::ServiceId;
 use crate::shared::Capacities;
 
-/// How long the id of something that was removed waits at least: far longer than a worker takes to see a snapshot.
-pub const GRACE: Nanos = Nanos::from_secs(10);
+/// How long the id of a removed service or backend waits at least: longer than a worker that turns takes to see a
+/// snapshot, and longer than it takes to notice that one does not turn. No id is given back while one does not.
+pub const GRACE: Nanos = Nanos::from_secs(2);
 
 /// Every service and backend that has an id.
 #[derive(Clone, Debug)]
@@ -127,12 +128,12 @@ pub enum Assigned {
 pub enum RegistryFull {
     /// See the message.
     #[error(
-        "more than {0} services, counting those that were removed and still have flows; raise appliance.max_services and restart, or wait"
+        "no room for more services: {0} are configured or were removed while flows are left on their backends; load again when fewer are left, change fewer services at a time, or raise appliance.max_services and restart"
     )]
     Services(usize),
     /// See the message.
     #[error(
-        "more than {0} backends, counting those that were removed and still have flows; raise appliance.max_backends and restart, or wait"
+        "no room for more backends: {0} are configured or were removed and still have flows; load again when `evenkeel backends` shows fewer as removed, replace fewer at a time, or raise appliance.max_backends and restart"
     )]
     Backends(usize),
 }

@@ -100,7 +100,7 @@ impl State {
     /// If there are more services or backends than `appliance` has room for.
     pub fn new(now: Nanos, config: Config) -> Result<(Self, Vec<Effect>), Refusal> {
         let capacities =
-            Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+            Capacities::of_configured(config.appliance.max_services, config.appliance.max_backends);
         let mut state = Self {
             registry: Registry::new(capacities),
             tables: Tables::default(),

@@ -22,6 +22,19 @@ pub struct Capacities {
     pub backends: usize,
 }
 
+impl Capacities {
+    /// Ids for so many configured services and backends and for as many that were removed and still have flows: a reload
+    /// may replace all of them. Services have at most 65,535 ids.
+    #[must_use]
+    pub const fn of_configured(services: usize, backends: usize) -> Self {
+        let services = if services > MOST_SERVICES / 2 { MOST_SERVICES } else { services * 2 };
+        Self { services, backends: backends * 2 }
+    }
+}
+
+/// The ids that a [`ServiceId`] can be.
+const MOST_SERVICES: usize = u16::MAX as usize;
+
 /// A worker's totals since its start. The conservation law, kept by property tests over every turn:
 ///
 /// `rx_packets + handed_in + injected + originated

@@ -44,7 +44,7 @@ impl Replay {
     /// With every backend of `config` up. `events` are in the order of time; the first frame comes at `first`.
     pub(super) fn new(config: Config, events: Vec<Event>, first: Nanos) -> anyhow::Result<Self> {
         let capacities =
-            Capacities { services: config.appliance.max_services, backends: config.appliance.max_backends };
+            Capacities::of_configured(config.appliance.max_services, config.appliance.max_backends);
         let key = IndexKey::new([
             0x243f_6a88_85a3_08d3,
             0x1319_8a2e_0370_7344,

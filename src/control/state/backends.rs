@@ -172,6 +172,10 @@ impl State {
 
     /// Frees the ids of removed backends without flows; those that kept sessions until now are not asked any more.
     pub(super) fn release(&mut self, now: Nanos, flowless: &[BackendId], effects: &mut Vec<Effect>) {
+        // A worker that stands still may use the snapshot in which an id was another backend's.
+        if !self.pulse.stalled.is_empty() {
+            return;
+        }
         for backend in self.registry.release(now, flowless) {
             if backend.probe.is_some() {
                 effects.push(Effect::StopProbe(backend.id));
