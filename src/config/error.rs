@@ -59,6 +59,12 @@ impl fmt::Display for ConfigError {
 pub struct ConfigWarning(ConfigError);
 
 impl ConfigWarning {
+    /// A warning about the machine instead of a place in the file.
+    #[must_use]
+    pub fn of_machine(message: String) -> Self {
+        Self(ConfigError::new("this machine", None, message))
+    }
+
     /// The file, as the operator gave it.
     #[must_use]
     pub fn file(&self) -> &str {

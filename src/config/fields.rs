@@ -222,11 +222,22 @@ pub(super) fn prefix_of(text: &str) -> Result<Cidr, String> {
         let example = "write an address and a length, as \"10.0.9.0/24\" or \"fd00:9::/64\"";
         return Err(format!("{text:?} is not a prefix; {example}"));
     };
+    if let Some(v4) = unmapped(prefix) {
+        return Err(format!("{text:?} is an IPv4 prefix written as IPv6; write \"{v4}\""));
+    }
     let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
     if address != Some(prefix.address()) {
         return Err(format!("{text:?} has host bits set; write \"{prefix}\""));
     }
     Ok(prefix)
+}
+
+/// The IPv4 prefix that a prefix of IPv4-mapped addresses (RFC 4291, section 2.5.5.2) stands for. No packet has such an
+/// address.
+fn unmapped(prefix: Cidr) -> Option<Cidr> {
+    let IpAddr::V6(address) = prefix.address() else { return None };
+    let length = prefix.length().checked_sub(96)?;
+    Cidr::new(address.to_ipv4_mapped()?.into(), length)
 }
 
 /// Where to listen for HTTP, or `"none"`.

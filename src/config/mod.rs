@@ -15,6 +15,7 @@ mod fields;
 mod health;
 mod raw;
 mod report;
+mod sections;
 mod source;
 pub(crate) mod suggest;
 mod syntax;

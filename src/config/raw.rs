@@ -175,6 +175,7 @@ pub(super) struct Backend {
 
 impl<'a> File<'a> {
     pub(super) fn read(mut table: Table<'a>) -> Self {
+        note_keys(&table);
         let appliance = Appliance::read(table.section("appliance", "[appliance]"));
         let ports = read_all(table.tables("port", "[[port]]"), Port::read);
         let next_hops = read_all(table.tables("next_hop", "[[next_hop]]"), NextHop::read);
@@ -185,6 +186,15 @@ impl<'a> File<'a> {
         table.finish();
         Self { appliance, ports, next_hops, timeouts, pools, services, hooks }
     }
+}
+
+/// Makes the keys of optional tables known, also if the file has none of these.
+fn note_keys(table: &Table<'_>) {
+    let _keys = Service::read(table.unseen("[[service]]"));
+    let _keys = Limits::read(table.unseen("[service.limits]"));
+    let _keys = Persistence::read(table.unseen("[service.persistence]"));
+    let _keys = Health::read(table.unseen("[service.health]"));
+    let _keys = Backend::read(table.unseen("[[service.backend]]"));
 }
 
 fn read_all<'a, T>(tables: Entry<Vec<Table<'a>>>, read: impl Fn(Table<'a>) -> T) -> Entry<Vec<T>> {

@@ -1,9 +1,10 @@
 //! The errors and warnings found so far.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 
 use super::error::{ConfigError, ConfigErrors, ConfigWarning, Position};
+use super::sections::Sections;
 use super::source::Source;
 
 /// Collects errors and warnings while a file is read and checked. Shared by everything that reads, hence the cells.
@@ -12,6 +13,7 @@ pub(crate) struct Report<'a> {
     errors: RefCell<Vec<(usize, String)>>,
     elsewhere: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<(usize, String)>>,
+    sections: RefCell<Sections>,
     broken: Cell<bool>,
     unreadable: RefCell<BTreeSet<usize>>,
 }
@@ -23,6 +25,7 @@ impl<'a> Report<'a> {
             errors: RefCell::default(),
             elsewhere: RefCell::default(),
             warnings: RefCell::default(),
+            sections: RefCell::default(),
             broken: Cell::new(false),
             unreadable: RefCell::default(),
         }
@@ -42,6 +45,11 @@ impl<'a> Report<'a> {
     /// Notes that a line of another file, which this one names, is wrong.
     pub(super) fn wrong_in(&self, file: &str, position: Position, message: impl Into<String>) {
         self.elsewhere.borrow_mut().push(ConfigError::new(file, Some(position), message.into()));
+    }
+
+    /// What is known of the tables of the file.
+    pub(super) fn sections(&self) -> RefMut<'_, Sections> {
+        self.sections.borrow_mut()
     }
 
     /// Notes that a part of the file is lost because it is not TOML: what is absent may only be unreadable.
@@ -82,7 +90,9 @@ impl<'a> Report<'a> {
         };
         let place =
             |(at, message)| ConfigError::new(self.source.name, Some(self.source.position(at)), message);
-        let here = sorted(self.errors.into_inner()).into_iter().map(place);
+        let mut here = self.errors.into_inner();
+        here.extend(self.sections.into_inner().messages(self.source));
+        let here = sorted(here).into_iter().map(place);
         let errors = here.chain(self.elsewhere.into_inner()).collect();
         match ConfigErrors::new(errors) {
             Some(errors) => Err(errors),

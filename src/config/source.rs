@@ -3,7 +3,7 @@
 use super::error::Position;
 
 /// Begins some files written on Windows; no character of the first line.
-const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A file that has been read.
 pub(super) struct Source<'a> {

@@ -4,7 +4,6 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::report::Report;
-use super::suggest;
 use super::value::Value;
 
 /// A value and where it stands, in octets.
@@ -120,7 +119,7 @@ impl<'a> Table<'a> {
         read: impl FnOnce(Value<'a>) -> Option<T>,
     ) -> Entry<T> {
         let entry = self.optional(key, read);
-        if matches!(entry, Entry::Absent) {
+        if matches!(entry, Entry::Absent) && self.at != UNSEEN {
             self.report.wrong(
                 self.at,
                 format!("missing key \"{key}\" in {}; add it, as {key} = {example}", self.name),
@@ -177,19 +176,26 @@ impl<'a> Table<'a> {
         all
     }
 
+    /// An absent table, read only for the keys that are asked of it.
+    pub(super) fn unseen(&self, name: &'static str) -> Self {
+        Self { name, at: UNSEEN, entries: None, asked: Vec::new(), report: self.report }
+    }
+
     /// Reports the keys that nobody asked for.
-    pub(crate) fn finish(mut self) {
-        self.asked.sort_unstable();
-        let keys = self.asked.join(", ");
+    pub(crate) fn finish(self) {
+        let mut sections = self.report.sections();
         for (key, _) in self.entries.into_iter().flatten() {
-            let (name, at) = (key.get_ref(), key.span().start);
-            if self.asked.contains(&name.as_ref()) {
-                continue;
+            let name = key.get_ref();
+            if !self.asked.contains(&name.as_ref()) {
+                sections.note_unknown(name, key.span().start, self.name, self.at);
             }
-            let way_out = suggest::nearest(name, self.asked.iter().copied())
-                .map_or_else(|| "remove it,".to_owned(), |near| format!("did you mean \"{near}\"?"));
-            self.report
-                .wrong(at, format!("unknown key {name:?} in {}; {way_out} the keys are {keys}", self.name));
         }
+        if self.entries.is_some() {
+            sections.note_table(self.name, self.at);
+        }
+        sections.note_keys(self.name, self.asked);
     }
 }
+
+/// The place of a table that is not in the file and of which nothing is missing.
+const UNSEEN: usize = usize::MAX;

@@ -28,6 +28,24 @@ pub(super) const CASES: &[Case] = &[
         &["lb.toml:17:22: 198.51.100.0/24 is both allowed (line 16) and denied; remove one"],
     ),
     change(
+        "IPv4 prefixes written as IPv6",
+        "port = 80",
+        "port = 80\nallow = [\"::ffff:198.51.100.0/120\"]\ndeny = [\"::ffff:198.51.100.7\", \"::ffff:0:0/96\"]",
+        &[
+            r#"lb.toml:16:10: allow "::ffff:198.51.100.0/120" is an IPv4 prefix written as IPv6; write "198.51.100.0/24""#,
+            r#"lb.toml:17:9: deny "::ffff:198.51.100.7" is an IPv4 prefix written as IPv6; write "198.51.100.7/32""#,
+            r#"lb.toml:17:32: deny "::ffff:0:0/96" is an IPv4 prefix written as IPv6; write "0.0.0.0/0""#,
+        ],
+    ),
+    change(
+        "an allow without the family of the VIP",
+        "port = 80",
+        "port = 80\nallow = [\"2001:db8::/32\"]\ndeny = [\"198.51.100.0/24\"]",
+        &[
+            r#"lb.toml:16:9: allow has no IPv4 prefix, and so lets no client of vip 203.0.113.80 in; add one, as "198.51.100.0/24", or remove allow"#,
+        ],
+    ),
+    change(
         "nobody who is allowed",
         "port = 80",
         "port = 80\nallow = []",
@@ -79,4 +97,14 @@ fn the_lines_of_a_file_of_clients_are_told_of_with_their_own_places() {
         .unwrap();
     let errors = parse("lb.toml", &text).unwrap_err().to_string();
     assert_eq!(errors, format!("{file}:2:1: 192.0.2.1/32 is both allowed (line 16) and denied; remove one"));
+}
+
+#[test]
+fn file_of_clients_may_begin_with_a_byte_order_mark() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("allow.txt");
+    std::fs::write(&file, "\u{feff}198.51.100.0/24\r\n192.0.2.1\r\n").unwrap();
+    let text = RIGHT.replacen("port = 80", &format!("port = 80\nallow_file = \"{}\"", file.display()), 1);
+    let config = parse("lb.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.services[0].access.as_ref().unwrap().rules.len(), 2);
 }

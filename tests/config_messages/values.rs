@@ -43,7 +43,7 @@ colour = "red""#,
 [appliance]
 "#,
         &[
-            r#"lb.toml:1:1: unknown key "flows_per_worker" in the file; remove it, the keys are appliance, hooks, local_addresses, next_hop, port, service, timeouts"#,
+            r#"lb.toml:1:1: unknown key "flows_per_worker" in the file; it is a key of [appliance]: move it below [appliance] (line 2)"#,
         ],
     ),
     change(

@@ -3,19 +3,34 @@
 use evenkeel::config::parse;
 
 use crate::Case;
+use crate::append;
 use crate::change;
 
 /// The `errors` of these are warnings.
-const CASES: &[Case] = &[change(
-    "a service without backends",
-    r#"[[service.backend]]
+const CASES: &[Case] = &[
+    append(
+        "a program of hooks that is not there",
+        "[hooks]\nscript = [\"/no/such/program\", \"-q\"]\n",
+        &[
+            r#"lb.toml:23:11: warning: script "/no/such/program" cannot be run (No such file or directory (os error 2)); install it, or correct the path"#,
+        ],
+    ),
+    append(
+        "a file of hooks that is no program",
+        "[hooks]\nscript = [\"/etc/passwd\"]\n",
+        &[r#"lb.toml:23:11: warning: script "/etc/passwd" cannot be executed; run chmod +x /etc/passwd"#],
+    ),
+    change(
+        "a service without backends",
+        r#"[[service.backend]]
 address = "10.0.9.1"
 "#,
-    "",
-    &[
-        "lb.toml:12:1: warning: service has no backends, so its clients are refused; add a [[service.backend]] with an address",
-    ],
-)];
+        "",
+        &[
+            "lb.toml:12:1: warning: service has no backends, so its clients are refused; add a [[service.backend]] with an address",
+        ],
+    ),
+];
 
 #[test]
 fn warnings_name_their_place_and_the_way_out_and_do_not_refuse_the_file() {

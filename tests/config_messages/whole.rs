@@ -257,6 +257,39 @@ local_addresses = "web""#,
         ],
     ),
     append(
+        "a key of the service below its tables",
+        "scheduler = \"maglev\"\npath = \"/x\"\nname = \"x\"\nworkers = [3]\ncolour = 1\n",
+        &[
+            r#"lb.toml:22:1: unknown key "scheduler" in [[service.backend]]; it is a key of [[service]]: move it above [service.health] (line 17)"#,
+            r#"lb.toml:23:1: unknown key "path" in [[service.backend]]; it is a key of [service.health]: move it below [service.health] (line 17)"#,
+            r#"lb.toml:24:1: unknown key "name" in [[service.backend]]; it is a key of [[service]]: move it above [service.health] (line 17)"#,
+            r#"lb.toml:25:1: unknown key "workers" in [[service.backend]]; it is a key of [appliance]: move it below [appliance] (line 1)"#,
+            r#"lb.toml:26:1: unknown key "colour" in [[service.backend]]; remove it, the keys are address, max_connections, port, tier, weight"#,
+        ],
+    ),
+    change(
+        "a key of a table that is not there",
+        "port = 80",
+        "port = 80\nconnections = 5\nkind = \"tcp\"",
+        &[
+            r#"lb.toml:16:1: unknown key "connections" in [[service]]; it is a key of [service.limits]: write it below a line [service.limits]"#,
+            r#"lb.toml:17:1: unknown key "kind" in [[service]]; it is a key of [service.health]: move it below [service.health] (line 19)"#,
+        ],
+    ),
+    append(
+        "two ports on an interface, and a TAP with its name",
+        r#"
+[[port]]
+name = "back"
+device = "net_af_packet1,iface=eth1"
+kernel_interface = "eth1"
+"#,
+        &[
+            r#"lb.toml:25:10: interface "eth1" is another port's (line 6); give each port an interface of its own"#,
+            r#"lb.toml:26:20: kernel_interface "eth1" is the interface of a device (line 6); choose another name, as "ek1""#,
+        ],
+    ),
+    append(
         "a backend listed twice, its port once by default",
         r#"
 [[service.backend]]

@@ -1,6 +1,7 @@
 //! `allow` and `deny`: lists that do not contradict each other, and the files that hold more of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::config::Position;
 use crate::config::fields;
 use crate::config::raw;
 use crate::config::report::Report;
+use crate::config::source::BYTE_ORDER_MARK;
 use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::model::AccessRules;
@@ -25,13 +27,18 @@ enum Place {
     File(Arc<str>, usize),
 }
 
-/// Who is let in by a service; everybody if it does not say. `None` after an error.
-pub(super) fn check(raw: raw::Access, report: &Report<'_>) -> Option<Option<Arc<AccessRules>>> {
+/// Who is let in by a service with this VIP; everybody if it does not say. `None` after an error.
+pub(super) fn check(
+    raw: raw::Access,
+    vip: Option<IpAddr>,
+    report: &Report<'_>,
+) -> Option<Option<Arc<AccessRules>>> {
     let raw::Access { allow, deny } = raw;
     let is_given = |list: &raw::AccessList| {
         !(matches!(list.prefixes, Entry::Absent) && matches!(list.file, Entry::Absent))
     };
     let (allows, denies) = (is_given(&allow), is_given(&deny));
+    let allow_at = allow.prefixes.place().or_else(|| allow.file.place());
     // Both are read before an error in either ends it.
     let lists = [(true, prefixes("allow", allow, report)), (false, prefixes("deny", deny, report))];
     let mut rules: BTreeMap<Cidr, (bool, Place)> = BTreeMap::new();
@@ -64,8 +71,28 @@ pub(super) fn check(raw: raw::Access, report: &Report<'_>) -> Option<Option<Arc<
     if !whole {
         return None;
     }
+    if let (Some(at), Some(vip)) = (allow_at, vip) {
+        check_family(at, vip, &rules, report);
+    }
     let rules = rules.into_iter().map(|(prefix, (allowed, _))| (prefix, allowed)).collect();
     Some((allows || denies).then(|| Arc::new(AccessRules { rules, otherwise: !allows })))
+}
+
+/// A list that allows prefixes of the other family alone lets no client of the VIP in.
+fn check_family(at: usize, vip: IpAddr, rules: &BTreeMap<Cidr, (bool, Place)>, report: &Report<'_>) {
+    let mut allowed = rules.iter().filter(|(_, (allowed, _))| *allowed).map(|(prefix, _)| prefix).peekable();
+    // An empty list is reported as such.
+    if allowed.peek().is_none() || allowed.any(|prefix| prefix.address().is_ipv4() == vip.is_ipv4()) {
+        return;
+    }
+    let (version, example) =
+        if vip.is_ipv4() { ("IPv4", "198.51.100.0/24") } else { ("IPv6", "2001:db8::/32") };
+    report.wrong(
+        at,
+        format!(
+            "allow has no {version} prefix, and so lets no client of vip {vip} in; add one, as \"{example}\", or remove allow"
+        ),
+    );
 }
 
 /// The prefixes of a list with their places.
@@ -97,6 +124,7 @@ fn read(key: &str, file: &At<PathBuf>, report: &Report<'_>) -> Option<Vec<(Cidr,
             return None;
         }
     };
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     let (mut found, mut errors) = (Vec::new(), 0);
     for (line, text) in (1..).zip(text.lines()) {
         let content = text.split(['#', ';']).next().unwrap_or_default();

@@ -8,6 +8,7 @@ mod forwarding;
 mod health;
 mod limits;
 mod ports;
+mod program;
 mod services;
 mod syn_proxy;
 
@@ -65,6 +66,11 @@ fn hooks(raw: raw::Hooks, report: &Report<'_>) -> Option<HooksConfig> {
         && script.value.items.is_empty()
     {
         report.wrong(script.at, "script is empty; write a program, or remove it");
+    }
+    if let Some(script) = raw.script.as_ref().given()
+        && let Some(program) = script.value.items.first()
+    {
+        program::warn_if_missing("script", program, report);
     }
     Some(HooksConfig {
         script: raw.script.map(|script| Some(script.into_values())).or(None)?,

@@ -28,6 +28,7 @@ pub(super) fn check(raw: Entry<Vec<raw::Port>>, addresses: &mut Addresses<'_>) -
     let mut names = Unique::new();
     let mut devices = Unique::new();
     let mut interfaces = Unique::new();
+    check_interfaces(&raw, report);
     let mut ports = Vec::with_capacity(raw.len());
     for (position, port) in raw.into_iter().enumerate() {
         let name = port.name.given();
@@ -74,6 +75,46 @@ pub(super) fn check(raw: Entry<Vec<raw::Port>>, addresses: &mut Addresses<'_>) -
         ports.push(port);
     }
     ports.into_iter().collect()
+}
+
+/// An interface of the kernel serves one port, and is no TAP of ours: two ports on it would receive every frame twice.
+fn check_interfaces(raw: &[raw::Port], report: &Report<'_>) {
+    let mut taken: Unique<&str> = Unique::new();
+    for device in raw.iter().filter_map(|port| port.device.as_ref().given()) {
+        let mut own: Vec<&str> = interfaces_of(device.value).collect();
+        own.dedup();
+        for interface in own {
+            if let Some(earlier) = taken.earlier(interface, device.at) {
+                let line = report.line(earlier);
+                let message = format!(
+                    "interface {interface:?} is another port's (line {line}); give each port an interface of its own"
+                );
+                report.wrong(device.at, message);
+            }
+        }
+    }
+    for (position, port) in raw.iter().enumerate() {
+        let default = Some(format!("ek{position}"));
+        let Some(At { at, value: Some(tap) }) = port.kernel_interface.clone().or_at(default, port.at) else {
+            continue;
+        };
+        if let Some(earlier) = taken.0.get(tap.as_str()) {
+            let line = report.line(*earlier);
+            report.wrong(
+                at,
+                format!(
+                    "kernel_interface {tap:?} is the interface of a device (line {line}); choose another name, as \"ek{position}\""
+                ),
+            );
+        }
+    }
+}
+
+/// The kernel's interfaces that a DPDK device names in its arguments.
+fn interfaces_of(device: &str) -> impl Iterator<Item = &str> {
+    let arguments = device.split(',').skip(1).filter_map(|argument| argument.split_once('='));
+    let named = arguments.filter(|(key, _)| ["iface", "rx_iface", "rx_iface_in", "tx_iface"].contains(key));
+    named.map(|(_, interface)| interface)
 }
 
 fn check_addresses(

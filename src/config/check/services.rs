@@ -146,7 +146,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
     };
     let persistence = limits::check_persistence(raw.persistence, mode, addresses.report);
     let syn_proxy = syn_proxy::check(raw.syn_proxy, mode, protocol, addresses.report);
-    let access = access::check(raw.access, addresses.report);
+    let access = access::check(raw.access, vip.map(|vip| vip.value), addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);
     let health = health::check(raw.health, &probed, addresses);
     if protocol == Some(ServiceProtocol::Udp)
