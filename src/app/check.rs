@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
 use super::{WRONG, count, print, print_error};
+#[cfg(feature = "dpdk")]
+use crate::config::ConfigWarning;
 use crate::config::{Config, ConfigErrors, Position};
 #[cfg(feature = "dpdk")]
 use crate::io::dpdk::HugePages;
@@ -17,7 +19,7 @@ use crate::io::dpdk::HugePages;
 ///
 /// If the result cannot be printed.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let checked = crate::config::load(&args.config);
+    let checked = crate::config::load(&args.config).map(with_machine);
     let strict = |config: &Config| if args.strict && !config.warnings.is_empty() { WRONG } else { 0 };
     let status = checked.as_ref().map_or(WRONG, strict);
     let file = args.config.display().to_string();
@@ -35,6 +37,20 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(status))
+}
+
+/// Adds what this machine lacks to the warnings.
+#[cfg(feature = "dpdk")]
+fn with_machine(mut config: Config) -> Config {
+    let missing = super::machine::warnings(&config).into_iter().map(ConfigWarning::of_machine);
+    config.warnings.extend(missing);
+    config
+}
+
+/// Without DPDK no machine runs it.
+#[cfg(not(feature = "dpdk"))]
+const fn with_machine(config: Config) -> Config {
+    config
 }
 
 fn summary(file: &str, config: &Config) -> String {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::bounded_log::BoundedLog;
 use super::kernel_network::KernelNetwork;
+use super::machine;
 use super::memory_plan::{capacities, device_options, eal_options};
 use super::worker_thread::{self, Pace};
 use crate::config::{Config, PortConfig};
@@ -55,7 +56,12 @@ pub(super) fn run(path: &Path, process: Process) -> anyhow::Result<()> {
     let Process { mut runtime, log } = process;
     let config = crate::config::load(path)?;
     config.log_warnings();
-    check_cores(&config)?;
+    if let Some(missing) = machine::missing_cores(&config).first() {
+        bail!("{missing}");
+    }
+    for warning in machine::warnings(&config) {
+        tracing::warn!(reason = warning, "configuration_warning");
+    }
     log.run_on(config.appliance.control_core);
     let listeners = Listeners::bind(&config.appliance)?;
 
@@ -378,20 +384,6 @@ fn kernel_sides(ports: &[OpenPort<'_>]) -> Vec<KernelSide> {
         })
     };
     ports.iter().zip(port_ids()).filter_map(side).collect()
-}
-
-/// Every core that is named must be one that this process may run on.
-fn check_cores(config: &Config) -> anyhow::Result<()> {
-    let available: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    let control = ("appliance.control_core", &config.appliance.control_core);
-    let workers = config.appliance.workers.iter().map(|core| ("appliance.workers", core));
-    for (key, core) in std::iter::once(control).chain(workers) {
-        if !available.contains(core) {
-            bail!("{key}: core {core} is not available to this process; choose from {available:?}");
-        }
-    }
-    Ok(())
 }
 
 fn random_key() -> anyhow::Result<IndexKey> {

@@ -62,7 +62,7 @@ impl<'a> MemoryPlan<'a> {
 
     /// Whether what has been reserved is enough, and what is missing.
     fn say_pages(&self, f: &mut fmt::Formatter<'_>, tables_mib: usize) -> fmt::Result {
-        let HugePages { free_mib, free_small_mib, .. } = self.pages;
+        let free_mib = self.pages.free_mib;
         if self.eal.memory != Memory::NoHugepages {
             let packets = self.eal.needed_mib();
             writeln!(
@@ -78,8 +78,7 @@ impl<'a> MemoryPlan<'a> {
         let MemoryChoice::Hugepages { needed_mib, .. } = choice else {
             return writeln!(f, "flow tables: ordinary pages");
         };
-        // DPDK takes large pages first, and tables lie in those of 2 MiB alone.
-        let left = free_small_mib - needed_mib.saturating_sub(free_mib - free_small_mib).min(free_small_mib);
+        let left = self.left_mib(needed_mib);
         if tables_mib <= left {
             return writeln!(f, "flow tables: huge pages ({left} MiB left, {tables_mib} MiB needed)");
         }
@@ -92,30 +91,73 @@ impl<'a> MemoryPlan<'a> {
     }
 }
 
+/// What a configuration takes, in MiB.
+struct Sizes {
+    tables_each: usize,
+    /// The part of `tables_each` that huge pages can hold.
+    huge_tables_each: usize,
+    beside_each: usize,
+    shared: usize,
+}
+
+impl MemoryPlan<'_> {
+    fn sizes(&self) -> Sizes {
+        let appliance = &self.config.appliance;
+        let capacities = capacities(self.config);
+        let tables = Flows::need(appliance.flows_per_worker);
+        let clients = appliance.max_clients;
+        Sizes {
+            tables_each: mib(tables.octets),
+            huge_tables_each: mib(tables.huge_pages),
+            beside_each: mib(RECORD_OCTETS + WorkerCounters::octets(capacities)),
+            shared: mib(Limits::octets(capacities, clients) + Persistence::octets(clients)),
+        }
+    }
+
+    fn total_mib(&self, sizes: &Sizes) -> usize {
+        let workers = self.config.appliance.workers.len();
+        self.eal.needed_mib() + (sizes.tables_each + sizes.beside_each) * workers + sizes.shared
+    }
+
+    /// The MiB of ordinary pages that are taken when all of it is in use.
+    pub(super) fn ordinary_mib(&self) -> usize {
+        let sizes = self.sizes();
+        let total = self.total_mib(&sizes);
+        match MemoryChoice::of(&self.eal, self.pages) {
+            Ok(MemoryChoice::Hugepages { needed_mib, .. }) => {
+                let tables = sizes.huge_tables_each * self.config.appliance.workers.len();
+                total - needed_mib - tables.min(self.left_mib(needed_mib))
+            }
+            Ok(MemoryChoice::Ordinary { .. }) => total,
+            // A start fails for another reason.
+            Err(_) => 0,
+        }
+    }
+
+    /// Huge pages of 2 MiB that are left for tables. DPDK takes larger ones first, and tables lie in those of 2 MiB alone.
+    fn left_mib(&self, packets_mib: usize) -> usize {
+        let HugePages { free_mib, free_small_mib, .. } = self.pages;
+        free_small_mib - packets_mib.saturating_sub(free_mib - free_small_mib).min(free_small_mib)
+    }
+}
+
 impl fmt::Display for MemoryPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let appliance = &self.config.appliance;
-        let (workers, capacities) = (appliance.workers.len(), capacities(self.config));
-        let tables = Flows::need(appliance.flows_per_worker);
-        let beside = RECORD_OCTETS + WorkerCounters::octets(capacities);
-        let clients = appliance.max_clients;
-        let shared = Limits::octets(capacities, clients) + Persistence::octets(clients);
-        let each = mib(tables.octets) + mib(beside);
-        let all = self.eal.needed_mib() + each * workers + mib(shared);
-
+        let workers = self.config.appliance.workers.len();
+        let sizes = self.sizes();
         f.write_str("memory at most, when all of it is in use:\n")?;
         let mut line = |what: &str, mib: usize| writeln!(f, "  {what:<42}{mib:>8} MiB");
         for (port, options) in self.config.ports.iter().zip(&self.ports) {
             line(&format!("packet buffers of port {:?}", port.name), options.memory_mib())?;
         }
         line("DPDK beside them", self.eal.needed_mib() - self.eal.memory_mib)?;
-        line("flow tables, each worker", mib(tables.octets))?;
-        line("fragments and counters, each worker", mib(beside))?;
-        line("limits and persistence", mib(shared))?;
+        line("flow tables, each worker", sizes.tables_each)?;
+        line("fragments and counters, each worker", sizes.beside_each)?;
+        line("limits and persistence", sizes.shared)?;
         let mut total = String::new();
         write!(total, "in all, with {}", super::count(workers, "worker"))?;
-        line(&total, all)?;
-        self.say_pages(f, mib(tables.huge_pages) * workers)
+        line(&total, self.total_mib(&sizes))?;
+        self.say_pages(f, sizes.huge_tables_each * workers)
     }
 }
 

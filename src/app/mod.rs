@@ -16,6 +16,8 @@ mod launch;
 mod log_queue;
 mod logging;
 #[cfg(feature = "dpdk")]
+mod machine;
+#[cfg(feature = "dpdk")]
 mod memory_plan;
 pub mod replay;
 pub mod table;
