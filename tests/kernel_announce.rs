@@ -164,3 +164,22 @@ fn addresses_that_others_removed_come_back_and_failures_are_reported_per_address
         task.await.unwrap();
     });
 }
+
+#[test]
+fn ipv6_stays_disabled_on_an_interface_without_ipv6_addresses() {
+    in_namespace_async(|| async {
+        shell("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+        let side = side(&["192.0.2.10/24"]);
+        let running = Running::start(&side);
+        let mut announcer =
+            Announcer::open(std::slice::from_ref(&side), running.outbox.clone()).await.unwrap();
+        let disabled = || shell("cat /proc/sys/net/ipv6/conf/ek0/disable_ipv6");
+        let v4 = Announced { vips: addresses(&["203.0.113.80"]), ..Announced::default() };
+        assert_eq!(announcer.set(&v4).await, []);
+        assert_eq!(disabled(), "1\n");
+        let v6 = Announced { vips: addresses(&["2001:db8:80::80"]), ..Announced::default() };
+        assert_eq!(announcer.set(&v6).await, []);
+        assert_eq!(disabled(), "0\n");
+        assert!(carried().contains(&"2001:db8:80::80/128".to_owned()));
+    });
+}

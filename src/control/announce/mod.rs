@@ -17,6 +17,7 @@ mod sysctl;
 use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -103,6 +104,7 @@ impl Announcer {
         let netlink = Netlink::open().map_err(AnnounceError::Netlink)?;
         let indexes = netlink.interfaces().await?;
         let mut interfaces = Vec::new();
+        sysctl::raise_neighbour_limits(Path::new("/proc/sys/net"));
         for side in sides {
             let index = indexes.get(&side.interface).copied();
             let index = index.ok_or_else(|| AnnounceError::NoInterface(side.interface.clone()))?;
@@ -137,9 +139,13 @@ impl Announcer {
             }
         };
         let mut failures = self.remove_surplus(&placed, &present).await;
+        let mut with_ipv6 = HashSet::new();
         for address in placed {
             if present.contains(&address.key()) {
                 continue;
+            }
+            if address.address.is_ipv6() && with_ipv6.insert(address.interface) {
+                sysctl::enable_ipv6(&self.interfaces[address.interface].side.interface);
             }
             match self.netlink.add(&address).await {
                 Ok(()) => {
