@@ -21,6 +21,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_version",
     "evenkeel_errno",
     "evenkeel_log_to",
+    "evenkeel_packet_socket_interface",
+    "evenkeel_packet_socket_drops",
     "rte_log_cur_msg_loglevel",
     // Ports.
     "rte_eth_dev_get_port_by_name",

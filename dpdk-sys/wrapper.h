@@ -13,6 +13,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <sys/socket.h>
+
+#include <linux/if_packet.h>
+
 #include <rte_config.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
@@ -61,6 +65,30 @@ static inline int evenkeel_log_to(evenkeel_log_write write)
 	FILE *stream = fopencookie(NULL, "w", functions);
 
 	return stream == NULL ? -1 : rte_openlog_stream(stream);
+}
+
+/* The index of the interface that a packet socket is bound to; -1 if the descriptor is none. */
+static inline int64_t evenkeel_packet_socket_interface(int descriptor)
+{
+	struct sockaddr_ll address = { .sll_family = AF_UNSPEC };
+	socklen_t length = sizeof(address);
+
+	/* The kernel leaves out what the hardware address does not fill. */
+	if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0 || address.sll_family != AF_PACKET)
+		return -1;
+	return address.sll_ifindex;
+}
+
+/* Frames that the kernel dropped since the last call, as the ring of a packet socket was full; -1 if it does not say. */
+static inline int64_t evenkeel_packet_socket_drops(int descriptor)
+{
+	union tpacket_stats_u stats;
+	socklen_t length = sizeof(stats);
+
+	/* Versions 1 to 3 begin alike. */
+	if (getsockopt(descriptor, SOL_PACKET, PACKET_STATISTICS, &stats, &length) != 0)
+		return -1;
+	return stats.stats1.tp_drops;
 }
 
 /* The state of a link, the same in every release. */

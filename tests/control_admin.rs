@@ -85,6 +85,7 @@ fn wrong_requests_get_an_error_each_and_the_connection_goes_on() {
         ("nonsense", "malformed"),
         ("{\"command\":\"explode\"}", "malformed"),
         ("{\"command\":\"flows\",\"colour\":1}", "malformed"),
+        ("{\"command\":\"status\",\"colour\":1}", "malformed"),
         ("{\"command\":\"flows\",\"client\":\"192.0.2.0/99\"}", "malformed"),
         ("{\"command\":\"flows\",\"backend\":\"10.0.9.1\"}", "malformed"),
         ("{\"command\":\"flows\",\"backend\":\"10.0.9.99:80\"}", "not_found"),

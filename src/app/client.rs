@@ -52,8 +52,8 @@ pub enum ClientError {
 /// If there is no answer, or it cannot be printed.
 pub fn run(ask: &Ask) -> anyhow::Result<()> {
     match ask {
-        Ask::Status(listing) => show(listing, &Request::Status, client_text::status),
-        Ask::Services(listing) => show(listing, &Request::Services, client_text::services),
+        Ask::Status(listing) => show(listing, &Request::Status {}, client_text::status),
+        Ask::Services(listing) => show(listing, &Request::Services {}, client_text::services),
         Ask::Backends { service, listing } => {
             show(listing, &Request::Backends { service: service.clone() }, client_text::backends)
         }
@@ -81,7 +81,7 @@ pub fn run(ask: &Ask) -> anyhow::Result<()> {
             show(listing, &Request::Flows(query), client_text::flows)
         }
         Ask::Counters { all, listing } => {
-            show(listing, &Request::Counters, |counters| client_text::counters(counters, *all))
+            show(listing, &Request::Counters {}, |counters| client_text::counters(counters, *all))
         }
         Ask::Reload { dry_run, listing } => {
             show(listing, &Request::Reload { dry_run: *dry_run }, client_text::reload)

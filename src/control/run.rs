@@ -390,6 +390,7 @@ impl Loop {
         let warnings = config.warnings.iter().map(ToString::to_string).collect();
         if !dry_run {
             config.log_warnings();
+            self.probes.reread_certificates();
             self.apply(Event::Load(Box::new(config)));
         }
         Ok(Reload { applied: !dry_run, difference, warnings })

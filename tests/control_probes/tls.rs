@@ -217,3 +217,37 @@ async fn authorities_that_cannot_be_read_say_nothing_about_the_backend() {
     std::fs::copy(authority.file(), &file).unwrap();
     assert_eq!(prober.ask(&probe).await.unwrap().result, Ok(()), "a failure is not kept");
 }
+
+#[tokio::test]
+async fn renewed_file_of_authorities_is_read_again_when_asked_to() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (address, _names) = https(new.certified(VALID), OK);
+    let prober = Prober::default();
+    let probe = probe(address, get(), trusting(&old.file()));
+    let unknown = Err(ProbeFailure::Tls(TlsFailure::UnknownIssuer));
+    assert_eq!(prober.ask(&probe).await.unwrap().result, unknown);
+    std::fs::copy(new.file(), old.file()).unwrap();
+    assert_eq!(prober.ask(&probe).await.unwrap().result, unknown, "it is kept");
+    prober.reread_certificates();
+    assert_eq!(prober.ask(&probe).await.unwrap().result, Ok(()));
+}
+
+#[tokio::test]
+async fn self_signed_certificate_of_an_authority_is_told_from_other_invalid_ones() {
+    let mut params = CertificateParams::new(["www.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, issuer.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(issuer.key().serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issuer.der().clone()], key)
+        .unwrap();
+    let (address, _names) = https(Arc::new(config), OK);
+    let judged = ask(probe(address, get(), trusting(&file))).await;
+    assert_eq!(judged, Err(ProbeFailure::Tls(TlsFailure::Authority)));
+}

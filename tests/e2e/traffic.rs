@@ -1,5 +1,10 @@
 //! Requests, downloads, datagrams and pings.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::balancer::Balancer;
 use crate::client;
 use crate::client::Answers;
@@ -74,7 +79,7 @@ fn the_kernels_side_carries_the_addresses_and_no_service_of_the_machine_answers_
     let quiet = std::process::Stdio::null;
     let mut listener = listener.stdout(quiet()).stderr(quiet()).spawn().unwrap();
     let listens = || lab.on("balancer", &["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:8022/"]).success;
-    balancer.wait("the listener listens", std::time::Duration::from_secs(10), listens);
+    balancer.wait("the listener listens", Duration::from_secs(10), listens);
     let of = |address: &str| {
         let url = format!("http://{address}:8022/");
         lab.on("client", &["curl", "-s", "-o", "/dev/null", "-m", "3", &url])
@@ -107,3 +112,24 @@ fn assert_spread(answers: &Answers) {
 }
 
 const REQUESTS: usize = 60;
+
+#[test]
+fn frames_that_the_kernel_drops_in_front_of_a_packet_socket_are_counted() {
+    let Some(lab) = Lab::lay("missed", Arms::Two, 1) else { return };
+    let balancer = Balancer::start(&lab, &Configuration::new(Arms::Two));
+    client::requests(&lab, WEB4, 5).assert_complete(5);
+    let front = |status: &Value| status["ports"][0]["rx_missed"].as_u64();
+    let missed = || front(&balancer.ask("status")).unwrap_or_default();
+    assert_eq!(missed(), 0);
+    balancer.signal(Signal::STOP);
+    let flood = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                 for n in range(5000): s.sendto(b'x', ('203.0.113.80', 5353))\n";
+    lab.must("client", &["python3", "-c", flood]);
+    balancer.signal(Signal::CONT);
+    // The ring has room for some 500.
+    balancer.wait("the losses are counted", Duration::from_secs(10), || missed() >= 4000);
+    assert!(missed() <= 5000, "{}", balancer.circumstances());
+    let lost = balancer.run(&["status"]).out;
+    let row = lost.lines().find(|line| line.starts_with("front")).unwrap();
+    assert!(row.contains(&missed().to_string()), "{lost}");
+}

@@ -21,14 +21,15 @@ pub use syn_proxy::SynProxyStatus;
 /// Octets in a request, its end of line included.
 pub const LARGEST_REQUEST: usize = 64 * 1024;
 
-/// A request, as `{"command":"flows","service":"web","limit":10}`.
+/// A request, as `{"command":"flows","service":"web","limit":10}`. Variants without fields are structs: for unit variants of a
+/// tagged enum serde takes any fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// Answered with a [`Status`].
-    Status,
+    Status {},
     /// Answered with [`Services`].
-    Services,
+    Services {},
     /// Answered with [`Backends`].
     Backends {
         /// Only of this service.
@@ -40,7 +41,7 @@ pub enum Request {
     /// Answered with the backend, as [`Backends`] with one in it.
     Backend(BackendOrder),
     /// Answered with [`Counters`].
-    Counters,
+    Counters {},
     /// Answered with a [`Reload`].
     Reload {
         /// Only say what would change.

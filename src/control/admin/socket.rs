@@ -79,8 +79,8 @@ async fn answer(stream: &mut BufReader<UnixStream>, line: &[u8], handle: &Handle
         }
     };
     match request {
-        Request::Status => send(stream, &handle.ask(Call::Status).await).await,
-        Request::Services => send(stream, &handle.ask(Call::Services).await).await,
+        Request::Status {} => send(stream, &handle.ask(Call::Status).await).await,
+        Request::Services {} => send(stream, &handle.ask(Call::Services).await).await,
         Request::Backends { service } => {
             let answer = handle.ask(|reply| Call::Backends(service, reply)).await;
             send(stream, &answer.flatten()).await
@@ -90,7 +90,7 @@ async fn answer(stream: &mut BufReader<UnixStream>, line: &[u8], handle: &Handle
             send(stream, &answer.flatten()).await
         }
         Request::Flows(query) => send(stream, &handle.flows(query).await).await,
-        Request::Counters => send(stream, &handle.ask(Call::Counters).await).await,
+        Request::Counters {} => send(stream, &handle.ask(Call::Counters).await).await,
         Request::Reload { dry_run } => {
             let answer = handle.ask(|reply| Call::Reload { dry_run, reply }).await;
             send(stream, &answer.flatten()).await

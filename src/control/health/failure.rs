@@ -46,6 +46,9 @@ pub enum TlsFailure {
     UnknownIssuer,
     /// The certificate is another name's.
     WrongName,
+    /// The server's certificate is that of an authority (basicConstraints CA:TRUE), as self-signed ones often are; make it
+    /// without.
+    Authority,
     /// The certificate is invalid in another way.
     Certificate,
     /// The two sides do not agree, or the other does not speak TLS.
@@ -87,6 +90,7 @@ impl fmt::Display for TlsFailure {
             Self::NotYetValid => "certificate_not_yet_valid",
             Self::UnknownIssuer => "certificate_unknown_issuer",
             Self::WrongName => "certificate_wrong_name",
+            Self::Authority => "certificate_has_ca_true",
             Self::Certificate => "certificate_invalid",
             Self::Handshake => "handshake_failed",
         })

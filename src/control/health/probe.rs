@@ -99,6 +99,11 @@ pub struct Prober {
 }
 
 impl Prober {
+    /// Has the next probes read the files of authorities again.
+    pub fn reread_certificates(&self) {
+        self.trust.forget();
+    }
+
     /// Asks once, within the timeout.
     ///
     /// # Errors

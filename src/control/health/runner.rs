@@ -93,6 +93,11 @@ impl Probes {
         }
     }
 
+    /// Has the next probes read the files of authorities again, also those whose question stays the same.
+    pub fn reread_certificates(&self) {
+        self.prober.reread_certificates();
+    }
+
     /// Probes a backend from now on, in place of what was asked about it before. Needs a tokio runtime.
     pub fn start(&mut self, spec: ProbeSpec) {
         let ProbeSpec { backend, generation, check, agent } = spec;

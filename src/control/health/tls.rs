@@ -50,6 +50,11 @@ enum Roots {
 }
 
 impl Trust {
+    /// Has the next probes read their files again.
+    pub(super) fn forget(&self) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Opens a TLS session over `stream` with the server at `target`, whose Host header is `host`.
     ///
     /// # Errors
@@ -145,6 +150,10 @@ pub(super) fn failure(error: &io::Error) -> Option<TlsFailure> {
         CertificateError::UnknownIssuer => TlsFailure::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFailure::WrongName
+        }
+        // The type of the reason is not public, and its text is its name.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            TlsFailure::Authority
         }
         _ => TlsFailure::Certificate,
     })

@@ -9,6 +9,7 @@ use super::Eal;
 use super::LinkState;
 use super::PortStats;
 use super::interface::is_running;
+use super::packet_sockets::PacketSockets;
 use super::pool::CACHE;
 use super::setup::Setup;
 use super::stats::link_state;
@@ -43,6 +44,7 @@ pub struct DeviceOptions {
 pub struct Device {
     facts: Facts,
     pool: DpdkPool,
+    packet_sockets: PacketSockets,
     open: Arc<OpenPort>,
 }
 
@@ -108,7 +110,12 @@ impl Device {
                 DpdkPort::new(Arc::clone(&open), pool.clone(), rx, tx)
             })
             .collect();
-        Ok((Self { facts, pool, open }, ports))
+        let packet_sockets = if facts.driver == AF_PACKET_DRIVER {
+            PacketSockets::on_interface(facts.interface)
+        } else {
+            PacketSockets::default()
+        };
+        Ok((Self { facts, pool, packet_sockets, open }, ports))
     }
 
     /// As configured.
@@ -157,10 +164,12 @@ impl Device {
         LinkState { up: link.up && runs, ..link }
     }
 
-    /// The device's counters.
+    /// The device's counters, and what the kernel dropped in front of it.
     #[must_use]
     pub fn stats(&self) -> PortStats {
-        port_stats(self.open.port)
+        let stats = port_stats(self.open.port);
+        // Each reading of the kernel's count is reported once: by us, or by a driver that reads it too.
+        PortStats { rx_missed: stats.rx_missed + self.packet_sockets.dropped(), ..stats }
     }
 
     /// The port's packet buffers.
@@ -169,6 +178,9 @@ impl Device {
         &self.pool
     }
 }
+
+/// The driver that receives by packet sockets, one for each queue.
+const AF_PACKET_DRIVER: &str = "net_af_packet";
 
 /// DPDK's port number, from when the port is configured until nothing uses it any more.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod error;
 mod frame;
 mod interface;
 mod log;
+mod packet_sockets;
 mod pool;
 mod queue;
 mod setup;
