@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use criterion::{BenchmarkId, Criterion};
 use evenkeel::dataplane::PortClass;
 use evenkeel::dataplane::flow::{FlowId, FlowTable, Tick, TimeoutTicks};
-use evenkeel::dataplane::local_ports::LocalPorts;
+use evenkeel::dataplane::local_ports::{Found, Holder, LeaseRequest, LocalPorts};
 use evenkeel::hash::IndexKey;
 use evenkeel::model::{BackendId, FiveTuple, TablePages, Timeouts, V4, WorkerId};
 
@@ -59,6 +59,7 @@ struct Pool {
     flows: VecDeque<FlowId>,
     /// Number of the next client.
     client: u32,
+    searches: u32,
 }
 
 impl Pool {
@@ -78,6 +79,7 @@ impl Pool {
             table: FlowTable::new(all as usize, key, ticks, TablePages::Reserved),
             flows: VecDeque::new(),
             client: 0,
+            searches: 0,
         };
         assert!((0..all).all(|_| pool.take()), "one after the other, every port is found");
         let mut flows = Vec::from(std::mem::take(&mut pool.flows));
@@ -92,11 +94,22 @@ impl Pool {
     fn search(&mut self, cursor: u32, client: u32) -> Option<FiveTuple<V4>> {
         let to = flow::<V4>(client).translated.with_destination((0xc0a8_0001, 53));
         let table = &self.table;
-        let is_free = |lease: &FiveTuple<V4>| {
+        let holder = |lease: &FiveTuple<V4>| {
             let answer = lease.reversed();
-            table.find(table.hash(&answer), &answer).is_none()
+            match table.find(table.hash(&answer), &answer) {
+                None => Holder::Nobody,
+                // As if all were established TCP connections.
+                Some(_) => Holder::Flow(None),
+            }
         };
-        self.ports.lease(BackendId(cursor), &self.addresses, to, is_free).map(|(lease, _)| lease)
+        // Another tick for each round of the cursors, so that what one search has found does not shorten the next.
+        self.searches += 1;
+        let now = Tick(self.searches / CURSORS * 2);
+        let request = LeaseRequest { backend: BackendId(cursor), addresses: &self.addresses, to, now };
+        match self.ports.lease(&request, holder) {
+            Found::Free { lease, .. } => Some(lease),
+            Found::Held(_) | Found::Nothing => None,
+        }
     }
 
     /// Whether a port was found: of searches through 95 % one in a thousand gives up.

@@ -10,9 +10,9 @@ use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::BURST;
 use evenkeel::model::{
-    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
-    OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits, ServiceProtocol,
-    SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, Mac, Nanos,
+    NextHopId, OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
+    ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -125,6 +125,8 @@ impl Plan {
             on_no_backend: OnNoBackend::Drop,
             on_unknown_flow: OnUnknownFlow::Drop,
             syn_proxy: SynProxy::Above(SynProxy::DEFAULT_ABOVE),
+            leases: u64::from(self.backends) * u64::from(LOCALS) * u64::from(LOCAL_PORTS),
+            flow_share: 100,
             choice: Choice::Hash { all, in_service, previous: None },
             backends,
             persistence: None,

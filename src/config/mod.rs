@@ -260,6 +260,8 @@ pub struct ServiceConfig {
     pub limits: ServiceLimits,
     /// When SYNs are answered in the backends' place.
     pub syn_proxy: SynProxy,
+    /// Per cent of each worker's flow table that it may hold when hardly any of it is free, 1 to 100.
+    pub flow_share: u8,
     /// How its backends are probed.
     pub health: HealthConfig,
     /// Endpoints unique within the service, all of the VIP's family but in a tunnel.

@@ -106,6 +106,7 @@ pub(super) struct Timeouts {
     pub(super) tcp_established: Entry<Duration>,
     pub(super) tcp_fin: Entry<Duration>,
     pub(super) udp: Entry<Duration>,
+    pub(super) udp_new: Entry<Duration>,
     pub(super) one_packet: Entry<Duration>,
 }
 
@@ -125,6 +126,7 @@ pub(super) struct Service {
     pub(super) protocol: Entry<ServiceProtocol>,
     pub(super) mode: Entry<Mode>,
     pub(super) one_packet: Entry<bool>,
+    pub(super) flow_share: Entry<u8>,
     pub(super) encapsulation: Entry<Encapsulation>,
     pub(super) encapsulation_port: Entry<u16>,
     pub(super) tracking: Entry<Tracking>,
@@ -288,6 +290,7 @@ impl Timeouts {
             tcp_established: table.optional("tcp_established", timeout),
             tcp_fin: table.optional("tcp_fin", timeout),
             udp: table.optional("udp", timeout),
+            udp_new: table.optional("udp_new", timeout),
             one_packet: table.optional("one_packet", timeout),
         };
         table.finish();
@@ -334,6 +337,7 @@ impl Service {
                 v.one_of(&choices, &["redirect"])
             }),
             one_packet: table.optional("one_packet", Value::truth),
+            flow_share: table.optional("flow_share", |v| v.integer(1..=100)),
             encapsulation: table.optional("encapsulation", |v| {
                 v.one_of(&[("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)], &[])
             }),

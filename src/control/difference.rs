@@ -141,6 +141,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         access,
         limits,
         syn_proxy,
+        flow_share,
         health,
         backends: _,
     } = old;
@@ -167,6 +168,7 @@ fn service_keys(old: &ServiceConfig, new: &ServiceConfig) -> Vec<&'static str> {
         ("allow, deny", *access != new.access),
         ("limits", *limits != new.limits),
         ("syn_proxy", *syn_proxy != new.syn_proxy),
+        ("flow_share", *flow_share != new.flow_share),
         ("health", *health != new.health),
     ])
 }

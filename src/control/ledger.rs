@@ -115,6 +115,7 @@ impl Ledger {
             open_flows: sum.open_flows,
             unanswered: sum.unanswered.saturating_sub(before.unanswered),
             reset: sum.reset.saturating_sub(before.reset),
+            no_lease: sum.no_lease.saturating_sub(before.no_lease),
         }
     }
 

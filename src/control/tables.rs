@@ -27,6 +27,7 @@ use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
 use crate::model::HashFeature;
+use crate::model::LOCAL_PORTS;
 use crate::model::Nanos;
 use crate::model::Scheduler;
 use crate::model::ServiceId;
@@ -222,6 +223,8 @@ fn build(
         _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
     };
     let persistence = config.persistence.map(|rules| PersistentBackends::new(rules, &backends));
+    let serving = backends.iter().filter(|backend| backend.weight > 0).count() as u64;
+    let leases = serving * config.local_addresses.len() as u64 * u64::from(LOCAL_PORTS);
     let table = ServiceTable {
         id: service.id,
         name: config.name.as_str().into(),
@@ -238,6 +241,8 @@ fn build(
         access,
         limits: config.limits,
         syn_proxy: config.syn_proxy,
+        leases,
+        flow_share: config.flow_share,
         local_addresses: config.local_addresses.as_slice().into(),
     };
     // Workers that see the same table need not be told.

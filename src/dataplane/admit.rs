@@ -3,6 +3,8 @@
 use super::PortClass;
 use super::flow::{FlowFamily, FlowId, NewFlow};
 use super::former_lease::FormerLease;
+use super::last_hop::Holding;
+use super::local_ports::{Found, Holder, LeaseRequest};
 use super::pick::{NotPicked, Picked};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::verdict::Verdict;
@@ -225,8 +227,9 @@ impl Pipeline {
         // Control builds services of one family only.
         let Some(address) = address else { return Err(Verdict::Drop(DropReason::NoBackend)) };
         let to = tuple.with_destination((address, port));
-        let translated =
-            self.lease(service, (backend, former), to).ok_or(refuse(DropReason::LocalPortsExhausted))?;
+        let translated = self
+            .lease(service, (backend, former), to, view)
+            .ok_or(refuse(DropReason::LocalPortsExhausted))?;
         let forward_hop = self.way_to_backend::<F>(address, view)?;
         let return_hop = self.way_to_client::<F>(tuple.source(), head, arrival, view);
         let flow = NewFlow {
@@ -251,34 +254,50 @@ impl Pipeline {
         Ok(id)
     }
 
-    /// A free local address and port for the backend, as the tuple that it will see: the client's former one, if the
-    /// backend is in TIME_WAIT on that.
+    /// A local address and port for the backend, as the tuple that it will see: the client's former one, if the backend is in
+    /// TIME_WAIT on that; else a free one; else that of the flow on this backend that is worth least.
     #[inline]
     fn lease<F: FlowFamily>(
         &mut self,
         service: &ServiceTable,
         (backend, former): (&ServiceBackend, Option<FormerLease>),
         to: FiveTuple<F>,
+        view: View<'_>,
     ) -> Option<FiveTuple<F>> {
         let flows = F::table(&self.flows);
-        let is_free = |lease: &FiveTuple<F>| {
+        let now = view.tick();
+        let holder = |lease: &FiveTuple<F>| {
             let answer = lease.reversed();
-            flows.find(flows.hash(&answer), &answer).is_none()
+            match flows.find(flows.hash(&answer), &answer) {
+                None => Holder::Nobody,
+                Some((id, _)) => Holder::Flow(flows.victim(id, now)),
+            }
         };
         let former = former.and_then(|former| former.on(service, backend, to));
-        if let Some(lease) = former.filter(is_free) {
+        if let Some(lease) = former.filter(|lease| holder(lease) == Holder::Nobody) {
             return Some(lease);
         }
-        let (lease, next) = self.local_ports.lease(backend.id, &service.local_addresses, to, is_free)?;
-        // Most likely that of the next flow to this backend, of which nothing is in the cache.
-        flows.prefetch_absent(&next.reversed());
-        Some(lease)
+        let request = LeaseRequest { backend: backend.id, addresses: &service.local_addresses, to, now };
+        match self.local_ports.lease(&request, holder) {
+            Found::Free { lease, next } => {
+                // Most likely that of the next flow to this backend, of which nothing is in the cache.
+                flows.prefetch_absent(&next.reversed());
+                Some(lease)
+            }
+            Found::Held(victim) => Some(self.take_lease::<F>(victim, view)),
+            Found::Nothing => {
+                if let Some(counters) = self.counters.backend(backend.id) {
+                    counters.count_no_lease();
+                }
+                None
+            }
+        }
     }
 
-    /// Adds a flow and counts it; a full table gives up a closed or half-open one for it.
+    /// Adds a flow and counts it; where less than a tenth of the table is free, another one may have to give way.
     ///
     /// # Errors
-    /// If there is none to give up.
+    /// There is no room, and no flow gives way.
     #[inline]
     pub(super) fn insert<F: FlowFamily>(
         &mut self,
@@ -286,38 +305,26 @@ impl Pipeline {
         flow: &NewFlow<F>,
         view: View<'_>,
     ) -> Result<FlowId, Verdict> {
-        let mut id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
+        let table = F::table_mut(&mut self.flows);
+        let mut id = if table.is_crowded() { None } else { table.insert(hash, flow, view.tick()) };
         if id.is_none() {
-            id = self.insert_instead::<F>(hash, flow, view);
+            self.make_room::<F>(flow.service, view).map_err(refuse)?;
+            id = F::table_mut(&mut self.flows).insert(hash, flow, view.tick());
         }
         let id = id.ok_or(refuse(DropReason::FlowTableFull))?;
         self.tally.flows_created += 1;
-        if flow.state.is_half_open()
-            && let Some(counters) = self.counters.service(flow.service)
-        {
-            counters.count_half_open(true);
+        if let Some(counters) = self.counters.service(flow.service) {
+            counters.count_flow(true);
+            if flow.state.is_half_open() {
+                counters.count_half_open(true);
+            }
         }
         self.tally.displaced += u64::from(flow.displaced);
         if let Some(counters) = self.counters.backend(flow.backend) {
             counters.count_connection();
         }
+        self.last_hops.hold(flow.return_hop, Holding::new::<F>(id));
         Ok(id)
-    }
-
-    /// Adds a flow in place of one that is given up, if there is one.
-    #[cold]
-    fn insert_instead<F: FlowFamily>(
-        &mut self,
-        hash: u64,
-        flow: &NewFlow<F>,
-        view: View<'_>,
-    ) -> Option<FlowId> {
-        let victim = F::table(&self.flows).victim()?;
-        if F::table(&self.flows).entry(victim).state().is_half_open() {
-            self.guard.overflows(flow.service, view.now);
-        }
-        self.end::<F>(victim);
-        F::table_mut(&mut self.flows).insert(hash, flow, view.tick())
     }
 
     #[inline]
@@ -354,7 +361,12 @@ impl Pipeline {
                 (arrival.port, ethernet::source(head)?)
             }
         };
-        self.last_hops.learn(&self.ports[port.index()].egress, VlanTag::of(arrival.vlan), neighbour)
+        let (egress, vlan) = (self.ports[port.index()].egress, VlanTag::of(arrival.vlan));
+        if let Some(id) = self.last_hops.learn(&egress, vlan, neighbour) {
+            return Some(id);
+        }
+        self.free_last_hop(neighbour, view)?;
+        self.last_hops.learn(&egress, vlan, neighbour)
     }
 
     /// Looks up a flow's next hops in changed routes; what is no longer reachable keeps its old way.
@@ -372,8 +384,12 @@ impl Pipeline {
             |id: &NextHopId| view.fib.next_hop(*id).is_some_and(|hop| hop.vlan != VlanTag::AsReceived);
         let entry = F::table_mut(&mut self.flows).entry_mut(id);
         let forward = forward.unwrap_or_else(|| entry.hop(Direction::Forward));
-        let back = back.filter(tagged).unwrap_or_else(|| entry.hop(Direction::Return));
+        let back_before = entry.hop(Direction::Return);
+        let back = back.filter(tagged).unwrap_or(back_before);
         entry.set_hops([forward, back], view.fib.epoch);
+        if back != back_before {
+            self.last_hops.release(back_before);
+        }
     }
 }
 

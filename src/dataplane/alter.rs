@@ -59,6 +59,7 @@ pub(super) fn begins_anew(state: FlowState, stream: &Stream, packet: &Packet, he
         | FlowState::LastAck
         | FlowState::TimeWait
         | FlowState::Closed
+        | FlowState::UdpNew
         | FlowState::Udp
         | FlowState::Asked => false,
     };

@@ -147,7 +147,7 @@ impl Pipeline {
         if entry.is_altered() && is_to_be_altered::<F>(direction, head) {
             return None;
         }
-        let hop = entry.hop(direction);
+        let hop = entry.settled_hop(direction);
         let hop = view.fib.next_hop(hop).or_else(|| last_hops.next_hop(hop))?;
         let addresses = hop.plain_addresses()?;
         let octets = F::ip_octets(head.get(..F::HEADERS)?);

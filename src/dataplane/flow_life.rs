@@ -2,7 +2,7 @@
 
 use super::flow::{FlowFamily, FlowId, Tick};
 use super::pipeline::{Pipeline, View};
-use crate::model::{ServiceId, V4, V6};
+use crate::model::{Direction, ServiceId, V4, V6};
 use crate::shared::FlowState;
 
 impl Pipeline {
@@ -29,9 +29,14 @@ impl Pipeline {
         let entry = F::table(&self.flows).entry(id);
         let (service, backend) = (entry.service, entry.backend);
         let (displaced, was_over) = (entry.is_displaced(), entry.state().is_over());
-        if entry.state().is_half_open() {
-            self.count_half_open_end(service);
+        let (half_open, return_hop) = (entry.state().is_half_open(), entry.hop(Direction::Return));
+        if let Some(counters) = self.counters.service(service) {
+            counters.count_flow(false);
+            if half_open {
+                counters.count_half_open(false);
+            }
         }
+        self.last_hops.release(return_hop);
         self.give_back::<F>(id);
         F::table_mut(&mut self.flows).remove(id);
         self.tally.flows_ended += 1;

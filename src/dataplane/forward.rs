@@ -118,7 +118,8 @@ impl Pipeline {
         let (egress, mtu) = (hop.port, hop.mtu);
         let next = match packet.transport {
             Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
-            Transport::Udp | Transport::Fragment | Transport::Other => entry.state(),
+            Transport::Udp => entry.note_datagram(direction),
+            Transport::Fragment | Transport::Other => entry.state(),
         };
         if direction == Direction::Return && entry.is_one_packet() {
             self.end_answered::<F>(id, !SHAPED && arrival.in_pieces, view);

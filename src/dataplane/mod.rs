@@ -4,13 +4,14 @@
 //! `alter` and `toa` where more than its addresses changes), [`admit`] (a new flow), `pick` (its backend), `syn_proxy` and
 //! `connecting` (a flow whose client comes first), `stateless` (a packet of a service that keeps no flows), [`fragments`] (a
 //! piece of a packet), `icmp` and [`steer`] (whose flow is it), over the tables in [`flow`]; `flow_life` is how flows
-//! change and end, `farewell` what their sides are told, `sweep` what new tables mean for them. Nothing here opens a
+//! change and end, `evict` which of them give way to new ones, `farewell` what their sides are told, `sweep` what new tables mean for them. Nothing here opens a
 //! socket, reads a clock, takes a lock, allocates after start or logs; time and tables are arguments, errors are drop
 //! reasons.
 
 pub mod admit;
 mod alter;
 mod connecting;
+mod evict;
 mod farewell;
 pub mod fast_path;
 mod fate;

@@ -80,7 +80,7 @@ impl Pipeline {
                 self.end::<F>(id);
                 continue;
             }
-            if service.one_packet && entry.state() == FlowState::Udp {
+            if service.one_packet && matches!(entry.state(), FlowState::UdpNew | FlowState::Udp) {
                 F::table_mut(&mut self.flows).make_one_packet(id, view.tick());
             }
             let entry = F::table(&self.flows).entry(id);

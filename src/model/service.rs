@@ -238,21 +238,24 @@ pub struct Timeouts {
     /// TCP, after a FIN, and a local port's rest after a close in which the backend sent the first FIN (the
     /// backend then holds TIME_WAIT).
     pub tcp_fin: Nanos,
-    /// UDP.
+    /// UDP, once the client has sent a second datagram or the backend a second answer.
     pub udp: Nanos,
+    /// UDP before that, from the client's first datagram on, whatever comes meanwhile. At most `udp` in effect.
+    pub udp_new: Nanos,
     /// UDP of services that take each datagram by itself: from a datagram to its answer.
     pub one_packet: Nanos,
 }
 
 impl Default for Timeouts {
     /// 30 s, 900 s, 60 s, 300 s: what IPVS users are used to for established and UDP flows, shorter where nothing is
-    /// gained by waiting. 5 s for an answer: resolvers ask again after that time (resolv.conf(5), `timeout`).
+    /// gained by waiting. 120 s for a new UDP flow: the least that RFC 4787, REQ-5, lets a mapping live. 5 s for an answer: resolvers ask again after that time (resolv.conf(5), `timeout`).
     fn default() -> Self {
         Self {
             tcp_syn: Nanos::from_secs(30),
             tcp_established: Nanos::from_secs(900),
             tcp_fin: Nanos::from_secs(60),
             udp: Nanos::from_secs(300),
+            udp_new: Nanos::from_secs(120),
             one_packet: Nanos::from_secs(5),
         }
     }

@@ -73,6 +73,10 @@ pub struct Tally {
     pub flows_created: u64,
     /// Flows ended.
     pub flows_ended: u64,
+    /// Of the flows ended: those that gave way to a new one before their time was over.
+    pub evicted: u64,
+    /// Flows in the table of the family that has more (a gauge).
+    pub fullest_table: u64,
     /// Flows that are displaced (a gauge).
     pub displaced: u64,
     /// Turns in which something arrived.
@@ -130,6 +134,8 @@ impl Tally {
             self.held,
             self.flows_created,
             self.flows_ended,
+            self.evicted,
+            self.fullest_table,
             self.displaced,
             self.busy_turns,
         ]
@@ -155,6 +161,8 @@ impl Tally {
         f(&mut self.held);
         f(&mut self.flows_created);
         f(&mut self.flows_ended);
+        f(&mut self.evicted);
+        f(&mut self.fullest_table);
         f(&mut self.displaced);
         f(&mut self.busy_turns);
         self.drops.iter_mut().for_each(f);
@@ -249,6 +257,7 @@ pub struct BackendCounters {
     ended: AtomicU64,
     unanswered: AtomicU64,
     reset: AtomicU64,
+    no_lease: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -278,6 +287,8 @@ pub struct BackendTotals {
     pub unanswered: u64,
     /// TCP: SYNs answered with a RST.
     pub reset: u64,
+    /// Flows refused because no local port was left for the backend.
+    pub no_lease: u64,
 }
 
 impl BackendTotals {
@@ -292,6 +303,7 @@ impl BackendTotals {
         self.open_flows += other.open_flows;
         self.unanswered += other.unanswered;
         self.reset += other.reset;
+        self.no_lease += other.no_lease;
     }
 }
 
@@ -332,6 +344,11 @@ impl BackendCounters {
         add(&self.reset, 1);
     }
 
+    /// Counts a flow that is refused because no local port is left. Worker only.
+    pub fn count_no_lease(&self) {
+        add(&self.no_lease, 1);
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> BackendTotals {
@@ -350,6 +367,7 @@ impl BackendCounters {
             open_flows: connections.saturating_sub(over),
             unanswered: self.unanswered.load(Ordering::Relaxed),
             reset: self.reset.load(Ordering::Relaxed),
+            no_lease: self.no_lease.load(Ordering::Relaxed),
         }
     }
 }

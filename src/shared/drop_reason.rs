@@ -58,6 +58,8 @@ pub enum DropReason {
     BackendDead,
     /// Every flow entry in use.
     FlowTableFull,
+    /// Hardly any flow entry free, and the service has more than its share of them.
+    ServiceShare,
     /// No local port free for the backend.
     LocalPortsExhausted,
     /// No MAC address known for the next hop.
@@ -96,7 +98,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -123,6 +125,7 @@ impl DropReason {
         Self::BackendsFull,
         Self::BackendDead,
         Self::FlowTableFull,
+        Self::ServiceShare,
         Self::LocalPortsExhausted,
         Self::NextHopUnresolved,
         Self::NoRoute,
@@ -175,6 +178,7 @@ impl DropReason {
             Self::BackendsFull => "backends_full",
             Self::BackendDead => "backend_dead",
             Self::FlowTableFull => "flow_table_full",
+            Self::ServiceShare => "service_share",
             Self::LocalPortsExhausted => "local_ports_exhausted",
             Self::NextHopUnresolved => "next_hop_unresolved",
             Self::NoRoute => "no_route",
@@ -257,7 +261,10 @@ impl DropReason {
             Self::BackendDead => {
                 "the backend of the TCP flow is dead; both sides were told by RST and the flow ended"
             }
-            Self::FlowTableFull => "the worker's flow table is full and no half-open flow could make room",
+            Self::FlowTableFull => "the worker's flow table is full of flows that cannot be evicted",
+            Self::ServiceShare => {
+                "the worker's flow table is nearly full and the service has more than its flow_share of it"
+            }
             Self::LocalPortsExhausted => {
                 "no local address has a free port for the backend; add local addresses"
             }

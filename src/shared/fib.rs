@@ -151,7 +151,7 @@ impl<A: Copy + Default + Ord + Hash + BitAnd<Output = A>> Routes<A> {
 
 impl Fib {
     /// Ids from here on are the workers' own, for clients that the kernel has not resolved.
-    pub const MAX_NEXT_HOPS: u16 = 0x8000;
+    pub const MAX_NEXT_HOPS: u16 = 0x4000;
 
     /// The entry with this id.
     #[must_use]

@@ -24,7 +24,9 @@ pub enum FlowState {
     TimeWait,
     /// Closed or reset, or a datagram of which a part of the answer was forwarded; the lease is free in a second.
     Closed,
-    /// UDP has no states.
+    /// UDP: the client has sent one datagram, and the backend one answer at most.
+    UdpNew,
+    /// UDP after more than that.
     Udp,
     /// UDP, where each datagram is a flow of its own: it was forwarded, and its answer is due.
     Asked,
@@ -36,7 +38,7 @@ impl FlowState {
     pub const fn first(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Tcp => Self::SynSent,
-            Protocol::Udp => Self::Udp,
+            Protocol::Udp => Self::UdpNew,
         }
     }
 
@@ -64,6 +66,7 @@ impl FlowState {
             Self::LastAck => "last_ack",
             Self::TimeWait => "time_wait",
             Self::Closed => "closed",
+            Self::UdpNew => "udp_new",
             Self::Udp => "udp",
             Self::Asked => "asked",
         }

@@ -11,6 +11,7 @@ pub struct ServiceCounters {
     refused: AtomicU64,
     limited: AtomicU64,
     denied: AtomicU64,
+    flows: AtomicU64,
     half_open: AtomicU64,
     cookies: CookieCounters,
     toa_skipped: AtomicU64,
@@ -86,6 +87,18 @@ impl ServiceCounters {
     /// Counts a flow that begins, or ends, to be half-open. Worker only.
     pub fn count_half_open(&self, begins: bool) {
         add(&self.half_open, if begins { 1 } else { u64::MAX });
+    }
+
+    /// Counts a flow, or a session with a record, that begins or ends. Worker only.
+    #[inline]
+    pub fn count_flow(&self, begins: bool) {
+        add(&self.flows, if begins { 1 } else { u64::MAX });
+    }
+
+    /// Flows now, those whose local port only rests included.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        self.flows.load(Ordering::Relaxed)
     }
 
     /// Half-open flows now.

@@ -110,6 +110,11 @@ pub struct ServiceTable {
     pub limits: ServiceLimits,
     /// When SYNs are answered in the backends' place; full NAT alone.
     pub syn_proxy: SynProxy,
+    /// Leases of one protocol that new flows can have: backends that get new flows, times local addresses, times 61,440.
+    pub leases: u64,
+    /// Per cent of a worker's flow table, of the VIP's family, that the service may hold when hardly any of it is free; 1 to
+    /// 100.
+    pub flow_share: u8,
     /// The addresses that packets to backends carry as their source: in full NAT of the VIP's family, in a tunnel one at
     /// least of each backend's; for direct routing there is none.
     pub local_addresses: Arc<[IpAddr]>,

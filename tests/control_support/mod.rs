@@ -80,6 +80,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         on_no_backend: OnNoBackend::Reject,
         on_unknown_flow: OnUnknownFlow::Reset,
         syn_proxy: SynProxy::Off,
+        flow_share: 100,
         on_dead_backend: OnDeadBackend::Reset,
         dead_after: Duration::from_secs(10),
         slow_start: Duration::ZERO,

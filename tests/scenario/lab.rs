@@ -11,9 +11,9 @@ use evenkeel::io::Frame;
 use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, Mac, Nanos, NextHopId,
-    OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
-    ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, Mac, Nanos,
+    NextHopId, OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId,
+    ServiceLimits, ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -69,6 +69,8 @@ pub struct Plan {
     pub access: Option<Arc<Access>>,
     /// Of each service on TCP.
     pub syn_proxy: SynProxy,
+    /// Per cent of a worker's table that each service may hold when it is nearly full.
+    pub flow_share: u8,
     /// Of each service.
     pub limits: ServiceLimits,
     /// Of each backend of each service.
@@ -97,6 +99,7 @@ impl Default for Plan {
             persistence: None,
             access: None,
             syn_proxy: SynProxy::Off,
+            flow_share: 100,
             limits: ServiceLimits::default(),
             max_connections: 0,
         }
@@ -303,6 +306,8 @@ impl Lab {
             access: self.plan.access.clone(),
             limits: self.plan.limits,
             syn_proxy: if protocol == Protocol::Tcp { self.plan.syn_proxy } else { SynProxy::Off },
+            leases: u64::from(self.plan.backends) * u64::from(LOCAL_PORTS),
+            flow_share: self.plan.flow_share,
             local_addresses: match self.plan.mode {
                 ForwardingMode::Tunnel(_) => [LOCAL4, LOCAL6].map(|local| local.parse().unwrap()).into(),
                 ForwardingMode::FullNat => [local.parse().unwrap()].into(),

@@ -1,6 +1,6 @@
 //! How flows age, end and move.
 
-use evenkeel::model::{Nanos, Protocol, Timeouts};
+use evenkeel::model::{Nanos, Protocol};
 use evenkeel::shared::DropReason;
 
 use crate::lab::{Lab, Plan, VIP4, backend, backend_id};
@@ -98,10 +98,18 @@ fn a_connection_whose_last_fin_got_lost_ends_only_when_its_repetition_is_acknowl
 #[test]
 fn flows_end_at_the_time_out_of_their_state_and_not_before() {
     type Step = fn(&mut Lab);
-    let cases: [(&str, Step, u64); 6] = [
+    let cases: [(&str, Step, u64); 7] = [
         ("half-open", |lab| drop(lab.forward(&Build::new(CLIENT, WEB).tcp())), 30),
         ("established", |lab| drop(open(lab)), 900),
-        ("udp", |lab| drop(lab.forward(&Build::new(CLIENT, DNS).udp())), 300),
+        ("udp_new", |lab| drop(lab.forward(&Build::new(CLIENT, DNS).udp())), 120),
+        (
+            "udp",
+            |lab| {
+                lab.forward(&Build::new(CLIENT, DNS).udp());
+                lab.forward(&Build::new(CLIENT, DNS).udp());
+            },
+            300,
+        ),
         (
             "one FIN",
             |lab| {
@@ -147,7 +155,7 @@ fn a_flow_of_the_very_first_turn_ends_in_time_whenever_the_clock_began() {
     for start in [1, 1_101, 1_000_000] {
         let mut lab = Lab::new(Plan::default());
         lab.now = Nanos::from_secs(start);
-        lab.forward(&Build::new(CLIENT, DNS).udp());
+        (0..2).for_each(|_| drop(lab.forward(&Build::new(CLIENT, DNS).udp())));
         lab.wait(Nanos::from_secs(299));
         assert_eq!(lab.tally().flows(), 1, "from {start} s");
         lab.wait(Nanos::from_secs(2));
@@ -283,7 +291,7 @@ fn a_half_open_flow_moves_with_its_next_syn_and_an_established_one_stays() {
 #[test]
 fn a_changed_time_out_holds_for_flows_that_exist() {
     let mut lab = Lab::new(Plan::default());
-    lab.forward(&Build::new(CLIENT, DNS).udp());
+    (0..2).for_each(|_| drop(lab.forward(&Build::new(CLIENT, DNS).udp())));
     lab.plan.timeouts.udp = Nanos::from_secs(400);
     lab.set_backend(1, true);
     lab.wait(Nanos::from_secs(398));
@@ -335,8 +343,7 @@ fn a_client_that_uses_its_port_again_keeps_the_lease_on_which_its_backend_waits(
 
 #[test]
 fn with_every_other_port_in_use_the_one_in_time_wait_is_still_not_leased_until_its_time_is_over() {
-    let timeouts = Timeouts { tcp_syn: Nanos::from_secs(600), ..Timeouts::default() };
-    let mut lab = Lab::new(Plan { flows: 70_000, backends: 1, timeouts, ..Plan::default() });
+    let mut lab = Lab::new(Plan { flows: 70_000, backends: 1, ..Plan::default() });
     let web = "203.0.113.80:80";
     let client = |n: u32| format!("198.51.{}.{}:40000", n >> 8 & 0xff, n & 0xff);
     let first = lab.forward(&Build::new(&client(0), web).tcp());
@@ -346,7 +353,10 @@ fn with_every_other_port_in_use_the_one_in_time_wait_is_still_not_leased_until_i
     lab.forward(&Build::new(&client(0), web).closes(FIN | ACK).tcp());
     lab.forward(&Build::answer(&first).closes(ACK).tcp());
     for n in 1..61_440 {
-        assert_eq!(lab.exchange(&Build::new(&client(n), web).tcp()).len(), 1, "flow {n}; {:?}", lab.drops());
+        let syn = lab.exchange(&Build::new(&client(n), web).tcp());
+        assert_eq!(syn.len(), 1, "flow {n}; {:?}", lab.drops());
+        lab.forward(&Build::answer(&syn[0]).flags(SYN | ACK).tcp());
+        lab.forward(&Build::new(&client(n), web).flags(ACK).tcp());
     }
     let refused = lab.forward(&Build::new(&client(61_440), web).tcp());
     assert_eq!(refused.flags, RST | ACK);

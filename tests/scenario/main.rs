@@ -28,6 +28,7 @@ mod one_packet;
 mod packet;
 mod persistence;
 mod pieces;
+mod pressure;
 mod proxy;
 mod refusal;
 mod resets;

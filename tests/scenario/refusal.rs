@@ -98,12 +98,19 @@ fn a_full_table_gives_up_its_oldest_half_open_flow_before_an_established_one() {
     assert_eq!(lab.dropped(DropReason::FlowTableFull), 0);
 }
 
+/// A UDP flow of client `n` that both sides use.
+fn use_flow(lab: &mut Lab, n: u32) {
+    let ask = Build::new(&format!("198.51.{}.{}:40000", n >> 8 & 0xff, n & 0xff), DNS).payload(b"q").udp();
+    let asked = lab.exchange(&ask);
+    assert_eq!(asked.len(), 1, "flow {n}; {:?}", lab.drops());
+    lab.forward(&Build::answer(&asked[0]).payload(b"a").udp());
+    lab.forward(&ask);
+}
+
 #[test]
 fn a_table_full_of_flows_in_use_refuses_new_ones() {
     let mut lab = Lab::new(Plan { flows: 64, ..Plan::default() });
-    for n in 0..64 {
-        lab.forward(&Build::new(&format!("198.51.100.7:{}", 10_000 + n), DNS).payload(b"q").udp());
-    }
+    (0..64).for_each(|n| use_flow(&mut lab, n));
     let error = lab.forward(&Build::new(CLIENT, DNS).payload(b"q").udp());
     assert_eq!(error.kind, Kind::Icmp(3, 3));
     assert_eq!(lab.dropped(DropReason::FlowTableFull), 1);
@@ -112,18 +119,12 @@ fn a_table_full_of_flows_in_use_refuses_new_ones() {
 #[test]
 fn a_backend_whose_ports_are_all_leased_refuses_and_serves_again_when_one_is_free() {
     let mut lab = Lab::new(Plan { flows: 70_000, backends: 1, ..Plan::default() });
-    let build = |n: u32| {
-        let client = format!("198.51.{}.{}:40000", n >> 8 & 0xff, n & 0xff);
-        Build::new(&client, DNS).payload(b"q")
-    };
-    for n in 0..61_440 {
-        assert_eq!(lab.exchange(&build(n).udp()).len(), 1, "flow {n}; {:?}", lab.drops());
-    }
-    let error = lab.forward(&build(61_440).udp());
+    (0..61_440).for_each(|n| use_flow(&mut lab, n));
+    let error = lab.forward(&Build::new("192.0.2.7:40000", DNS).payload(b"q").udp());
     assert_eq!(error.kind, Kind::Icmp(3, 3));
     assert_eq!(lab.dropped(DropReason::LocalPortsExhausted), 1);
 
     lab.wait(lab.plan.timeouts.udp + evenkeel::model::Nanos::from_secs(2));
     assert_eq!(lab.tally().flows(), 0);
-    assert_eq!(lab.forward(&build(0).udp()).kind, Kind::Udp);
+    assert_eq!(lab.forward(&Build::new("192.0.2.7:40000", DNS).payload(b"q").udp()).kind, Kind::Udp);
 }

@@ -57,6 +57,7 @@ fn timeouts(raw: raw::Timeouts) -> Option<Timeouts> {
         tcp_established: raw.tcp_established.map(Nanos::from).or(default.tcp_established)?,
         tcp_fin: raw.tcp_fin.map(Nanos::from).or(default.tcp_fin)?,
         udp: raw.udp.map(Nanos::from).or(default.udp)?,
+        udp_new: raw.udp_new.map(Nanos::from).or(default.udp_new)?,
         one_packet: raw.one_packet.map(Nanos::from).or(default.one_packet)?,
     })
 }

@@ -30,6 +30,9 @@ use super::health;
 use super::limits;
 use super::syn_proxy;
 
+/// Per cent of a worker's flow table that one of several services may hold when hardly any of it is free.
+const DEFAULT_SHARE: u8 = 50;
+
 /// How much there is room for.
 pub(super) struct Limits {
     services: Option<At<usize>>,
@@ -57,7 +60,9 @@ pub(super) fn check(
     check_limits(&raw, limits, addresses.report);
     check_listening(&raw, addresses);
     let probes = ports.is_none_or(|ports| ports.iter().any(|port| port.kernel_interface.is_some()));
-    let services: Vec<_> = raw.into_iter().map(|service| one(service, probes, addresses)).collect();
+    // A service that is alone leaves nothing to others.
+    let share = if raw.len() > 1 { DEFAULT_SHARE } else { 100 };
+    let services: Vec<_> = raw.into_iter().map(|service| one(service, share, probes, addresses)).collect();
     services.into_iter().collect()
 }
 
@@ -124,7 +129,8 @@ const fn clashes(one: PortRange, other: PortRange) -> bool {
     one.overlaps(other) && one.closeness() as u8 == other.closeness() as u8
 }
 
-fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
+/// `share` is the default of `flow_share`.
+fn one(raw: raw::Service, share: u8, probes: bool, addresses: &Addresses<'_>) -> Option<ServiceConfig> {
     let mode = forwarding::mode(&raw);
     let scheduler = forwarding::scheduler(&raw, mode, addresses.report);
     forwarding::check_tracking(&raw, mode, addresses.report);
@@ -181,6 +187,7 @@ fn one(raw: raw::Service, probes: bool, addresses: &Addresses<'_>) -> Option<Ser
         access: access?,
         limits: limits?,
         syn_proxy: syn_proxy?,
+        flow_share: raw.flow_share.or(share)?,
         health: health?,
         backends: backends?,
     })

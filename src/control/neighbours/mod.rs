@@ -3,7 +3,7 @@
 //! The kernel resolves and routes; workers look up. Notifications only say that something changed; the kernel's
 //! tables are then read anew, so that a lost notification costs nothing but time. A change reaches the workers about
 //! `SETTLE` after it happens, and at most every `BETWEEN` when there are many. Invariant: the next-hop number of a
-//! neighbour does not change while the process lives, unless all 32,768 are in use and it was gone.
+//! neighbour does not change while the process lives, unless all 16,384 are in use and it was gone.
 
 mod messages;
 mod mirror;

@@ -20,6 +20,14 @@ use super::expiry::Queue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(pub(super) u32);
 
+#[cfg(test)]
+impl FlowId {
+    /// Some flow's, for tests of code that only hands it on.
+    pub(in crate::dataplane) const fn first() -> Self {
+        Self(0)
+    }
+}
+
 /// Which tables were current: another number after each change. Comes round after 65,535 changes: ten minutes at a
 /// hundred changes a second, longer than flows live that a missed change could lead astray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +91,7 @@ pub struct FlowEntry<F: Family> {
     pub(super) expected: [u32; 2],
     /// The service, for its settings and counters.
     pub service: ServiceId,
-    /// By direction: where its packets go.
+    /// By direction: where its packets go. See [`UNANSWERED`](Self::UNANSWERED).
     hops: [NextHopId; 2],
     /// The epoch of the routes that gave the next hops.
     pub(in crate::dataplane) route_epoch: u16,
@@ -95,6 +103,7 @@ pub struct FlowEntry<F: Family> {
     kind: Kind,
     /// By direction: the scale of the windows that its senders offer. Once both have said all, instead, what ends the
     /// connection: see [`super::sequence`].
+    /// In UDP flows: datagrams seen while the flow is new; see [`super::udp`].
     pub(super) scales: [u8; 2],
     /// See [`settle`](Self::settle).
     settled: u16,
@@ -143,7 +152,7 @@ impl<F: Family> FlowEntry<F> {
             stamp: now,
             expected: [0; 2],
             service: flow.service,
-            hops: [flow.forward_hop, flow.return_hop],
+            hops: Self::hops_of(flow),
             route_epoch: flow.route_epoch,
             protocol: flow.tuple.protocol(),
             state: flow.state,
@@ -152,6 +161,16 @@ impl<F: Family> FlowEntry<F> {
             scales: [0; 2],
             settled: Generation::NONE,
         }
+    }
+
+    /// Set in the next hop towards the client of a UDP flow that the backend has not answered. No next hop has such an id,
+    /// so that the fast path leaves the first answer to the general path, without a check of its own.
+    const UNANSWERED: u16 = 0x8000;
+
+    #[inline(always)]
+    const fn hops_of(flow: &NewFlow<F>) -> [NextHopId; 2] {
+        let mark = if matches!(flow.state, FlowState::UdpNew) { Self::UNANSWERED } else { 0 };
+        [flow.forward_hop, NextHopId(flow.return_hop.0 | mark)]
     }
 
     /// TCP or UDP.
@@ -203,7 +222,7 @@ impl<F: Family> FlowEntry<F> {
 
     /// Whether it is a flow: one that has not been removed.
     #[inline(always)]
-    pub(super) const fn is_in_use(&self) -> bool {
+    pub(in crate::dataplane) const fn is_in_use(&self) -> bool {
         self.kind.0 & Kind::IN_USE != 0
     }
 
@@ -279,13 +298,32 @@ impl<F: Family> FlowEntry<F> {
     #[must_use]
     #[inline(always)]
     pub const fn hop(&self, direction: Direction) -> NextHopId {
+        NextHopId(self.hops[direction as usize].0 & !Self::UNANSWERED)
+    }
+
+    /// [`hop`](Self::hop) for the fast path: no next hop's id for the first answer of a UDP flow.
+    #[inline(always)]
+    pub(in crate::dataplane) const fn settled_hop(&self, direction: Direction) -> NextHopId {
         self.hops[direction as usize]
     }
 
     /// Sends the flow another way: towards the backend, towards the client.
     pub(in crate::dataplane) const fn set_hops(&mut self, hops: [NextHopId; 2], route_epoch: u16) {
-        self.hops = hops;
+        let [forward, back] = hops;
+        let mark = self.hops[Direction::Return as usize].0 & Self::UNANSWERED;
+        self.hops = [forward, NextHopId(back.0 | mark)];
         self.route_epoch = route_epoch;
+    }
+
+    /// Whether it is a UDP flow to which the backend has not sent anything yet.
+    #[must_use]
+    pub const fn is_unanswered(&self) -> bool {
+        self.hops[Direction::Return as usize].0 & Self::UNANSWERED != 0
+    }
+
+    /// Notes that the backend has sent a datagram.
+    pub(super) const fn note_answer(&mut self) {
+        self.hops[Direction::Return as usize].0 &= !Self::UNANSWERED;
     }
 
     /// Whether the flow was [`settle`](Self::settle)d under these tables.

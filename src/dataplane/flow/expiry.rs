@@ -2,8 +2,8 @@
 //! Wheels", SOSP 1987, scheme 6), and queues for the states whose time no packet prolongs.
 //!
 //! A packet only stamps the time. An entry stands in the slot where it was last due; when that slot's turn comes and
-//! the stamp has moved, the entry moves on. Half-open and closed flows stand in queues in the order of their ends, so
-//! that a flood finds its own oldest flow to evict in constant time.
+//! the stamp has moved, the entry moves on. Half-open and closed TCP flows, new UDP flows and single datagrams stand in
+//! queues in the order of their ends, so that a flood finds its own oldest flow to evict in constant time.
 //!
 //! What lists an entry is kept here, apart from the flows, as packets do not need it.
 
@@ -74,6 +74,7 @@ pub struct TimeoutTicks {
     fin: u32,
     closed: u32,
     udp: u32,
+    udp_new: u32,
     asked: u32,
 }
 
@@ -90,6 +91,7 @@ impl TimeoutTicks {
             fin: Tick::span(timeouts.tcp_fin),
             closed: Tick::span(Self::CLOSED),
             udp: Tick::span(timeouts.udp),
+            udp_new: Tick::span(timeouts.udp_new.min(timeouts.udp)),
             asked: Tick::span(timeouts.one_packet),
         }
     }
@@ -103,6 +105,7 @@ impl TimeoutTicks {
             FlowState::Established => self.established,
             FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait => self.fin,
             FlowState::Closed => self.closed,
+            FlowState::UdpNew => self.udp_new,
             FlowState::Udp => self.udp,
             FlowState::Asked => self.asked,
         }
@@ -119,12 +122,14 @@ pub(super) enum Queue {
     Closed,
     TimeWait,
     Asked,
+    UdpNew,
     Free,
 }
 
 impl Queue {
     /// The queues that entries expire from.
-    pub(super) const EXPIRING: [Self; 4] = [Self::HalfOpen, Self::Closed, Self::TimeWait, Self::Asked];
+    pub(super) const EXPIRING: [Self; 5] =
+        [Self::UdpNew, Self::HalfOpen, Self::Closed, Self::TimeWait, Self::Asked];
 
     /// The queue of `state`; `None` if it goes by the wheel.
     #[inline]
@@ -135,6 +140,7 @@ impl Queue {
             FlowState::Closed => Some(Self::Closed),
             FlowState::TimeWait => Some(Self::TimeWait),
             FlowState::Asked => Some(Self::Asked),
+            FlowState::UdpNew => Some(Self::UdpNew),
             FlowState::Established | FlowState::FinWait | FlowState::LastAck | FlowState::Udp => None,
         }
     }

@@ -27,6 +27,12 @@ impl Flows {
         self.v4.len() + self.v6.len()
     }
 
+    /// Flows in the table that has more.
+    #[must_use]
+    pub fn fullest(&self) -> usize {
+        self.v4.len().max(self.v6.len())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

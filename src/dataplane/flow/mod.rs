@@ -9,10 +9,13 @@ mod stream;
 mod table;
 mod tags;
 pub mod tcp;
+mod udp;
+mod worth;
 
 pub use entry::{FlowEntry, FlowId, Generation, NewFlow};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
 pub use sequence::Reset;
 pub use stream::{Handshake, Stream, Tasks};
-pub use table::{FlowTable, Guess};
+pub use table::{FlowTable, Guess, Scan};
+pub use worth::{Victim, Worth};

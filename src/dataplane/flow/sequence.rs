@@ -94,6 +94,7 @@ impl<F: Family> FlowEntry<F> {
             | FlowState::LastAck
             | FlowState::TimeWait
             | FlowState::Closed
+            | FlowState::UdpNew
             | FlowState::Udp
             | FlowState::Asked => false,
         }
@@ -122,6 +123,7 @@ impl<F: Family> FlowEntry<F> {
             | FlowState::Connecting
             | FlowState::TimeWait
             | FlowState::Closed
+            | FlowState::UdpNew
             | FlowState::Udp
             | FlowState::Asked => true,
         }
@@ -141,6 +143,7 @@ impl<F: Family> FlowEntry<F> {
             | FlowState::Connecting
             | FlowState::Established
             | FlowState::FinWait
+            | FlowState::UdpNew
             | FlowState::Udp
             | FlowState::Asked => self.scales[direction.opposite() as usize],
         };

@@ -7,6 +7,7 @@
 //! small.
 
 mod look_ahead;
+mod victims;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m256i as Vector;
@@ -21,6 +22,7 @@ use crate::model::{Direction, Family, FiveTuple, MemoryNeed, TablePages, V4};
 use crate::shared::{ClientSlot, FlowRecord, FlowState, Holds};
 
 pub use self::look_ahead::Guess;
+pub use self::victims::Scan;
 
 /// See the module.
 pub struct FlowTable<F: Family> {
@@ -31,6 +33,9 @@ pub struct FlowTable<F: Family> {
     expiry: Expiry,
     timeouts: TimeoutTicks,
     flows: usize,
+    /// From so many flows on it is crowded.
+    crowd: usize,
+    scan: Scan,
     /// By flow, where its client prefix is counted, if it is. Apart from the entries, as hardly any packet needs it, and
     /// zeroed by the allocator, so that it takes memory only where clients have limits.
     clients: Vec<u32>,
@@ -62,6 +67,8 @@ impl<F: Family> FlowTable<F> {
             expiry: Expiry::new(capacity, pages),
             timeouts,
             flows: 0,
+            crowd: capacity - capacity / 10,
+            scan: Scan::default(),
         }
     }
 
@@ -75,6 +82,19 @@ impl<F: Family> FlowTable<F> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.flows == 0
+    }
+
+    /// Flows there is room for.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Whether more than nine tenths of it are in use: what is left is for services that hold less than their share.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_crowded(&self) -> bool {
+        self.flows >= self.crowd
     }
 
     /// Where it lies: reserved pages only if all of it does.
@@ -235,17 +255,6 @@ impl<F: Family> FlowTable<F> {
         let hash = self.key.hash(&self.entry(id).incoming(Direction::Forward));
         self.index.remove(hash, join(id, Direction::Forward));
         self.set_state(id, FlowState::Asked, now);
-    }
-
-    /// The flow to give up first when room is needed: the oldest closed, then the oldest half-open one, then the datagram
-    /// that has waited longest for its answer, then a connection whose backend does not answer. Established flows are
-    /// never given up.
-    #[must_use]
-    pub fn victim(&self) -> Option<FlowId> {
-        [Queue::Closed, Queue::TimeWait, Queue::HalfOpen, Queue::Asked, Queue::Connecting]
-            .into_iter()
-            .find_map(|queue| self.expiry.first(queue))
-            .map(FlowId)
     }
 
     /// A flow whose backend has not answered our SYN for `patience` since the last call that named it; `None` if there is

@@ -93,6 +93,7 @@ pub const fn syn_starts_anew(state: FlowState) -> bool {
         | FlowState::SynReceived
         | FlowState::Connecting
         | FlowState::Established
+        | FlowState::UdpNew
         | FlowState::Udp
         | FlowState::Asked => false,
     }
@@ -141,6 +142,7 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
         FlowState::Connecting
         | FlowState::TimeWait
         | FlowState::Closed
+        | FlowState::UdpNew
         | FlowState::Udp
         | FlowState::Asked => state,
     }
@@ -166,6 +168,7 @@ pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
         | FlowState::LastAck
         | FlowState::TimeWait
         | FlowState::Closed
+        | FlowState::UdpNew
         | FlowState::Udp
         | FlowState::Asked => state,
     }

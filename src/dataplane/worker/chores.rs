@@ -126,6 +126,7 @@ impl<P: Port> Core<P> {
     #[inline(never)]
     fn publish_tally(&mut self) {
         let Self { chores, pipeline, counters, .. } = self;
+        pipeline.tally.fullest_table = pipeline.flows.fullest() as u64;
         counters.publish(&pipeline.tally);
         chores.published = pipeline.tally.busy_turns;
     }
