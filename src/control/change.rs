@@ -10,6 +10,9 @@ use super::drain::DrainEnd;
 use super::event::Order;
 use super::health::AdvisedState;
 use super::health::ProbeFailure;
+use super::pressure::Pressure;
+use super::pressure::Resource;
+use super::pressure::Usage;
 use crate::model::Endpoint;
 use crate::model::WorkerId;
 
@@ -98,6 +101,15 @@ pub enum Change {
         /// Its half-open flows.
         half_open: u64,
     },
+    /// A resource of new flows has run short, or is there again.
+    Pressure {
+        /// The resource.
+        resource: Resource,
+        /// How full it is from now on.
+        pressure: Pressure,
+        /// What is in use, and the flows refused since the last look.
+        usage: Usage,
+    },
     /// A configuration took effect.
     ConfigurationLoaded {
         /// Services in it.
@@ -174,6 +186,7 @@ impl Change {
             Self::SynProxy { service, begins: false, syns_per_second, half_open } => {
                 tracing::info!(%service, syns_per_second, half_open, "syn_proxy_ends");
             }
+            Self::Pressure { resource, pressure, usage } => log_pressure(resource, *pressure, *usage),
             Self::ConfigurationLoaded { services, backends } => {
                 tracing::info!(services, backends, "configuration_loaded");
             }
@@ -235,6 +248,18 @@ impl Change {
                 "syns_per_second": syns_per_second,
                 "half_open": half_open,
             }),
+            Self::Pressure { resource, pressure, usage: Usage { used, capacity, refused } } => {
+                let event = pressure_event(resource, *pressure);
+                let mut json = json!({"event": event, "used": used, "capacity": capacity, "refused": refused});
+                match resource {
+                    Resource::FlowTable { worker } => json["worker"] = json!(worker.0),
+                    Resource::LocalPorts { service, backend } => {
+                        json["service"] = json!(&**service);
+                        json["backend"] = json!(backend.to_string());
+                    }
+                }
+                json
+            }
             Self::ConfigurationLoaded { services, backends } => {
                 json!({"event": "configuration_loaded", "services": services, "backends": backends})
             }
@@ -246,6 +271,43 @@ impl Change {
             Self::WorkerResumed { worker } => json!({"event": "worker_resumed", "worker": worker.0}),
             Self::Draining { timeout } => json!({"event": "draining", "timeout_s": timeout.as_secs_f64()}),
             Self::Leaving { reason } => json!({"event": "leaving", "reason": reason.to_string()}),
+        }
+    }
+}
+
+/// The name of a change of pressure.
+const fn pressure_event(resource: &Resource, pressure: Pressure) -> &'static str {
+    match (resource, pressure) {
+        (Resource::FlowTable { .. }, Pressure::NearlyFull) => "flow_table_nearly_full",
+        (Resource::FlowTable { .. }, Pressure::Refusing) => "flow_table_refuses",
+        (Resource::FlowTable { .. }, Pressure::Normal) => "flow_table_recovered",
+        (Resource::LocalPorts { .. }, Pressure::NearlyFull) => "local_ports_nearly_full",
+        (Resource::LocalPorts { .. }, Pressure::Refusing) => "local_ports_refuse",
+        (Resource::LocalPorts { .. }, Pressure::Normal) => "local_ports_recovered",
+    }
+}
+
+fn log_pressure(resource: &Resource, pressure: Pressure, usage: Usage) {
+    let Usage { used, capacity, refused } = usage;
+    let event = pressure_event(resource, pressure);
+    match (resource, pressure) {
+        (Resource::FlowTable { worker }, Pressure::Refusing) => {
+            tracing::error!(%worker, used, capacity, refused, "{event}");
+        }
+        (Resource::FlowTable { worker }, Pressure::NearlyFull) => {
+            tracing::warn!(%worker, used, capacity, refused, "{event}");
+        }
+        (Resource::FlowTable { worker }, Pressure::Normal) => {
+            tracing::info!(%worker, used, capacity, refused, "{event}");
+        }
+        (Resource::LocalPorts { service, backend }, Pressure::Refusing) => {
+            tracing::error!(%service, %backend, used, capacity, refused, "{event}");
+        }
+        (Resource::LocalPorts { service, backend }, Pressure::NearlyFull) => {
+            tracing::warn!(%service, %backend, used, capacity, refused, "{event}");
+        }
+        (Resource::LocalPorts { service, backend }, Pressure::Normal) => {
+            tracing::info!(%service, %backend, used, capacity, refused, "{event}");
         }
     }
 }

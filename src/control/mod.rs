@@ -22,6 +22,8 @@ pub mod ledger;
 pub mod neighbours;
 pub mod network;
 pub mod port_watch;
+pub mod pressure;
+mod pressure_watch;
 pub mod publication;
 pub mod registry;
 pub mod run;

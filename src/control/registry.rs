@@ -373,6 +373,11 @@ impl Registry {
         self.backends.values()
     }
 
+    /// [`backends`](Self::backends) with this id or a higher one.
+    pub fn backends_from(&self, id: BackendId) -> impl Iterator<Item = &Backend> {
+        self.backends.range(id..).map(|(_, backend)| backend)
+    }
+
     /// The configured backends of a service, in the order of the file.
     pub fn backends_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Backend> {
         service.backends.iter().filter_map(|id| self.backends.get(id))

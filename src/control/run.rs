@@ -45,6 +45,7 @@ use super::network::Wanted;
 use super::network::keep_held;
 use super::port_watch::PortWatch;
 use super::port_watch::ReadPorts;
+use super::pressure_watch::PressureWatch;
 use super::service_manager::ServiceManager;
 use super::signals::ControlRuntime;
 use super::signals::Signals;
@@ -53,7 +54,6 @@ use super::state::Event;
 use super::state::Phase;
 use super::state::Refusal;
 use super::state::State;
-use super::syn_watch::SynWatch;
 use super::workers::WorkerWatch;
 use crate::config::Config;
 use crate::model::BackendId;
@@ -141,7 +141,7 @@ struct Loop {
     snapshots: Publisher<Snapshot>,
     ledger: Ledger,
     watch: WorkerWatch,
-    syn_watch: SynWatch,
+    pressure_watch: PressureWatch,
     next_look: Instant,
     ports: PortWatch,
     next_port_look: Instant,
@@ -225,7 +225,7 @@ impl Loop {
             snapshots,
             ledger: Ledger::new(counters, limits, persistence, syn_proxies),
             watch: WorkerWatch::new(now, workers),
-            syn_watch: SynWatch::default(),
+            pressure_watch: PressureWatch::default(),
             next_look: started,
             ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),
             next_port_look: started,
@@ -318,7 +318,8 @@ impl Loop {
             self.apply(Event::Workers(pulse));
             let anomalies = self.anomalies();
             self.apply(Event::Observed(anomalies));
-            let changes = self.syn_watch.look(now, self.state.registry(), &self.ledger);
+            let flows = self.state.config().appliance.flows_per_worker;
+            let changes = self.pressure_watch.look(now, self.state.registry(), &self.ledger, flows);
             changes.iter().for_each(|change| self.tell(change));
             self.service_manager.watchdog(turning, &self.summary());
             self.look_for_flows();
