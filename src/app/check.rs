@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
+use super::flow_rates::FlowRates;
 use super::{WRONG, count, print, print_error};
 #[cfg(feature = "dpdk")]
 use crate::config::ConfigWarning;
@@ -66,6 +67,7 @@ fn summary(file: &str, config: &Config) -> String {
         count(config.services.len(), "service"),
         count(backends, "backend"),
     );
+    let summary = summary + &FlowRates::new(config).to_string();
     #[cfg(feature = "dpdk")]
     let summary = summary + &super::memory_plan::MemoryPlan::new(config, HugePages::of_machine()).to_string();
     summary

@@ -8,6 +8,7 @@ mod check;
 pub mod cli;
 pub mod client;
 pub mod client_text;
+mod flow_rates;
 #[cfg(feature = "dpdk")]
 mod kernel_network;
 #[cfg(feature = "dpdk")]

@@ -250,7 +250,8 @@ impl Change {
             }),
             Self::Pressure { resource, pressure, usage: Usage { used, capacity, refused } } => {
                 let event = pressure_event(resource, *pressure);
-                let mut json = json!({"event": event, "used": used, "capacity": capacity, "refused": refused});
+                let mut json =
+                    json!({"event": event, "used": used, "capacity": capacity, "refused": refused});
                 match resource {
                     Resource::FlowTable { worker } => json["worker"] = json!(worker.0),
                     Resource::LocalPorts { service, backend } => {
@@ -289,25 +290,24 @@ const fn pressure_event(resource: &Resource, pressure: Pressure) -> &'static str
 
 fn log_pressure(resource: &Resource, pressure: Pressure, usage: Usage) {
     let Usage { used, capacity, refused } = usage;
-    let event = pressure_event(resource, pressure);
     match (resource, pressure) {
         (Resource::FlowTable { worker }, Pressure::Refusing) => {
-            tracing::error!(%worker, used, capacity, refused, "{event}");
+            tracing::error!(%worker, used, capacity, refused, "flow_table_refuses");
         }
         (Resource::FlowTable { worker }, Pressure::NearlyFull) => {
-            tracing::warn!(%worker, used, capacity, refused, "{event}");
+            tracing::warn!(%worker, used, capacity, refused, "flow_table_nearly_full");
         }
         (Resource::FlowTable { worker }, Pressure::Normal) => {
-            tracing::info!(%worker, used, capacity, refused, "{event}");
+            tracing::info!(%worker, used, capacity, refused, "flow_table_recovered");
         }
         (Resource::LocalPorts { service, backend }, Pressure::Refusing) => {
-            tracing::error!(%service, %backend, used, capacity, refused, "{event}");
+            tracing::error!(%service, %backend, used, capacity, refused, "local_ports_refuse");
         }
         (Resource::LocalPorts { service, backend }, Pressure::NearlyFull) => {
-            tracing::warn!(%service, %backend, used, capacity, refused, "{event}");
+            tracing::warn!(%service, %backend, used, capacity, refused, "local_ports_nearly_full");
         }
         (Resource::LocalPorts { service, backend }, Pressure::Normal) => {
-            tracing::info!(%service, %backend, used, capacity, refused, "{event}");
+            tracing::info!(%service, %backend, used, capacity, refused, "local_ports_recovered");
         }
     }
 }

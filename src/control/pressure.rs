@@ -113,13 +113,15 @@ mod tests {
 
     #[test]
     fn pressure_begins_at_90_per_cent_and_ends_below_80() {
-        let readings = [(0, 899, 0), (1, 900, 0), (2, 950, 0), (3, 880, 0), (4, 905, 0), (5, 800, 0), (6, 799, 0)];
+        let readings =
+            [(0, 899, 0), (1, 900, 0), (2, 950, 0), (3, 880, 0), (4, 905, 0), (5, 800, 0), (6, 799, 0)];
         assert_eq!(levels(&readings), [(1, Pressure::NearlyFull), (6, Pressure::Normal)]);
     }
 
     #[test]
     fn refusing_ends_after_ten_seconds_without_a_refusal() {
-        let readings = [(0, 950, 0), (1, 1000, 3), (2, 1000, 3), (3, 1000, 9), (12, 100, 9), (13, 100, 9), (14, 100, 9)];
+        let readings =
+            [(0, 950, 0), (1, 1000, 3), (2, 1000, 3), (3, 1000, 9), (12, 100, 9), (13, 100, 9), (14, 100, 9)];
         let expected = [(0, Pressure::NearlyFull), (1, Pressure::Refusing), (13, Pressure::Normal)];
         assert_eq!(levels(&readings), expected);
         let still_full = [(0, 1000, 1), (10, 1000, 1), (11, 1000, 2)];

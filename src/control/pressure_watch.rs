@@ -70,7 +70,8 @@ impl PressureWatch {
             if self.tables.len() <= place {
                 self.tables.push(Gauge::default());
             }
-            let refused = [DropReason::FlowTableFull, DropReason::ServiceShare].map(|why| tally.drops[why as usize]);
+            let refused =
+                [DropReason::FlowTableFull, DropReason::ServiceShare].map(|why| tally.drops[why as usize]);
             let usage = Usage { used: tally.fullest_table, capacity, refused: refused.iter().sum() };
             let resource = Resource::FlowTable { worker: WorkerId(worker) };
             changes.extend(changed(&mut self.tables[place], now, resource, usage));
@@ -78,7 +79,13 @@ impl PressureWatch {
         changes
     }
 
-    fn look_at_backend(&mut self, now: Nanos, id: BackendId, resource: Resource, usage: Usage) -> Option<Change> {
+    fn look_at_backend(
+        &mut self,
+        now: Nanos,
+        id: BackendId,
+        resource: Resource,
+        usage: Usage,
+    ) -> Option<Change> {
         let mut gauge = self.backends.get(&id).copied().unwrap_or_default();
         let change = changed(&mut gauge, now, resource, usage);
         if gauge.is_idle() {
@@ -113,8 +120,7 @@ fn local_ports(backend: &Backend, registry: &Registry, ledger: &Ledger) -> Optio
         capacity: if backend.endpoint.port == 0 { 0 } else { all },
         refused: ledger.backend(backend.id).no_lease,
     };
-    let resource =
-        Resource::LocalPorts { service: service.name.as_str().into(), backend: backend.endpoint };
+    let resource = Resource::LocalPorts { service: service.name.as_str().into(), backend: backend.endpoint };
     Some((resource, usage))
 }
 

@@ -1,7 +1,9 @@
 //! Which backend a client was sent to: shared by all workers, so that its next flow goes there wherever it arrives.
 //!
 //! A memory of fixed size: an entry is free for another client once its time is over, and new flows of its client start
-//! that again. A client for which there is no room is served as without persistence, and counted.
+//! that again. Where none is free, an entry of a client that has come once is replaced, the one whose time is over first:
+//! a flood from invented sources replaces its own. Clients that have come again keep theirs. A client for which there is
+//! no room is served as without persistence, and counted.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -14,7 +16,7 @@ use crate::model::{BackendId, Family, Nanos, PersistenceRules};
 
 /// See the module.
 pub struct Persistence {
-    /// By value the backend's id, by time when the entry is over.
+    /// By value the backend's id, by time when the entry is over; see [`CAME_AGAIN`].
     clients: PrefixTable,
     forgotten: AtomicU64,
 }
@@ -45,6 +47,9 @@ impl PersistentBackends {
     }
 }
 
+/// Set in the nanoseconds at which an entry is over, once a second flow of its client has used it.
+const CAME_AGAIN: u64 = 1;
+
 /// Claims and exchanges that other workers may spoil: there are fewer than a thousand of them.
 const TRIES: u32 = 1024;
 
@@ -71,7 +76,7 @@ impl Persistence {
         now: Nanos,
     ) -> Option<BackendId> {
         let (place, backend) = self.clients.find(self.name(who, rules))?;
-        (self.clients.time(place).load(SeqCst) > now.0).then_some(BackendId(backend))
+        (end(self.clients.time(place).load(SeqCst)) > now.0).then_some(BackendId(backend))
     }
 
     /// Remembers that a client is sent to `backend`, in place of what was found before. The backend that it must be sent
@@ -84,18 +89,25 @@ impl Persistence {
         now: Nanos,
     ) -> BackendId {
         let name = self.name(who, rules);
-        let until = (now + rules.timeout).0;
+        let until = (now + rules.timeout).0 & !CAME_AGAIN;
+        // Entries of clients that came once, and are over by then, may be replaced, too.
+        let mut replaceable = 0;
         for _ in 0..TRIES {
             let Some((place, value)) = self.clients.find(name) else {
                 let entry = (backend.0, Some(until));
-                match self.clients.claim(name, entry, who.worker, |_, until| until <= now.0) {
+                let is_free = |_, until| end(until) <= now.0 || came_once(until) && until <= replaceable;
+                match self.clients.claim(name, entry, who.worker, is_free) {
                     Claim::Made(_) => return backend,
                     Claim::Lost => continue,
-                    Claim::Full => break,
+                    Claim::Full => match self.clients.earliest(name, came_once) {
+                        Some(earliest) if earliest > replaceable => replaceable = earliest,
+                        _ => break,
+                    },
                 }
+                continue;
             };
             let time = self.clients.time(place);
-            if time.load(SeqCst) <= now.0 {
+            if end(time.load(SeqCst)) <= now.0 {
                 // Claimed anew, so that only one worker of those that come now says where to.
                 self.clients.clear((place, name), value);
                 continue;
@@ -104,7 +116,7 @@ impl Persistence {
                 return BackendId(value);
             }
             if self.clients.exchange((place, name), value, backend.0) {
-                time.store(until, SeqCst);
+                time.store(until | CAME_AGAIN, SeqCst);
                 return backend;
             }
         }
@@ -119,7 +131,7 @@ impl Persistence {
     /// Client prefixes that are remembered at `now`, on the workers' clock. Looks at the whole table.
     #[must_use]
     pub fn clients(&self, now: Nanos) -> usize {
-        self.clients.used(|_, until| until > now.0)
+        self.clients.used(|_, until| end(until) > now.0)
     }
 
     /// Flows whose backend was not remembered, as there was no room.
@@ -127,6 +139,16 @@ impl Persistence {
     pub fn forgotten(&self) -> u64 {
         self.forgotten.load(Relaxed)
     }
+}
+
+/// When an entry is over, whether its client has come again or not.
+const fn end(until: u64) -> u64 {
+    until & !CAME_AGAIN
+}
+
+/// Whether an entry that is over at `until` was used by one flow alone.
+const fn came_once(until: u64) -> bool {
+    until & CAME_AGAIN == 0
 }
 
 impl fmt::Debug for Persistence {
@@ -174,16 +196,52 @@ mod tests {
     }
 
     #[test]
-    fn without_room_nobody_is_pushed_out_and_what_is_over_makes_room() {
+    fn full_memory_replaces_clients_that_came_once_and_keeps_those_that_came_again() {
         let shared = persistence(1);
-        let remember = |client, now| shared.remember(who(client, 0), &RULES, (None, BackendId(client)), now);
-        for client in 0..20 {
-            remember(client, NOW);
+        let remember = |client, found: Option<u32>, second| {
+            let found = found.map(BackendId);
+            shared.remember(
+                who(client, 0),
+                &RULES,
+                (found, BackendId(client)),
+                NOW + Nanos::from_secs(second),
+            );
+        };
+        let knows = |client, second| {
+            shared.find(who(client, 0), &RULES, NOW + Nanos::from_secs(second)) == Some(BackendId(client))
+        };
+        for client in 0..8 {
+            remember(client, None, u64::from(client));
+        }
+        for client in 0..3 {
+            remember(client, Some(client), 8);
+        }
+        // A flood of clients that come once.
+        for client in 100..1_100 {
+            remember(client, None, 9);
+        }
+        assert!((0..3).all(|client| knows(client, 10)), "they came again");
+        assert!((3..8).all(|client| !knows(client, 10)));
+        assert!(knows(1_099, 10));
+        assert_eq!((shared.clients(NOW + Nanos::from_secs(10)), shared.forgotten()), (8, 0));
+    }
+
+    #[test]
+    fn memory_full_of_clients_that_came_again_forgets_new_ones_until_the_time_of_one_is_over() {
+        let shared = persistence(1);
+        let remember = |client, found, now| {
+            shared.remember(who(client, 0), &RULES, (found, BackendId(client)), now);
+        };
+        for client in 0..8 {
+            remember(client, None, NOW);
+            remember(client, Some(BackendId(client)), NOW);
+        }
+        for client in 8..20 {
+            remember(client, None, NOW);
         }
         assert_eq!((shared.clients(NOW), shared.forgotten()), (8, 12));
-        assert!((0..8).all(|client| shared.find(who(client, 0), &RULES, NOW) == Some(BackendId(client))));
-        let later = NOW + Nanos::from_secs(300);
-        remember(20, later);
+        let later = NOW + Nanos::from_secs(301);
+        remember(20, None, later);
         assert_eq!((shared.clients(later), shared.forgotten()), (1, 12));
     }
 

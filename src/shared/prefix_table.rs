@@ -180,6 +180,15 @@ impl PrefixTable {
         }
     }
 
+    /// The smallest time of the name's slots in use, of those whose time `may_go`.
+    pub(super) fn earliest(&self, name: Name, may_go: impl Fn(u64) -> bool) -> Option<u64> {
+        let in_use = places(name).map(|place| self.slot(place)).filter(|slot| {
+            let word = slot.word.load(SeqCst);
+            word != 0 && word & PENDING == 0
+        });
+        in_use.map(|slot| slot.time.load(SeqCst)).filter(|time| may_go(*time)).min()
+    }
+
     /// Whether a slot has a value of the name; another worker's mark for it is taken away.
     fn is_taken(&self, place: Place, name: Name) -> bool {
         let word = &self.slot(place).word;

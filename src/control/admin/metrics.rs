@@ -116,7 +116,7 @@ impl Gathered {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         type Field = fn(&Totals) -> u64;
-        let counters: [(&str, &str, Field); 15] = [
+        let counters: [(&str, &str, Field); 16] = [
             ("turns", "Turns of the loop", |t| t.turns),
             ("busy_turns", "Turns in which something arrived", |t| t.busy_turns),
             ("rx_packets", "Frames received from ports", |t| t.rx_packets),
@@ -136,6 +136,11 @@ impl Gathered {
             ),
             ("echoes", "Pings answered", |t| t.echoes),
             ("flows_created", "Flows created", |t| t.flows_created),
+            (
+                "flows_evicted",
+                "Flows evicted for new ones, as the flow table was full or a backend had no local port left",
+                |t| t.flows_evicted,
+            ),
         ];
         let workers = &self.status.workers;
         for (name, help, field) in counters {
@@ -222,6 +227,8 @@ impl Gathered {
         )?;
         let help = "Local ports there are for the endpoint";
         page.gauge("backend_local_ports_capacity", help, of(|b| b.local_ports_capacity))?;
+        let help = "Flows refused because no local port was left for the backend";
+        page.counter("backend_local_ports_refused", help, of(|b| b.local_ports_refused))?;
         let fullest = self.backends.iter().map(|backend| backend.local_ports_ratio).fold(0.0, f64::max);
         let help = "Share of local ports in use, of the backend and worker where it is the greatest";
         page.ratio("local_ports_used_ratio", help, [(vec![], fullest)].into_iter())?;

@@ -251,6 +251,9 @@ pub struct Totals {
     pub flows: u64,
     /// Flows since the start.
     pub flows_created: u64,
+    /// Flows evicted for the sake of new ones.
+    #[serde(default)]
+    pub flows_evicted: u64,
     /// Flows now that are displaced.
     #[serde(default)]
     pub displaced: u64,
@@ -372,6 +375,9 @@ pub struct BackendStatus {
     pub syns_unanswered: u64,
     /// TCP: SYNs that it answered with a RST.
     pub syns_reset: u64,
+    /// Flows refused because no local port was left.
+    #[serde(default)]
+    pub local_ports_refused: u64,
     /// To clients.
     pub packets_out: u64,
     /// To clients.

@@ -266,6 +266,7 @@ impl View<'_> {
             bytes_in: totals.in_octets,
             syns_unanswered: totals.unanswered,
             syns_reset: totals.reset,
+            local_ports_refused: totals.no_lease,
             packets_out: totals.out_packets,
             bytes_out: totals.out_octets,
         }
@@ -392,6 +393,7 @@ fn totals(turns: u64, tally: &Tally) -> Totals {
         held: tally.held,
         flows: flows_of(tally),
         flows_created: tally.flows_created,
+        flows_evicted: tally.evicted,
         displaced: tally.displaced,
         drops: drops.filter(|(_, count)| *count > 0).collect(),
     }

@@ -80,7 +80,7 @@ pub struct TimeoutTicks {
 
 impl TimeoutTicks {
     /// How long the lease of a closed flow rests when no side holds TIME_WAIT on it.
-    const CLOSED: Nanos = Nanos::from_secs(1);
+    pub const CLOSED: Nanos = Nanos::from_secs(1);
 
     /// The same times in ticks.
     #[must_use]
