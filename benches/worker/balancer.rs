@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) services: u32,
     /// Of each service.
     pub(crate) backends: u32,
+    /// Local addresses, 1 to 32.
+    pub(crate) locals: u32,
     /// That each worker has room for.
     pub(crate) flows: usize,
     pub(crate) pages: TablePages,
@@ -55,7 +57,7 @@ impl Plan {
     /// One service of 16 backends with tables for `flows` flows, three quarters full.
     pub(crate) fn of(flows: u32, pages: TablePages) -> Self {
         let room = (flows as usize * 4 / 3).max(1024);
-        Self { services: 1, backends: 16, flows: room, pages, timeouts: Timeouts::default() }
+        Self { services: 1, backends: 16, locals: LOCALS, flows: room, pages, timeouts: Timeouts::default() }
     }
 
     pub(crate) fn vip(&self, flow: u32) -> Address {
@@ -84,7 +86,7 @@ impl Plan {
             let vip = std::net::Ipv4Addr::from(FIRST_VIP + number);
             roles.insert(vip.into(), AddressRole::Vip(VipServices::new(both.to_vec())));
         }
-        for address in locals() {
+        for address in self.locals() {
             roles.insert(address, AddressRole::Local);
         }
         Snapshot {
@@ -125,20 +127,20 @@ impl Plan {
             on_no_backend: OnNoBackend::Drop,
             on_unknown_flow: OnUnknownFlow::Drop,
             syn_proxy: SynProxy::Above(SynProxy::DEFAULT_ABOVE),
-            leases: u64::from(self.backends) * u64::from(LOCALS) * u64::from(LOCAL_PORTS),
+            leases: u64::from(self.backends) * u64::from(self.locals) * u64::from(LOCAL_PORTS),
             flow_share: 100,
             choice: Choice::Hash { all, in_service, previous: None },
             backends,
             persistence: None,
             access: None,
             limits: ServiceLimits::default(),
-            local_addresses: locals().collect(),
+            local_addresses: self.locals().collect(),
         }
     }
-}
 
-fn locals() -> impl Iterator<Item = std::net::IpAddr> {
-    (FIRST_LOCAL..FIRST_LOCAL + LOCALS).map(|address| std::net::Ipv4Addr::from(address).into())
+    fn locals(&self) -> impl Iterator<Item = std::net::IpAddr> + use<> {
+        (FIRST_LOCAL..FIRST_LOCAL + self.locals).map(|address| std::net::Ipv4Addr::from(address).into())
+    }
 }
 
 /// Workers with what they are connected to, and the time.

@@ -47,6 +47,7 @@ mod order;
 mod packet;
 mod port;
 mod publication;
+mod refusals;
 mod replay;
 mod workers;
 

@@ -10,7 +10,7 @@ use super::flows::Flows;
 use super::options::{Scenario, Transport};
 use super::order::Order;
 use super::packet::Packet;
-use super::{connections, inserts};
+use super::{connections, inserts, refusals};
 
 /// Runs `scenario` with `flows` flows and `count` packets, or connections; packets of established flows come `burst` at a
 /// time.
@@ -24,6 +24,7 @@ pub(crate) fn run(scenario: Scenario, (flows, count): (u32, u32), burst: usize, 
         Scenario::TcpBothWays => replay(Transport::Tcp, |flows| flows.both_ways(Order::Shuffled)),
         Scenario::Connections => connections::run(flows, count, pages),
         Scenario::Inserts => inserts::run(flows, count, pages),
+        Scenario::Refusals => refusals::run(count, pages),
     };
     println!("{counted}");
 }

@@ -117,6 +117,8 @@ pub(crate) enum Scenario {
     Connections,
     /// New flows of one datagram each, and their ends
     Inserts,
+    /// New connections that are refused, as no local port is left; the number of flows has no meaning
+    Refusals,
 }
 
 impl Options {
