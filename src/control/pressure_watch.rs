@@ -46,14 +46,12 @@ impl PressureWatch {
     ) -> Vec<Change> {
         let mut changes = self.syns.look(now, registry, ledger);
         changes.extend(self.look_at_tables(now, ledger, capacity as u64));
-        let mut seen = 0;
         let first = std::mem::replace(&mut self.next, BackendId(0));
-        for backend in registry.backends_from(first) {
-            if seen == BACKENDS {
+        for (place, backend) in registry.backends_from(first).enumerate() {
+            if place == BACKENDS {
                 self.next = backend.id;
                 break;
             }
-            seen += 1;
             let Some((resource, usage)) = local_ports(backend, registry, ledger) else { continue };
             changes.extend(self.look_at_backend(now, backend.id, resource, usage));
         }

@@ -221,8 +221,8 @@ impl Search<'_> {
         let mut stride = 1;
         let mut tried = 1;
         while tried < most {
-            let goes_on = tried < QUICK_TRIES
-                || !is_barren && !(is_full && self.best.is_some()) && self.allowance.take(self.now);
+            let is_enough = is_barren || is_full && self.best.is_some();
+            let goes_on = tried < QUICK_TRIES || !is_enough && self.allowance.take(self.now);
             if !goes_on {
                 break;
             }

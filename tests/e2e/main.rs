@@ -24,6 +24,7 @@ mod leaving;
 mod memif;
 mod path_mtu;
 mod poller;
+mod pressure;
 mod process;
 mod proxy;
 mod raw_socket;

@@ -175,7 +175,7 @@ impl Question {
         Self { at, to, asked: asked.clone() }
     }
 
-    fn is_answered(self, lab: &mut Lab) {
+    fn answer(self, lab: &mut Lab) {
         let heard = lab.exchange(&Build::answer(&self.asked).payload(b"here").udp());
         let [answer] = heard.as_slice() else { panic!("{}: {heard:?}; drops: {:?}", self.at, lab.drops()) };
         assert_eq!((answer.from, answer.to), (self.to.parse().unwrap(), self.at.parse().unwrap()));
@@ -194,7 +194,7 @@ impl Sessions {
         let begin = |number| {
             let question = Question::ask(lab, Self::client(number), DNS);
             let asked = question.asked.clone();
-            question.is_answered(lab);
+            question.answer(lab);
             asked
         };
         let mut sessions = Self((0..count).map(begin).collect());
@@ -207,7 +207,7 @@ impl Sessions {
         for (number, before) in self.0.iter().enumerate() {
             let question = Question::ask(lab, Self::client(number), DNS);
             assert_eq!(question.asked.from, before.from, "session {number} is another flow");
-            question.is_answered(lab);
+            question.answer(lab);
         }
     }
 }
@@ -228,7 +228,7 @@ fn withstand_datagrams(flows: usize, each: u32, a_second: u32, seconds: u32) -> 
         asked.push_back(Question::ask(&mut lab, at, DNS));
         connecting.push_back(Connection::begin(&mut lab, slot));
         if asked.len() > ROUND_TRIP {
-            asked.pop_front().unwrap().is_answered(&mut lab);
+            asked.pop_front().unwrap().answer(&mut lab);
             let mut connection = connecting.pop_front().unwrap();
             connection.establish(&mut lab);
             connection.speak(&mut lab);
@@ -290,7 +290,7 @@ fn questions_from_1000_new_ports_a_second_on_one_backend_are_all_answered() {
             asked.push_back(Question::ask(&mut lab, at, DNS));
         }
         while asked.len() > 10 * ROUND_TRIP {
-            asked.pop_front().unwrap().is_answered(&mut lab);
+            asked.pop_front().unwrap().answer(&mut lab);
         }
         lab.wait(SLOT);
     }
