@@ -22,6 +22,12 @@ impl TokenBucket {
         Self { cost, depth: cost * burst, saved: cost * burst, last: Nanos(0) }
     }
 
+    /// Whether there is no token at `now`.
+    #[must_use]
+    pub const fn is_empty(&self, now: Nanos) -> bool {
+        self.saved.saturating_add(now.since(self.last).0) < self.cost
+    }
+
     /// Takes a token; false if there is none.
     pub const fn take(&mut self, now: Nanos) -> bool {
         let gained = self.saved.saturating_add(now.since(self.last).0);
@@ -46,6 +52,7 @@ mod tests {
         let mut bucket = TokenBucket::new(10, 3);
         let taken = |bucket: &mut TokenBucket, now| (0..100).filter(|_| bucket.take(now)).count();
         assert_eq!(taken(&mut bucket, Nanos::from_secs(5)), 3);
+        assert!(bucket.is_empty(Nanos::from_secs(5)) && !bucket.is_empty(Nanos::from_millis(5_100)));
         assert_eq!(taken(&mut bucket, Nanos::from_millis(5_100)), 1);
         assert_eq!(taken(&mut bucket, Nanos::from_millis(5_350)), 2);
         assert_eq!(taken(&mut bucket, Nanos::from_secs(60)), 3);

@@ -10,7 +10,7 @@ use crate::io::{Frame, Port};
 use crate::model::{Direction, Nanos, PortId};
 use crate::shared::DropReason;
 use crate::wire::ethernet::Link;
-use crate::wire::{Parsed, craft};
+use crate::wire::{Parsed, Transport, craft};
 
 /// Backends asked again per turn: a hundred thousand a second and more.
 const REMINDERS: u32 = 8;
@@ -28,6 +28,14 @@ impl<P: Port> Core<P> {
     ) {
         let our_mac = self.sides[port.index()].port.egress.mac;
         let (Some(link), Ok(Parsed::Ip(packet))) = (Link::read(frame.head()), &seen.parsed) else { return };
+        // What a flood of new flows consists of: an answer is due, and beyond the rate none is made.
+        let is_new = packet.is_bare_syn() || packet.transport == Transport::Udp;
+        let may_answer = !link.destination.is_multicast();
+        if is_new && may_answer && refusal == craft::Refusal::Unreachable && self.rates.refusals.is_empty(now)
+        {
+            self.pipeline.tally.unanswered += 1;
+            return;
+        }
         if let Some(answer) = craft::refuse(refusal, &link, packet, frame.head(), our_mac) {
             let is_due = self.rates.refusal(refusal).take(now);
             self.originate(&answer, is_due, port, port);
