@@ -5,7 +5,8 @@ mod kernel_support;
 use evenkeel::control::announce::Announcer;
 use evenkeel::control::kernel_port::{KernelPort, KernelPortError, SideTotals};
 use evenkeel::model::PortId;
-use evenkeel::shared::rings::{FRAME_RING, PortFrame};
+use evenkeel::shared::PuntClass;
+use evenkeel::shared::rings::{FRAME_RING, PortFrame, PuntRings};
 use kernel_support::{
     OURS, Running, THEIRS, arp_request, eventually, eventually_async, in_namespace, in_namespace_async,
     is_arp, shell, side,
@@ -127,7 +128,7 @@ fn an_empty_pool_and_what_the_kernel_refuses_are_counted_and_stop_nothing() {
         running.punt(&[1, 2, 3]);
         eventually_async("not a frame", || (totals(&running).tap_error == 2).then_some(())).await;
         let stray = PortFrame { port: PortId(5), frame: running.pool.frame(&[0; 60]).unwrap() };
-        running.rings.punts.push(stray).unwrap();
+        running.rings.punts.push(PuntClass::Other, stray).unwrap();
         eventually_async("no such side", || (running.counters.stray() == 1).then_some(())).await;
 
         running.punt(&arp_request([192, 0, 2, 1], [192, 0, 2, 10]));
@@ -165,7 +166,9 @@ fn an_interface_that_takes_nothing_for_a_while_costs_its_punts_and_holds_nobody_
         let more = 5 * FRAME_RING;
         for _ in 0..more {
             // A worker drops what finds no room; here all of it is to get to the interface.
-            eventually("room in the ring", || (running.rings.punts.len() < FRAME_RING / 2).then_some(()));
+            eventually("room in the ring", || {
+                (running.rings.punts.len() < PuntRings::<()>::capacity(PuntClass::Other) / 2).then_some(())
+            });
             running.punt(&request);
         }
         eventually_async("all are counted", || {

@@ -203,7 +203,7 @@ impl<T: Traffic> Balancer<T> {
             persistence: Arc::new(Persistence::new(1, &key)),
             syn_proxies: Arc::new(SynProxies::new(capacities.services)),
         };
-        let frames: FrameRings<MemoryFrame> = FrameRings::new(ports.len());
+        let frames: FrameRings<MemoryFrame> = FrameRings::new(ports.len(), 1);
         let commands = CommandRings::new(ports.len());
         let readers = snapshot_readers.into_iter().zip(fib_readers);
         let parts = (0..count).zip(ports).zip(readers).map(|((number, queue), (snapshots, fibs))| {

@@ -94,7 +94,7 @@ pub(super) fn run(path: &Path, process: Process) -> anyhow::Result<()> {
     let (fibs, fib_readers) = channel(Fib::default(), count);
     let neighbours = Neighbours::new(sides.clone(), egresses, config.next_hops.clone(), fibs);
     let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
-    let frames = FrameRings::new(count);
+    let frames = FrameRings::new(count, ports.len());
     let rings = CommandRings::new(count);
 
     let exits = ports.iter().zip(port_ids()).filter(|(port, _)| port.config.kernel_interface.is_some());

@@ -8,7 +8,7 @@ use crate::dataplane::flow::Flows;
 use crate::dataplane::fragments::{HELD_FRAGMENTS, RECORD_OCTETS};
 use crate::io::dpdk::{DEFAULT_DESCRIPTORS, DeviceOptions, EalOptions, HugePages, MemoryChoice};
 use crate::model::Memory;
-use crate::shared::rings::FRAME_RING;
+use crate::shared::rings::{FRAME_RING, PuntRings};
 use crate::shared::{Capacities, Limits, Persistence, WorkerCounters};
 
 /// What each port is to be.
@@ -21,8 +21,8 @@ pub(super) fn device_options(config: &Config) -> Vec<DeviceOptions> {
         mac: port.mac,
         mbufs: config.appliance.mbufs,
         ports: config.ports.len(),
-        // An inbox and an injection ring per worker, and the ring to the kernel port; fragments that wait.
-        waiting_frames: FRAME_RING * (2 * workers + 1) + HELD_FRAGMENTS * workers,
+        // An inbox and an injection ring per worker, and the port's rings to the kernel port; fragments that wait.
+        waiting_frames: FRAME_RING * 2 * workers + PuntRings::<()>::FRAMES + HELD_FRAGMENTS * workers,
         descriptors: DEFAULT_DESCRIPTORS,
     };
     config.ports.iter().map(option).collect()

@@ -317,6 +317,10 @@ fn weighted(standings: &[Standing]) -> impl Iterator<Item = (u16, &Standing)> {
 
 fn roles(registry: &Registry, config: &Config) -> AddressRoles {
     let mut roles = AddressRoles::default();
+    roles.set_backends(registry.backends().map(|backend| backend.endpoint.address));
+    for (address, _) in config.ports.iter().flat_map(|port| &port.addresses) {
+        roles.insert(*address, AddressRole::Port);
+    }
     for address in local_addresses(config) {
         roles.insert(address, AddressRole::Local);
     }

@@ -41,8 +41,11 @@ impl Pipeline {
         arrival: &Arrival,
         view: View<'a>,
     ) -> Result<Admitted<'a>, Verdict> {
-        let Some(role) = view.tables.roles.of::<F>(tuple.destination()) else {
-            return Err(self.punt(&Parsed::Ip(arrival.packet), head, arrival.port));
+        let role = match view.tables.roles.of::<F>(tuple.destination()) {
+            None | Some(AddressRole::Port) => {
+                return Err(self.punt(&Parsed::Ip(arrival.packet), head, arrival.port, view));
+            }
+            Some(role) => role,
         };
         if !arrival.handed_in
             && let Some(owner) = self.steering.elsewhere(role, tuple.destination_port(), arrival.hash)
@@ -58,10 +61,10 @@ impl Pipeline {
         let services = match role {
             AddressRole::Vip(services) => services,
             AddressRole::Local if tuple.destination_port() < PortClass::FIRST => {
-                return Err(self.punt(&Parsed::Ip(arrival.packet), head, arrival.port));
+                return Err(self.punt_answer(&tuple, head, arrival, view));
             }
             // The backend is told, or it would repeat itself for minutes.
-            AddressRole::Local => return Err(refuse(DropReason::UnknownReturn)),
+            AddressRole::Local | AddressRole::Port => return Err(refuse(DropReason::UnknownReturn)),
         };
         let service = services.service(tuple.protocol(), tuple.destination_port());
         let Some(service) = service.and_then(|id| view.tables.service(id)) else {

@@ -5,7 +5,8 @@
 //! [`Pipeline::balance`] would do, to the byte (a property test keeps that), or nothing: whatever is not so goes
 //! the general way.
 
-use super::flow::{FlowFamily, Guess, Stream};
+use super::fate::may_return_by;
+use super::flow::{FlowFamily, Guess, SettledRange, Stream};
 use super::inspect::Lookahead;
 use super::pipeline::{Pipeline, View};
 use crate::io::{BURST, Frame};
@@ -75,9 +76,10 @@ impl Pipeline {
             }
             return self.forward_each(frames, ahead, view, egresses);
         }
+        let settled = ahead.settled;
         let Egresses { ports, octets } = egresses;
         for (place, frame) in frames.iter_mut().enumerate().take(BURST) {
-            if let Some(left) = self.forward_common_of::<V4, T>(frame, ahead.guesses[place], view) {
+            if let Some(left) = self.forward_common_of::<V4, T>(frame, ahead.guesses[place], &settled, view) {
                 ports[place] = left.port.0;
                 *octets += left.octets;
             }
@@ -114,18 +116,18 @@ impl Pipeline {
     ) -> Option<Left> {
         let guess = ahead.guesses[place];
         match ahead.common[place]? {
-            Network::V4 => self.forward_common_of::<V4, T>(frame, guess, view),
-            Network::V6 => self.forward_common_of::<V6, T>(frame, guess, view),
+            Network::V4 => self.forward_common_of::<V4, T>(frame, guess, &ahead.settled, view),
+            Network::V6 => self.forward_common_of::<V6, T>(frame, guess, &ahead.settled, view),
         }
     }
 
     /// Whether another try of [`forward_common`](Self::forward_common) may succeed where one has failed: the tables have
     /// changed since the flow was last looked at, but nothing that it goes by.
-    pub fn settles(&mut self, place: usize, ahead: &Lookahead, view: View<'_>) -> bool {
+    pub fn settles(&mut self, place: usize, ahead: &Lookahead, port: PortId, view: View<'_>) -> bool {
         let guess = ahead.guesses[place];
         match ahead.common[place] {
-            Some(Network::V4) => self.settle::<V4>(guess, view),
-            Some(Network::V6) => self.settle::<V6>(guess, view),
+            Some(Network::V4) => self.settle::<V4>(guess, &ahead.settled, port, view),
+            Some(Network::V6) => self.settle::<V6>(guess, &ahead.settled, port, view),
             None => false,
         }
     }
@@ -136,12 +138,13 @@ impl Pipeline {
         &mut self,
         frame: &mut T,
         guess: Guess,
+        settled: &SettledRange,
         view: View<'_>,
     ) -> Option<Left> {
         let Self { flows, last_hops, counters, .. } = self;
         let (entry, direction) = F::table_mut(flows).guessed(guess)?;
         let head = frame.head_mut();
-        if !entry.is_settled(view.generation) || !F::carries(head, &entry.incoming(direction)) {
+        if !entry.is_settled(settled, direction) || !F::carries(head, &entry.incoming(direction)) {
             return None;
         }
         if entry.is_altered() && is_to_be_altered::<F>(direction, head) {
@@ -170,24 +173,37 @@ impl Pipeline {
         Some(Left { port: hop.port, octets })
     }
 
-    /// Settles the flow that a frame of the common shape of family `F` may belong to, for the sake of the next try:
-    /// one in the middle of its life, if under these tables its backend is up and its next hops are the right ones. False
-    /// if there is nothing to be settled.
-    fn settle<F: FlowFamily>(&mut self, guess: Guess, view: View<'_>) -> bool {
+    /// Settles the flow that a frame of the common shape of family `F` may belong to, for the sake of the next try: one in
+    /// the middle of its life, if under these tables its backend is up, its next hops are the right ones, and a packet of
+    /// its backend came in by a `port` that leads there. False if there is nothing to be settled.
+    fn settle<F: FlowFamily>(
+        &mut self,
+        guess: Guess,
+        settled: &SettledRange,
+        port: PortId,
+        view: View<'_>,
+    ) -> bool {
         let flows = F::table_mut(&mut self.flows);
         let at_rest = flows.guessed_stream(guess).is_none_or(Stream::is_at_rest);
-        let Some((entry, _)) = flows.guessed(guess) else { return false };
+        let Some((entry, direction)) = flows.guessed(guess) else { return false };
         // A record's packets are not rewritten, and an altered flow's are more than that.
-        let settles = !entry.is_settled(view.generation)
+        let settles = !entry.is_settled(settled, direction)
             && !entry.is_one_way()
             && at_rest
             && matches!(entry.state(), FlowState::Established | FlowState::Udp)
             && entry.route_epoch == view.fib.epoch
             && matches!(view.tables.backend_state(entry.backend), BackendState::Up | BackendState::Resting);
-        if settles {
-            entry.settle(view.generation);
+        if !settles {
+            return false;
         }
-        settles
+        let from_backend = match direction {
+            Direction::Forward => view.fib.next_hop(entry.hop(direction)).map(|hop| hop.port),
+            Direction::Return => may_return_by(entry, port, view).then_some(port),
+        };
+        if let Some(port) = from_backend {
+            entry.settle(view.generation, port);
+        }
+        from_backend.is_some()
     }
 }
 

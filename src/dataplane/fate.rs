@@ -2,8 +2,8 @@
 
 use super::flow::{FlowEntry, FlowFamily, FlowId};
 use super::pipeline::{Arrival, Pipeline, View};
-use crate::model::{BackendState, Direction, Protocol};
-use crate::shared::FlowState;
+use crate::model::{BackendState, Direction, PortId, Protocol};
+use crate::shared::{FlowState, ReversePath};
 use crate::wire::{Packet, tcp_flags};
 
 /// What becomes of a flow at a packet.
@@ -46,6 +46,20 @@ impl Fate {
         };
         if is_over { Self::Over } else { Self::GoesOn }
     }
+}
+
+/// Whether packets of a flow's backend may come in by `port`: a route to the backend uses it. So nobody in front of the
+/// balancer can speak for a backend behind it. A backend whose packets come by another way than ours to it needs a route
+/// by that port, too, of any metric.
+#[inline(always)]
+pub(super) fn may_return_by<F: FlowFamily>(entry: &FlowEntry<F>, port: PortId, view: View<'_>) -> bool {
+    let hop = view.fib.next_hop(entry.hop(Direction::Forward));
+    hop.is_some_and(|hop| hop.port == port) || is_routed_by(entry, port, view)
+}
+
+#[cold]
+fn is_routed_by<F: FlowFamily>(entry: &FlowEntry<F>, port: PortId, view: View<'_>) -> bool {
+    view.fib.reverse_path(entry.backend_endpoint().address, port) != ReversePath::None
 }
 
 impl Pipeline {

@@ -12,14 +12,15 @@ mod records;
 
 pub use self::records::FragmentKey;
 use self::records::Records;
+use super::fate::may_return_by;
 use super::flow::{FlowFamily, FlowId, Tick};
 use super::inspect::Inspected;
 use super::pipeline::{Arrival, Pipeline, View};
-use super::verdict::{PuntClass, Verdict};
+use super::verdict::Verdict;
 use crate::hash::{IndexKey, SipKey};
 use crate::io::Frame;
 use crate::model::{BackendId, Direction, FiveTuple, Nanos, PortPair, Protocol, ServiceId, WorkerId};
-use crate::shared::DropReason;
+use crate::shared::{AddressRole, DropReason, PuntClass};
 use crate::wire::{Fragment, Packet, Parsed, Transport};
 
 /// First fragments that a worker remembers. Those behind a first fragment come within milliseconds, so that it would
@@ -125,7 +126,8 @@ impl Pipeline {
             return Verdict::Drop(DropReason::FragmentInvalid);
         };
         let (source, destination) = F::addresses(addresses);
-        if !fragment.may_have_ports(F::NETWORK) || view.tables.roles.of::<F>(destination).is_none() {
+        let role = view.tables.roles.of::<F>(destination);
+        if !fragment.may_have_ports(F::NETWORK) || matches!(role, None | Some(AddressRole::Port)) {
             // The kernel puts together what is its own.
             let packet = &Packet { protocol: fragment.protocol, ..*packet };
             return self.without_ports::<F, T>(frame, Arrival { packet: *packet, ..arrival }, view);
@@ -231,6 +233,9 @@ impl Pipeline {
                 let tuple = FiveTuple::<F>::from_wire(addresses, ports, protocol);
                 let flows = F::table(&self.flows);
                 match flows.find(flows.hash(&tuple), &tuple) {
+                    Some((id, Direction::Return)) if !may_return_by(flows.entry(id), arrival.port, view) => {
+                        Verdict::Drop(DropReason::ReturnWrongPort)
+                    }
                     Some((id, direction)) if !flows.entry(id).is_one_way() => {
                         self.forward::<F, T>(frame, id, direction, arrival, view)
                     }

@@ -10,6 +10,7 @@
 
 use super::PortClass;
 use super::alter;
+use super::fate::may_return_by;
 use super::flow::{FlowFamily, FlowId};
 use super::link;
 use super::pipeline::{Arrival, Pipeline, View};
@@ -38,27 +39,47 @@ impl Pipeline {
             Err(flaw) => return Verdict::Drop(reason(flaw)),
         };
         match message {
-            // What the kernel asked for, and the link layer's business.
-            Message::EchoReply | Message::Neighbour => self.punt_packet(head, arrival),
+            Message::Neighbour => self.punt_packet(head, arrival, view),
+            Message::EchoReply if answers_probe::<F>(head, role, arrival, view) => {
+                self.punt_packet(head, arrival, view)
+            }
+            Message::EchoReply => Verdict::Drop(DropReason::Unsolicited),
             Message::Other => Verdict::Drop(DropReason::IcmpNotAllowed),
             Message::EchoRequest | Message::Error(_) if is_martian::<F>(head, arrival, view) => {
                 Verdict::Drop(DropReason::Martian)
             }
-            Message::EchoRequest => self.answer_echo::<F, T>(frame, arrival),
+            Message::EchoRequest => self.answer_echo::<F, T>(frame, arrival, view),
             Message::Error(quote) => self.icmp_error(frame, role, &quote, arrival, view),
         }
     }
 
-    fn punt_packet(&self, head: &[u8], arrival: Arrival) -> Verdict {
-        self.punt(&Parsed::Ip(arrival.packet), head, arrival.port)
+    fn punt_packet(&self, head: &[u8], arrival: Arrival, view: View<'_>) -> Verdict {
+        self.punt(&Parsed::Ip(arrival.packet), head, arrival.port, view)
+    }
+
+    /// An error about a packet that no flow has sent. From local addresses the kernel sends, too: its probes, from its own
+    /// ports and as pings.
+    fn punt_error<F: FlowFamily>(&self, head: &[u8], arrival: Arrival, view: View<'_>) -> Verdict {
+        let quote = usize::from(arrival.packet.layout.l4) + icmp::HEADER;
+        let quoted = head.get(quote..).and_then(F::pair_in).map(|pair| F::addresses(pair).1);
+        if quoted.is_some_and(|destination| view.tables.roles.is_backend(F::ip(destination))) {
+            self.punt_packet(head, arrival, view)
+        } else {
+            Verdict::Drop(DropReason::Unsolicited)
+        }
     }
 
     /// Makes an echo request its own answer.
-    fn answer_echo<F: FlowFamily, T: Frame>(&self, frame: &mut T, arrival: Arrival) -> Verdict {
+    fn answer_echo<F: FlowFamily, T: Frame>(
+        &self,
+        frame: &mut T,
+        arrival: Arrival,
+        view: View<'_>,
+    ) -> Verdict {
         let Layout { l3, l4, end } = arrival.packet.layout;
         // Options may want to be answered, too (RFC 1122, 3.2.2.6), which the kernel does.
         if l4 - l3 > F::LAYOUT.l4 - F::LAYOUT.l3 {
-            return self.punt_packet(frame.head(), arrival);
+            return self.punt_packet(frame.head(), arrival, view);
         }
         let Some(link) = Link::read(frame.head()) else { return Verdict::Drop(DropReason::FrameTruncated) };
         let our_mac = self.ports[arrival.port.index()].egress.mac;
@@ -78,12 +99,11 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         let is_local = matches!(role, AddressRole::Local);
-        // From local addresses the kernel sends, too: its probes, from its own ports and as pings.
         let Some(sent) = quote.tuple else {
-            return if is_local { self.punt_packet(frame.head(), arrival) } else { unknown() };
+            return if is_local { self.punt_error::<F>(frame.head(), arrival, view) } else { unknown() };
         };
         if is_local && sent.source_port() < PortClass::FIRST {
-            return self.punt_packet(frame.head(), arrival);
+            return self.punt_error::<F>(frame.head(), arrival, view);
         }
         let answer = sent.reversed();
         let hash = F::table(&self.flows).hash(&answer);
@@ -122,6 +142,11 @@ impl Pipeline {
     ) -> Verdict {
         let packet = &arrival.packet;
         // No error about an error (RFC 1122, 3.2.2), so that what is wrong from here on is silent.
+        if direction == Direction::Return
+            && !may_return_by(F::table(&self.flows).entry(id), arrival.port, view)
+        {
+            return Verdict::Drop(DropReason::ReturnWrongPort);
+        }
         if packet.hop_limit <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }
@@ -168,6 +193,14 @@ impl Pipeline {
         self.tally.icmp_errors += 1;
         Verdict::Forward(hop.port)
     }
+}
+
+/// Whether an echo reply may answer a ping of ours: to a local address, from a backend.
+fn answers_probe<F: FlowFamily>(head: &[u8], role: &AddressRole, arrival: Arrival, view: View<'_>) -> bool {
+    let header = head.get(usize::from(arrival.packet.layout.l3)..).unwrap_or_default();
+    let source = F::pair_in(header).map(|pair| F::addresses(pair).0);
+    matches!(role, AddressRole::Local)
+        && source.is_some_and(|source| view.tables.roles.is_backend(F::ip(source)))
 }
 
 /// Whether a message comes from where none can: from no host, or from us.

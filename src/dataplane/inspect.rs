@@ -1,6 +1,6 @@
 //! The first two passes over a burst: what is in each frame, and the memory that the third will need.
 
-use super::flow::{FlowFamily, FlowTable, Guess};
+use super::flow::{FlowFamily, FlowTable, Guess, SettledRange};
 use super::pipeline::Pipeline;
 use crate::io::{BURST, Frame};
 use crate::model::{Mac, V4, V6};
@@ -51,6 +51,8 @@ pub struct Lookahead {
     pub(super) uppers: [u32; BURST],
     pub(super) lowers: [u32; BURST],
     pub(super) inspected: [Inspected; BURST],
+    /// Under which numbers the flows of the burst are settled; set for the third pass.
+    pub(super) settled: SettledRange,
 }
 
 impl Lookahead {
@@ -64,6 +66,7 @@ impl Lookahead {
         uppers: [0; BURST],
         lowers: [0; BURST],
         inspected: [Inspected::NOTHING; BURST],
+        settled: SettledRange::NONE,
     };
 
     #[inline(always)]

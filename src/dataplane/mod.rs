@@ -49,5 +49,5 @@ pub mod worker;
 
 pub use local_ports::PortClass;
 pub use pipeline::Settings;
-pub use verdict::{PuntClass, Verdict};
+pub use verdict::Verdict;
 pub use worker::{Worker, WorkerPort};

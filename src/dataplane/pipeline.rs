@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::admit::Admitted;
 use super::connecting::Shaken;
 use super::farewell::Farewells;
-use super::fate::Fate;
+use super::fate::{Fate, may_return_by};
 use super::flow::{FlowFamily, FlowId, FlowTable, Flows, Generation, Guess, Tick, TimeoutTicks};
 use super::former_lease::{FormerLease, Successor};
 use super::fragments::{self, Fragments};
@@ -187,7 +187,7 @@ impl Pipeline {
                 // RFC 1122, 3.3.6. Nor must a daemon of the host answer it.
                 return Verdict::Drop(DropReason::NotOurMac);
             }
-            Ok(parsed) => return self.punt(parsed, frame.head(), port),
+            Ok(parsed) => return self.punt(parsed, frame.head(), port, view),
         };
         let arrival = Arrival {
             packet,
@@ -236,6 +236,11 @@ impl Pipeline {
             return self.without_ports::<F, T>(frame, arrival, view);
         };
         let mut found = F::table(&self.flows).find_guessed(arrival.guess, arrival.hash, &tuple);
+        if let Some((id, Direction::Return)) = found
+            && !may_return_by(F::table(&self.flows).entry(id), arrival.port, view)
+        {
+            return Verdict::Drop(DropReason::ReturnWrongPort);
+        }
         if let Some((id, direction)) = found
             && F::table(&self.flows).entry(id).is_special()
         {

@@ -47,6 +47,7 @@ impl Steering {
         let owner = match role {
             AddressRole::Local => self.class.owner(destination_port)?,
             AddressRole::Vip(_) => self.owner_of_client(hash),
+            AddressRole::Port => return None,
         };
         (owner != self.me).then_some(owner)
     }

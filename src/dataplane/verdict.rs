@@ -3,7 +3,7 @@
 use super::flow::FlowId;
 use super::fragments::FragmentKey;
 use crate::model::{Direction, PortId, WorkerId};
-use crate::shared::DropReason;
+use crate::shared::{DropReason, PuntClass};
 use crate::wire::Malformed;
 use crate::wire::craft::Refusal;
 
@@ -53,17 +53,6 @@ impl Verdict {
             | Self::Kill(..) => None,
         }
     }
-}
-
-/// Classes of what the kernel gets, each with a rate of its own, so that a flood of one does not starve the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PuntClass {
-    /// ARP, neighbour discovery: without it nothing works.
-    Neighbour,
-    /// OSPF, VRRP, BGP and the like: without them traffic goes away.
-    Routing,
-    /// Everything else for our own addresses.
-    Other,
 }
 
 impl From<Malformed> for DropReason {

@@ -24,11 +24,11 @@ use self::split::Identifications;
 use super::flow::Generation;
 use super::inspect::Inspected;
 use super::pipeline::{Pipeline, PipelinePort, Settings, View};
-use super::verdict::{PuntClass, Verdict};
+use super::verdict::Verdict;
 use crate::io::{BURST, Burst, Frame, Port};
 use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings, Handoff, PortFrame};
-use crate::shared::{DropReason, Egress, Fib, Reader, Snapshot, Tally, WorkerCounters};
+use crate::shared::{DropReason, Egress, Fib, PuntClass, Reader, Snapshot, Tally, WorkerCounters};
 
 /// A port as one worker has it.
 #[derive(Debug)]
@@ -120,6 +120,7 @@ impl<P: Port> Worker<P> {
         let Connections { snapshots, fibs, frames, commands, counters } = connections;
         let views = ports.iter().map(|port| PipelinePort { egress: port.egress, kernel: port.kernel });
         let pipeline = Pipeline::new(settings, views.collect(), Arc::clone(&counters));
+        let count = ports.len();
         let core = Core {
             id: settings.worker,
             sides: ports.into_iter().map(|port| Side { port, out: Burst::new() }.into()).collect(),
@@ -128,12 +129,13 @@ impl<P: Port> Worker<P> {
             frames,
             commands,
             counters,
-            rates: Rates::new(),
+            rates: Rates::new(count),
             identifications: Identifications::new(settings.worker, settings.workers),
             held: HeldFrames::new(),
             chores: Chores::new(),
         };
-        let generation = CurrentGeneration { generation: Generation::FIRST, numbers: None };
+        let first = Generation::first(u16::try_from(count).unwrap_or(u16::MAX));
+        let generation = CurrentGeneration { generation: first, numbers: None };
         Self { id: settings.worker, snapshots, fibs, generation, batches: Batches::new(), core }
     }
 
@@ -292,9 +294,9 @@ impl<P: Port> Core<P> {
 
     #[cold]
     fn punt(&mut self, class: PuntClass, frame: PortFrame<P::Frame>, now: Nanos) {
-        if !self.rates.punt(class).take(now) {
-            self.pipeline.tally.count_drop(DropReason::PuntPoliced);
-        } else if self.frames.punts.push(frame).is_err() {
+        if !self.rates.punt(class, frame.port).take(now) {
+            self.pipeline.tally.count_drop(class.policed());
+        } else if self.frames.punts.push(class, frame).is_err() {
             self.pipeline.tally.count_drop(DropReason::PuntRingFull);
         } else {
             self.pipeline.tally.punted += 1;

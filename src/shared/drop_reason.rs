@@ -78,8 +78,24 @@ pub enum DropReason {
     HandoffRingFull,
     /// The ring to the kernel port is full.
     PuntRingFull,
-    /// More for the kernel than its police rate.
-    PuntPoliced,
+    /// More neighbour messages to the port's MAC address than their rate.
+    PuntPolicedNeighbour,
+    /// More neighbour messages to groups than their rate.
+    PuntPolicedNeighbourGroup,
+    /// More packets of routing protocols than their rate.
+    PuntPolicedRouting,
+    /// More answers from backends than their rate.
+    PuntPolicedProbe,
+    /// More other answers than their rate.
+    PuntPolicedReply,
+    /// More other packets for the kernel than their rate.
+    PuntPolicedOther,
+    /// An answer without a question of ours.
+    Unsolicited,
+    /// Neighbour discovery from beyond the link.
+    NeighbourOffLink,
+    /// A packet from a backend by a port that does not lead there.
+    ReturnWrongPort,
     /// No kernel side on this port.
     NoKernelPort,
     /// ICMP that is cut short or contradicts itself.
@@ -98,7 +114,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 52] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -135,7 +151,15 @@ impl DropReason {
         Self::ProxyHeaderForged,
         Self::HandoffRingFull,
         Self::PuntRingFull,
-        Self::PuntPoliced,
+        Self::PuntPolicedNeighbour,
+        Self::PuntPolicedNeighbourGroup,
+        Self::PuntPolicedRouting,
+        Self::PuntPolicedProbe,
+        Self::PuntPolicedReply,
+        Self::PuntPolicedOther,
+        Self::Unsolicited,
+        Self::NeighbourOffLink,
+        Self::ReturnWrongPort,
         Self::NoKernelPort,
         Self::IcmpMalformed,
         Self::IcmpChecksumWrong,
@@ -188,7 +212,15 @@ impl DropReason {
             Self::ProxyHeaderForged => "proxy_header_forged",
             Self::HandoffRingFull => "handoff_ring_full",
             Self::PuntRingFull => "punt_ring_full",
-            Self::PuntPoliced => "punt_policed",
+            Self::PuntPolicedNeighbour => "punt_policed_neighbour",
+            Self::PuntPolicedNeighbourGroup => "punt_policed_neighbour_group",
+            Self::PuntPolicedRouting => "punt_policed_routing",
+            Self::PuntPolicedProbe => "punt_policed_probe",
+            Self::PuntPolicedReply => "punt_policed_reply",
+            Self::PuntPolicedOther => "punt_policed_other",
+            Self::Unsolicited => "unsolicited",
+            Self::NeighbourOffLink => "neighbour_off_link",
+            Self::ReturnWrongPort => "return_wrong_port",
             Self::NoKernelPort => "no_kernel_port",
             Self::IcmpMalformed => "icmp_malformed",
             Self::IcmpChecksumWrong => "icmp_checksum_wrong",
@@ -281,8 +313,34 @@ impl DropReason {
                 "a client numbered data in front of its first octet, where the backend is to find the PROXY header"
             }
             Self::HandoffRingFull => "the ring to the worker that owns the flow is full",
-            Self::PuntRingFull => "the ring to the kernel port is full",
-            Self::PuntPoliced => "the kernel gets no more packets of this class in this second",
+            Self::PuntRingFull => "the ring of the packet's class and port to the kernel port is full",
+            Self::PuntPolicedNeighbour => {
+                "the kernel gets no more ARP and neighbour discovery to this port's MAC address in this second"
+            }
+            Self::PuntPolicedNeighbourGroup => {
+                "the kernel gets no more broadcast ARP and multicast neighbour discovery from this port in this second"
+            }
+            Self::PuntPolicedRouting => {
+                "the kernel gets no more packets of routing protocols from this port in this second"
+            }
+            Self::PuntPolicedProbe => {
+                "the kernel gets no more answers of backends to probes from this port in this second"
+            }
+            Self::PuntPolicedReply => {
+                "the kernel gets no more answers to its other connections from this port in this second"
+            }
+            Self::PuntPolicedOther => {
+                "the kernel gets no more packets that answer nothing from this port in this second"
+            }
+            Self::Unsolicited => {
+                "the packet answers a ping or a packet that this machine did not send: an echo reply, or an ICMP error"
+            }
+            Self::NeighbourOffLink => {
+                "the neighbour discovery message has crossed a router: its hop limit is not 255"
+            }
+            Self::ReturnWrongPort => {
+                "the packet has the addresses and ports of a backend's answer, but no route to the backend uses the port it came in by"
+            }
             Self::NoKernelPort => "the packet is for the kernel, but the port has no kernel interface",
             Self::IcmpMalformed => {
                 "the ICMP message is cut short, or what it quotes contradicts itself or was sent by another host"

@@ -97,6 +97,17 @@ pub enum Resolution {
     NoRoute,
 }
 
+/// How packets from an address reach a port, if they take a route to that address backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// No route to the address uses the port.
+    None,
+    /// By a router, or by a static next hop.
+    Routed,
+    /// Over the port's link, from the neighbour with this MAC address; `None`: not known.
+    OnLink(Option<Mac>),
+}
+
 /// The forwarding table: the kernel's routes and neighbours and the configuration's static next hops, as one
 /// immutable value. Looked up once per flow and direction; flows keep ids, and an id means the same neighbour until
 /// its last flow is gone.
@@ -115,7 +126,21 @@ pub struct Fib {
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Static(NextHopId),
-    Route(Route),
+    Route(Route, PortSet),
+}
+
+/// The ports of all routes to a prefix. Of ports from 64 on none is a member.
+#[derive(Clone, Copy, Debug)]
+struct PortSet(u64);
+
+impl PortSet {
+    fn of(port: PortId) -> Self {
+        Self(1_u64.checked_shl(port.0.into()).unwrap_or(0))
+    }
+
+    fn contains(self, port: PortId) -> bool {
+        self.0 & Self::of(port).0 != 0
+    }
 }
 
 /// The routes of a family.
@@ -142,6 +167,14 @@ impl<A: Copy + Default + Ord + Hash + BitAnd<Output = A>> Routes<A> {
         self.lengths[place].1.insert(prefix & mask, target);
     }
 
+    fn get_mut(&mut self, (prefix, mask): (A, A)) -> Option<&mut Target> {
+        if mask == A::default() {
+            return self.default.as_mut();
+        }
+        let place = self.lengths.binary_search_by(|(known, _)| mask.cmp(known)).ok()?;
+        self.lengths[place].1.get_mut(&(prefix & mask))
+    }
+
     #[inline]
     fn find(&self, destination: A) -> Option<&Target> {
         let longest = self.lengths.iter().find_map(|(mask, map)| map.get(&(destination & *mask)));
@@ -161,7 +194,19 @@ impl Fib {
 
     /// Adds or replaces the route to `prefix`.
     pub fn add_route(&mut self, prefix: Cidr, route: Route) {
-        self.insert(prefix, Target::Route(route));
+        self.insert(prefix, Target::Route(route, PortSet::of(route.port)));
+    }
+
+    /// Notes that the route to `prefix` has an alternative by `port`: packets leave by the route's own port, but may come
+    /// by either. Without a route to the prefix nothing is noted.
+    pub fn add_alternative(&mut self, prefix: Cidr, port: PortId) {
+        let target = match prefix.address() {
+            IpAddr::V4(address) => self.v4.get_mut((address.to_bits(), mask_v4(prefix))),
+            IpAddr::V6(address) => self.v6.get_mut((address.to_bits(), mask_v6(prefix))),
+        };
+        if let Some(Target::Route(_, ports)) = target {
+            ports.0 |= PortSet::of(port).0;
+        }
     }
 
     /// Sends everything for `prefix` to one next hop, without asking for neighbours.
@@ -175,16 +220,9 @@ impl Fib {
     }
 
     fn insert(&mut self, prefix: Cidr, target: Target) {
-        let unset = |bits: u32| bits.saturating_sub(prefix.length().into());
         match prefix.address() {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(unset(u32::BITS)).unwrap_or(0);
-                self.v4.insert((address.to_bits(), mask), target);
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(unset(u128::BITS)).unwrap_or(0);
-                self.v6.insert((address.to_bits(), mask), target);
-            }
+            IpAddr::V4(address) => self.v4.insert((address.to_bits(), mask_v4(prefix)), target),
+            IpAddr::V6(address) => self.v6.insert((address.to_bits(), mask_v6(prefix)), target),
         }
     }
 
@@ -192,14 +230,37 @@ impl Fib {
     #[must_use]
     #[inline]
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
-        let target = match destination {
-            IpAddr::V4(address) => self.v4.find(address.to_bits()),
-            IpAddr::V6(address) => self.v6.find(address.to_bits()),
-        };
-        match target {
+        match self.find(destination) {
             None => Resolution::NoRoute,
             Some(Target::Static(id)) => Resolution::NextHop(*id),
-            Some(Target::Route(route)) => self.neighbour(route, destination),
+            Some(Target::Route(route, _)) => self.neighbour(route, destination),
+        }
+    }
+
+    #[inline]
+    fn find(&self, destination: IpAddr) -> Option<&Target> {
+        match destination {
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
+        }
+    }
+
+    /// How packets from `source` come to `port`, by longest prefix (RFC 3704, section 2.2). Costs as much as
+    /// [`resolve`](Self::resolve).
+    #[must_use]
+    pub fn reverse_path(&self, source: IpAddr, port: PortId) -> ReversePath {
+        match self.find(source) {
+            Some(Target::Static(id)) if self.next_hop(*id).is_some_and(|hop| hop.port == port) => {
+                ReversePath::Routed
+            }
+            Some(Target::Route(Route { gateway: Some(_), .. }, ports)) if ports.contains(port) => {
+                ReversePath::Routed
+            }
+            Some(Target::Route(route, ports)) if ports.contains(port) => {
+                let id = self.neighbours.get(&(port, route.vlan, source));
+                ReversePath::OnLink(id.and_then(|id| self.next_hop(*id)?.destination()))
+            }
+            Some(Target::Static(_) | Target::Route(..)) | None => ReversePath::None,
         }
     }
 
@@ -212,6 +273,14 @@ impl Fib {
             None => Resolution::OnLink(*route),
         }
     }
+}
+
+fn mask_v4(prefix: Cidr) -> u32 {
+    u32::MAX.checked_shl(u32::BITS.saturating_sub(prefix.length().into())).unwrap_or(0)
+}
+
+fn mask_v6(prefix: Cidr) -> u128 {
+    u128::MAX.checked_shl(u128::BITS.saturating_sub(prefix.length().into())).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -248,6 +317,41 @@ mod tests {
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::Unresolved);
         fib.add_neighbour(PortId(0), VlanTag::Untagged, gateway, NextHopId(7));
         assert_eq!(fib.resolve("192.0.2.1".parse().unwrap()), Resolution::NextHop(NextHopId(7)));
+    }
+
+    #[test]
+    fn packets_from_an_address_come_by_the_ports_of_its_routes() {
+        let mut fib = Fib::default();
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        let egress = |port| Egress { port: PortId(port), mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 };
+        fib.next_hops = vec![
+            NextHop::new(egress(1), VlanTag::Untagged, Some(mac)),
+            NextHop::new(egress(2), VlanTag::AsReceived, Some(mac)),
+        ];
+        let route = |port, gateway| Route { port: PortId(port), vlan: VlanTag::Untagged, gateway };
+        let [link, routed] = ["10.0.9.0/24", "10.1.0.0/16"].map(|prefix| prefix.parse().unwrap());
+        fib.add_route(link, route(1, None));
+        fib.add_route(routed, route(1, Some("10.0.9.254".parse().unwrap())));
+        fib.add_alternative(routed, PortId(3));
+        fib.add_alternative("10.2.0.0/16".parse().unwrap(), PortId(3));
+        fib.add_neighbour(PortId(1), VlanTag::Untagged, "10.0.9.1".parse().unwrap(), NextHopId(0));
+        fib.add_static("fd00::/8".parse().unwrap(), NextHopId(1));
+        for (source, port, expected) in [
+            ("10.0.9.1", 1, ReversePath::OnLink(Some(mac))),
+            ("10.0.9.2", 1, ReversePath::OnLink(None)),
+            ("10.0.9.1", 0, ReversePath::None),
+            ("10.1.0.1", 1, ReversePath::Routed),
+            ("10.1.0.1", 3, ReversePath::Routed),
+            ("10.1.0.1", 2, ReversePath::None),
+            ("10.2.0.1", 3, ReversePath::None),
+            ("fd00::1", 2, ReversePath::Routed),
+            ("fd00::1", 1, ReversePath::None),
+            ("192.0.2.1", 1, ReversePath::None),
+            ("10.1.0.1", 64, ReversePath::None),
+        ] {
+            let path = fib.reverse_path(source.parse().unwrap(), PortId(port));
+            assert_eq!(path, expected, "{source} by port {port}");
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! What workers decide by: services, backends, VIPs and local addresses at one moment. Immutable once published.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -154,6 +155,8 @@ pub enum AddressRole {
     Vip(VipServices),
     /// Packets to backends carry it as their source.
     Local,
+    /// A port has it: the kernel's.
+    Port,
 }
 
 /// The services on one VIP.
@@ -216,6 +219,8 @@ impl VipServices {
 pub struct AddressRoles {
     v4: HashMap<u32, AddressRole, AddressHash>,
     v6: HashMap<u128, AddressRole, AddressHash>,
+    /// Shared by snapshots: there are far more of these.
+    backends: Arc<HashSet<IpAddr, AddressHash>>,
 }
 
 impl AddressRoles {
@@ -225,6 +230,17 @@ impl AddressRoles {
             IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), role),
             IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), role),
         };
+    }
+
+    /// Sets the addresses of all backends, in place of earlier ones.
+    pub fn set_backends(&mut self, addresses: impl Iterator<Item = IpAddr>) {
+        self.backends = Arc::new(addresses.collect());
+    }
+
+    /// Whether a backend has `address`.
+    #[must_use]
+    pub fn is_backend(&self, address: IpAddr) -> bool {
+        self.backends.contains(&address)
     }
 
     /// The role of `address`; `None` if it is not one of ours.

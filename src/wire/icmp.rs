@@ -108,7 +108,7 @@ pub enum Kind {
 }
 
 /// Octets of the header: type, code, checksum, and four whose meaning depends on the type.
-const HEADER: usize = 8;
+pub const HEADER: usize = 8;
 
 /// Reads the message that `packet`, whose protocol is [`IcmpFamily::ICMP`], carries; the frame begins with `head`. Linear
 /// in the length of errors and echo requests, for their checksum.

@@ -1,5 +1,4 @@
 //! Floods of raw frames from a host of the lab, at a given rate.
-#![allow(dead_code, reason = "not every test needs every kind")]
 
 use std::fs::File;
 use std::net::IpAddr;

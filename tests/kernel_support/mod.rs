@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use evenkeel::control::kernel_port::{Exit, KernelPort, KernelSide};
 use evenkeel::io::mem::{MemFrame, Pool};
 use evenkeel::model::{Mac, PortId, WorkerId};
+use evenkeel::shared::PuntClass;
 use evenkeel::shared::rings::FrameRings;
 use rustix::thread::UnshareFlags;
 
@@ -106,7 +107,7 @@ impl Running {
     /// Creates the TAP and serves it.
     pub(crate) fn start(side: &KernelSide) -> Self {
         let kernel_port = KernelPort::open(std::slice::from_ref(side)).unwrap();
-        let rings = FrameRings::new(2);
+        let rings = FrameRings::new(2, 6);
         let pool = Pool::new(2048, 2048);
         let (counters, outbox) = (kernel_port.counters(), kernel_port.outbox());
         let stop = Arc::new(AtomicBool::new(false));
@@ -127,7 +128,7 @@ impl Running {
     pub(crate) fn punt(&self, bytes: &[u8]) {
         let frame = self.pool.frame(bytes).unwrap();
         let punt = evenkeel::shared::rings::PortFrame { port: PortId(0), frame };
-        self.rings.punts.push(punt).unwrap();
+        self.rings.punts.push(PuntClass::Other, punt).unwrap();
     }
 
     /// The next frame for the wire that `wanted` accepts; others are freed.

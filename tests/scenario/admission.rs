@@ -209,14 +209,12 @@ fn what_is_not_for_a_service_goes_to_the_kernel() {
     arp.extend([2, 0, 0, 0, 0, 0xc, 0x08, 0x06]);
     arp.extend([0; 46]);
     let reply = [0, 0, 0xff, 0xfd, 0, 1, 0, 1];
+    let solicitation = Build { ttl: 255, ..Build::new("[fe80::1]:0", "[2001:db8::80]:0") };
     for (description, frame) in [
         ("ARP", arp),
         ("ssh to our own address", Build::new(CLIENT, "192.0.2.10:22").tcp()),
-        ("an answer to a ping of its own", Build::new(CLIENT, WEB).raw(1, &reply)),
-        (
-            "neighbour solicitation for a VIP",
-            Build::new("[fe80::1]:0", "[2001:db8::80]:0").raw(58, &[135; 24]),
-        ),
+        ("an answer to a ping of its own", Build::new(CLIENT, "192.0.2.10:0").raw(1, &reply)),
+        ("neighbour solicitation for a VIP", solicitation.raw(58, &[135; 24])),
         (
             "an answer to a probe that uses a local address",
             Build::new("10.0.9.1:8080", "10.0.8.10:4095").flags(SYN | ACK).tcp(),

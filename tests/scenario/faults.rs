@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use evenkeel::io::fault::{Hits, Rates};
 use evenkeel::model::{BackendState, Nanos, OnNoBackend, Protocol};
-use evenkeel::shared::DropReason;
+use evenkeel::shared::rings::PuntRings;
+use evenkeel::shared::{DropReason, PuntClass};
 use proptest::prelude::*;
 
 use crate::allocations;
@@ -300,23 +301,20 @@ fn an_empty_pool_leaves_refusals_unsaid_and_all_else_as_it_is() {
 #[test]
 fn punts_that_nobody_takes_fill_their_ring_and_hold_nothing_up() {
     let mut lab = Lab::new(Plan::default());
-    let ospf = |n: u32| {
-        let bytes = n.to_be_bytes();
-        Build::new("198.51.100.9:0", "203.0.113.80:0").raw(89, &bytes)
-    };
+    let datagram = |n: u32| Build::new("198.51.100.9:9", "192.0.2.10:9").payload(&n.to_be_bytes()).udp();
     let mut clients: Vec<Client> = (0..10).map(|n| Client::new(n, usize::from(n % 2))).collect();
     for n in 0..3_000 {
-        lab.deliver_to(0, &ospf(n));
+        lab.deliver_to(0, &datagram(n));
         settle(&mut lab);
         lab.now = lab.now + Nanos::from_millis(10);
     }
     let punted = lab.tally().punted;
-    assert_eq!(punted, evenkeel::shared::rings::FRAME_RING as u64);
+    assert_eq!(punted, PuntRings::<()>::capacity(PuntClass::Other) as u64);
     assert_eq!(lab.dropped(DropReason::PuntRingFull), 3_000 - punted, "{:?}", lab.drops());
     talk(&mut lab, &mut clients, 20);
     assert!(clients.iter().all(|client| client.answered >= DONE), "balancing goes on");
     assert_eq!(lab.punted() as u64, punted);
-    lab.deliver_to(0, &ospf(0));
+    lab.deliver_to(0, &datagram(0));
     settle(&mut lab);
     assert_eq!(lab.punted(), 1, "and punting, once there is room");
     assert_as_before(&mut lab);

@@ -1,6 +1,6 @@
 //! Datagrams in pieces: they arrive as they were sent, translated, whatever their order and wherever they land.
 
-use evenkeel::model::{BackendState, Encapsulation, ForwardingMode, Nanos, Timeouts, VlanTag};
+use evenkeel::model::{BackendState, Encapsulation, ForwardingMode, Mac, Nanos, Timeouts, VlanTag};
 use evenkeel::shared::DropReason;
 use proptest::prelude::*;
 
@@ -259,7 +259,9 @@ fn fragments_for_the_kernel_go_to_the_kernel() {
     let mut lab = Lab::new(Plan::default());
     let ping = Build::new("198.51.100.7:0", "203.0.113.80:0").raw(1, &text(4000));
     let ping6 = Build::new("[2001:db8:7::7]:0", "[2001:db8::80]:0").raw(58, &[128; 4000]);
-    let ospf = Build::new("198.51.100.7:0", "203.0.113.80:0").raw(89, &text(4000));
+    let mut ospf = Build::new("198.51.100.7:0", "224.0.0.5:0");
+    ospf.destination_mac = Mac([1, 0, 0x5e, 0, 0, 5]);
+    let ospf = ospf.raw(89, &text(4000));
     let own = datagram(CLIENT4, "192.0.2.10:123");
     let probe = datagram("10.0.9.1:53", "10.0.8.10:4000");
     for (what, frame) in [

@@ -380,7 +380,13 @@ fn what_else_icmp_can_ask_is_dropped_and_what_the_kernel_waits_for_reaches_it() 
         lab.lose(&message(vip, vip.parse().unwrap(), echo(v6), b"land"), DropReason::Martian);
         assert_eq!(lab.punted(), 0);
         for icmp_type in if v6 { vec![129, 135, 136] } else { vec![0] } {
-            let reply = message(from, local.parse().unwrap(), says(icmp_type), &[0; 16]);
+            let mut reply = message(from, local.parse().unwrap(), says(icmp_type), &[0; 16]);
+            if icmp_type > 129 {
+                lab.lose(&reply, DropReason::NeighbourOffLink);
+            }
+            if v6 {
+                reply[14 + 7] = 255;
+            }
             assert_eq!(lab.exchange(&reply), []);
             assert_eq!(lab.punted(), 1, "type {icmp_type}");
         }

@@ -18,7 +18,7 @@ use evenkeel::model::{
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
     Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
-    Persistence, PersistentBackends, Positions, Publisher, ServiceBackend, ServiceTable, Snapshot,
+    Persistence, PersistentBackends, Positions, Publisher, Route, ServiceBackend, ServiceTable, Snapshot,
     SynProxies, Tally, VipServices, WorkerCounters, channel,
 };
 
@@ -35,11 +35,20 @@ pub const VIP4: &str = "203.0.113.80";
 pub const VIP6: &str = "2001:db8::80";
 pub const LOCAL4: &str = "10.0.8.10";
 pub const LOCAL6: &str = "fd00:8::10";
+/// Addresses of the ports.
+pub const FRONT4: &str = "192.0.2.10";
+pub const BACK4: &str = "10.0.9.254";
+pub const FRONT6: &str = "2001:db8:2::10";
+pub const BACK6: &str = "fd00:9::254";
 
 /// What a scenario's balancer is like.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub workers: u16,
+    /// 1; or 2: backends are on the link of port 1.
+    pub ports: u16,
+    /// Whether port 0 leads to the backends, too.
+    pub alternative: bool,
     pub flows: usize,
     /// Frames that can be on their way.
     pub buffers: usize,
@@ -81,6 +90,8 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             workers: 1,
+            ports: 1,
+            alternative: false,
             flows: 1024,
             buffers: 4096,
             backends: 3,
@@ -112,6 +123,8 @@ pub struct Lab {
     /// By worker.
     pub faults: Vec<Faults>,
     pub wires: Vec<Wire>,
+    /// By worker, of port 1.
+    pub back_wires: Vec<Wire>,
     pub pool: Pool,
     pub rings: FrameRings<MemFrame>,
     pub commands: CommandRings,
@@ -140,10 +153,11 @@ impl Lab {
         let count = usize::from(plan.workers);
         let capacities = Capacities { services: 8, backends: 256 };
         let (snapshots, snapshot_readers) = channel(Snapshot::empty(), count);
-        let (fibs, fib_readers) = channel(fib(plan.next_hop_vlan, plan.mtus.1, Some(BACKEND_MAC)), count);
+        let (fibs, fib_readers) = channel(fib(&plan, Some(BACKEND_MAC)), count);
         let pool = Pool::new(plan.buffers, 2048);
         let wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
-        let rings = FrameRings::new(count);
+        let back_wires: Vec<Wire> = (0..count).map(|_| Wire::new(2048)).collect();
+        let rings = FrameRings::new(count, plan.ports.into());
         let commands = CommandRings::new(count);
         let counters: Vec<_> = (0..count).map(|_| Arc::new(WorkerCounters::new(capacities))).collect();
         let mut faults = Vec::new();
@@ -172,7 +186,13 @@ impl Lab {
                 let queue = MemPort::new(wires[n].clone(), pool.clone());
                 let queue = FaultPort::new(queue, inward, outward, seed + n as u64);
                 faults.push(queue.faults());
-                let port = WorkerPort { queue, egress: egress(plan.mtus.0), kernel: true, transmitter: id };
+                let port =
+                    WorkerPort { queue, egress: egress(0, plan.mtus.0), kernel: true, transmitter: id };
+                let back = MemPort::new(back_wires[n].clone(), pool.clone());
+                let back = FaultPort::new(back, Rates::default(), Rates::default(), 0);
+                let back =
+                    WorkerPort { queue: back, egress: egress(1, plan.mtus.1), kernel: true, transmitter: id };
+                let ports = [port, back].into_iter().take(plan.ports.into()).collect();
                 let connections = Connections {
                     snapshots,
                     fibs,
@@ -180,7 +200,7 @@ impl Lab {
                     commands: commands.clone(),
                     counters: Arc::clone(&counters[n]),
                 };
-                Worker::new(&settings, vec![port], connections)
+                Worker::new(&settings, ports, connections)
             })
             .collect();
         let mut lab = Self {
@@ -188,6 +208,7 @@ impl Lab {
             workers,
             faults,
             wires,
+            back_wires,
             pool,
             rings,
             commands,
@@ -224,7 +245,7 @@ impl Lab {
 
     /// Says where frames to backends go; `None`: nobody answers for them.
     pub fn set_backend_mac(&mut self, mac: Option<Mac>) {
-        self.fibs.publish(fib(self.plan.next_hop_vlan, self.plan.mtus.1, mac));
+        self.fibs.publish(fib(&self.plan, mac));
     }
 
     /// Takes over a changed plan, as a reload does.
@@ -243,10 +264,15 @@ impl Lab {
             );
             roles.insert(vip.parse().unwrap(), AddressRole::Vip(VipServices::new(ranges.collect())));
         }
+        for port in [FRONT4, BACK4, FRONT6, BACK6] {
+            roles.insert(port.parse().unwrap(), AddressRole::Port);
+        }
         for local in [LOCAL4, LOCAL6] {
             roles.insert(local.parse().unwrap(), AddressRole::Local);
         }
-        let services = (0..4).map(|id| Some(Arc::new(self.service(id)))).collect();
+        let services: Vec<_> = (0..4).map(|id| Some(Arc::new(self.service(id)))).collect();
+        let backends = services.iter().flatten().flat_map(|service| &service.backends);
+        roles.set_backends(backends.map(|backend| backend.endpoint.address));
         let mut backend_states = vec![BackendState::Up; 64];
         for (id, state) in &self.out {
             backend_states[id.index()] = *state;
@@ -322,6 +348,19 @@ impl Lab {
         self.wires[worker].inbound.push(frame).expect("the scenario sends more than a wire holds");
     }
 
+    /// Lets the first worker receive a frame by port 1 and returns what was sent because of it, by either port.
+    pub fn exchange_by_back(&mut self, bytes: &[u8]) -> Vec<Decoded> {
+        self.exchange_raw_by_back(bytes).iter().map(|frame| decode(frame)).collect()
+    }
+
+    /// As [`exchange_by_back`](Self::exchange_by_back); the frames as bytes.
+    pub fn exchange_raw_by_back(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let frame = self.pool.frame(bytes).expect("the scenario leaks frames, or a frame is too large");
+        self.back_wires[0].inbound.push(frame).expect("the scenario sends more than a wire holds");
+        self.settle();
+        self.sent()
+    }
+
     /// Lets the first worker receive a frame in parts, each in a buffer of its own, without a turn.
     pub fn deliver_parts(&self, parts: &[&[u8]]) {
         let frame =
@@ -355,7 +394,7 @@ impl Lab {
     /// All frames sent since the last call, as bytes.
     pub fn sent(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        for wire in &self.wires {
+        for wire in self.wires.iter().chain(&self.back_wires) {
             while let Some(frame) = wire.outbound.pop() {
                 let mut bytes = Vec::new();
                 frame.copy_to(&mut bytes);
@@ -420,7 +459,7 @@ impl Lab {
 
     /// Frames that the kernel was given since the last call.
     pub fn punted(&self) -> usize {
-        std::iter::from_fn(|| self.rings.punts.pop()).count()
+        self.rings.punts.drain().count()
     }
 
     /// The conservation law, for all workers together and each alone.
@@ -450,15 +489,29 @@ pub fn backend(vip: &str, number: u8) -> Endpoint {
     Endpoint::new(address, 8080)
 }
 
-const fn egress(mtu: u16) -> Egress {
-    Egress { port: PortId(0), mac: OUR_MAC, mtu }
+const fn egress(port: u16, mtu: u16) -> Egress {
+    Egress { port: PortId(port), mac: OUR_MAC, mtu }
 }
 
-fn fib(vlan: VlanTag, mtu: u16, backend_mac: Option<Mac>) -> Fib {
-    let hop = NextHop::new(egress(mtu), vlan, backend_mac);
+fn fib(plan: &Plan, backend_mac: Option<Mac>) -> Fib {
     let mut fib = Fib::default();
-    fib.next_hops.push(hop);
-    fib.add_static("10.0.9.0/24".parse().unwrap(), NextHopId(0));
-    fib.add_static("fd00:9::/64".parse().unwrap(), NextHopId(0));
+    let prefixes = ["10.0.9.0/24", "fd00:9::/64"].map(|prefix| prefix.parse().unwrap());
+    if plan.ports == 1 {
+        fib.next_hops.push(NextHop::new(egress(0, plan.mtus.1), plan.next_hop_vlan, backend_mac));
+        for prefix in prefixes {
+            fib.add_static(prefix, NextHopId(0));
+        }
+        return fib;
+    }
+    fib.next_hops.push(NextHop::new(egress(1, plan.mtus.1), plan.next_hop_vlan, backend_mac));
+    for prefix in prefixes {
+        fib.add_route(prefix, Route { port: PortId(1), vlan: plan.next_hop_vlan, gateway: None });
+        if plan.alternative {
+            fib.add_alternative(prefix, PortId(0));
+        }
+    }
+    for (vip, number) in [VIP4, VIP6].into_iter().flat_map(|vip| (1..=plan.backends).map(move |n| (vip, n))) {
+        fib.add_neighbour(PortId(1), plan.next_hop_vlan, backend(vip, number).address, NextHopId(0));
+    }
     fib
 }

@@ -81,7 +81,7 @@ impl Replay {
         let shared = (limits, persistence, syn_proxies);
         let (control, snapshots) =
             Control::new(config, network, Arc::clone(&counters), shared, (events, first))?;
-        let rings = FrameRings::new(1);
+        let rings = FrameRings::new(1, egresses.len());
         let connections = Connections {
             snapshots,
             fibs: fibs.pop().context("a channel has as many readers as it was asked for")?,
@@ -151,7 +151,7 @@ impl Replay {
         self.now = Some(now);
         while self.worker.turn(now) {}
         // What the kernel would get is counted by the worker.
-        while self.rings.punts.pop().is_some() {}
+        self.rings.punts.drain().for_each(drop);
     }
 
     /// What became of the frames, and, if there were `events`, of those. Fragments that still wait do so in vain: nothing

@@ -22,6 +22,7 @@ use super::tap::Tap;
 use crate::io::Frame;
 use crate::io::FramePool;
 use crate::model::PortId;
+use crate::shared::PuntClass;
 use crate::shared::rings::FrameRings;
 use crate::shared::rings::PortFrame;
 
@@ -85,10 +86,14 @@ impl<P: FramePool> Exchange<P> {
     /// One pass over all sources; whether any had something.
     fn turn(&mut self) -> bool {
         let mut moved = false;
-        for _ in 0..PUNTS_PER_TURN {
-            let Some(punt) = self.rings.punts.pop() else { break };
-            moved = true;
-            self.deliver(punt);
+        for class in PuntClass::ALL {
+            for port in self.rings.punts.ports() {
+                for _ in 0..PUNTS_PER_RING {
+                    let Some(punt) = self.rings.punts.pop(class, port) else { break };
+                    moved = true;
+                    self.deliver(punt);
+                }
+            }
         }
         for index in 0..self.sides.len() {
             for _ in 0..READS_PER_TURN {
@@ -193,8 +198,8 @@ impl<P: FramePool> Side<P> {
 /// A TAP hands out at most an IP packet of 65,535 octets, an Ethernet header and two tags.
 const LARGEST_FRAME: usize = 65_535 + 14 + 8;
 
-/// Budgets of a turn. Writing a frame costs about a microsecond: a turn stays below half a millisecond.
-const PUNTS_PER_TURN: usize = 256;
+/// Budgets of a turn. Writing a frame costs about a microsecond: with two ports a turn stays below a millisecond.
+const PUNTS_PER_RING: usize = 64;
 const READS_PER_TURN: usize = 64;
 const ORIGINATED_PER_TURN: usize = 32;
 

@@ -159,10 +159,14 @@ pub(super) struct KernelRoute {
     pub(super) gateway: Option<IpAddr>,
 }
 
-/// The route of a message, if it is a unicast route of the main table over an interface of ours. Of a multipath
-/// route, the first live way over an interface of ours. Link-local prefixes are left out: every interface has them,
-/// and nothing is forwarded there.
-pub(super) fn route(message: &RouteMessage, links: &Links) -> Option<KernelRoute> {
+/// The routes of a message, if it has a unicast route of the main table over an interface of ours: of a multipath route
+/// one for each live way over an interface of ours, in the kernel's order. Link-local prefixes are left out: every
+/// interface has them, and nothing is forwarded there.
+pub(super) fn routes(message: &RouteMessage, links: &Links) -> Vec<KernelRoute> {
+    read_routes(message, links).unwrap_or_default()
+}
+
+fn read_routes(message: &RouteMessage, links: &Links) -> Option<Vec<KernelRoute>> {
     let header = &message.header;
     let out = RouteFlags::Cloned | RouteFlags::Dead | RouteFlags::Linkdown;
     // A cached copy, or a route that depends on more than the destination, or one that does not work now.
@@ -199,13 +203,17 @@ pub(super) fn route(message: &RouteMessage, links: &Links) -> Option<KernelRoute
     }
     if let Some(ways) = ways {
         let out = RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown;
-        let usable = |hop: &&_| live_and_ours(hop, out, links);
-        let hop = ways.iter().find(usable)?;
-        index = Some(hop.interface_index);
-        gateway = hop.attributes.iter().find_map(via);
+        let usable = ways.iter().filter(|hop| live_and_ours(hop, out, links));
+        let route = |hop: &rtnetlink::packet_route::route::RouteNextHop| KernelRoute {
+            prefix,
+            metric,
+            index: hop.interface_index,
+            gateway: hop.attributes.iter().find_map(via),
+        };
+        return Some(usable.map(route).collect());
     }
     let index = index.filter(|index| links.get(*index).is_some())?;
-    Some(KernelRoute { prefix, metric, index, gateway })
+    Some(vec![KernelRoute { prefix, metric, index, gateway }])
 }
 
 fn live_and_ours(

@@ -3,7 +3,8 @@
 //! What decides: a neighbour is in the Fib once the kernel has resolved it, and stays there with its last MAC address
 //! while the kernel has an entry for it at all. One that stops answering is for health checks to judge: they see
 //! whether the backend serves, and a lost ARP reply must not cut its flows. Of the routes to a prefix the one with the
-//! lowest metric over an interface of ours counts; a static next hop beats a route to the same prefix.
+//! lowest metric over an interface of ours counts; a static next hop beats a route to the same prefix. The interfaces of
+//! the others are noted, as packets may come by them.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -37,6 +38,8 @@ pub struct Mirror {
     neighbours: HashMap<Asked, Neighbour>,
     /// The best route to each prefix.
     routes: BTreeMap<Cidr, KernelRoute>,
+    /// Interfaces of further routes to a prefix: of other ways, or of another metric. Packets may come by them.
+    alternatives: BTreeSet<(Cidr, u32)>,
     /// Of all routes.
     gateways: BTreeSet<Asked>,
     statics: Vec<StaticNextHop>,
@@ -51,6 +54,7 @@ pub struct Mirror {
 struct Content {
     next_hops: Vec<(Key, NextHop)>,
     routes: Vec<(Cidr, Route)>,
+    alternatives: BTreeSet<(Cidr, PortId)>,
     statics: Vec<(Cidr, Key)>,
 }
 
@@ -63,6 +67,7 @@ impl Mirror {
             links: Links::default(),
             neighbours: HashMap::new(),
             routes: BTreeMap::new(),
+            alternatives: BTreeSet::new(),
             gateways: BTreeSet::new(),
             statics: Vec::new(),
             ids: NextHopIds::new(Fib::MAX_NEXT_HOPS),
@@ -96,8 +101,12 @@ impl Mirror {
     /// Replaces the kernel's routes.
     pub(super) fn set_routes(&mut self, routes: impl Iterator<Item = KernelRoute>) {
         self.routes.clear();
+        self.alternatives.clear();
         for route in routes {
             let best = self.routes.entry(route.prefix).or_insert(route);
+            if route.index != best.index {
+                self.alternatives.extend([best.index, route.index].map(|index| (route.prefix, index)));
+            }
             if route.metric < best.metric {
                 *best = route;
             }
@@ -127,6 +136,9 @@ impl Mirror {
         fib.next_hops = self.ids.table();
         for (prefix, route) in &content.routes {
             fib.add_route(*prefix, *route);
+        }
+        for (prefix, port) in &content.alternatives {
+            fib.add_alternative(*prefix, *port);
         }
         for (key, id) in &numbered {
             if let Key::Neighbour(port, vlan, address) = *key {
@@ -168,7 +180,16 @@ impl Mirror {
             Some((route.prefix, route_to))
         };
         let routes = self.routes.values().filter_map(route).collect();
-        Content { next_hops: next_hops.into_values().collect(), routes, statics }
+        let alternatives = self
+            .alternatives
+            .iter()
+            .filter_map(|(prefix, index)| Some((*prefix, self.links.get(*index)?.port)));
+        Content {
+            next_hops: next_hops.into_values().collect(),
+            routes,
+            alternatives: alternatives.collect(),
+            statics,
+        }
     }
 
     fn next_hop(&self, port: PortId, vlan: VlanTag, destination: Mac) -> NextHop {

@@ -82,9 +82,11 @@ impl Netlink {
     pub(super) async fn routes(&self, links: &Links) -> Result<Vec<KernelRoute>, rtnetlink::Error> {
         let v4 = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
         let v6 = self.handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
-        let read = async |message| Ok(messages::route(&message, links));
-        let mut routes: Vec<KernelRoute> = v4.try_filter_map(read).try_collect().await?;
-        routes.extend(v6.try_filter_map(read).try_collect::<Vec<_>>().await?);
+        let mut routes = Vec::new();
+        let mut both = std::pin::pin!(v4.chain(v6));
+        while let Some(message) = both.try_next().await? {
+            routes.extend(messages::routes(&message, links));
+        }
         Ok(routes)
     }
 

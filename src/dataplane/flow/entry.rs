@@ -8,7 +8,8 @@
 //! An entry is plain data, ids instead of pointers: it can be copied to another process or balancer.
 
 use crate::model::{
-    BackendId, Direction, Endpoint, Family, FiveTuple, NextHopId, PortPair, Protocol, ServiceId, V4, V6,
+    BackendId, Direction, Endpoint, Family, FiveTuple, NextHopId, PortId, PortPair, Protocol, ServiceId, V4,
+    V6,
 };
 use crate::shared::{FlowState, Holds};
 use crate::wire::{Change, Rewrite};
@@ -28,23 +29,55 @@ impl FlowId {
     }
 }
 
-/// Which tables were current: another number after each change. Comes round after 65,535 changes: ten minutes at a
-/// hundred changes a second, longer than flows live that a missed change could lead astray.
+/// Which tables were current: other numbers after each change, as many as there are ports. Comes round after 65,535 / ports
+/// changes: with two ports five minutes at a hundred changes a second, longer than flows live that a missed change could
+/// lead astray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation(u16);
+pub struct Generation {
+    /// The first number, from 1 on.
+    first: u16,
+    /// How many there are.
+    ports: u16,
+}
 
 impl Generation {
-    /// The first.
-    pub const FIRST: Self = Self(1);
-
     /// That of no tables.
     const NONE: u16 = 0;
+
+    /// The first one, with `ports` ports, 1 to 32,767.
+    #[must_use]
+    pub const fn first(ports: u16) -> Self {
+        Self { first: 1, ports }
+    }
 
     /// The one after this.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(if self.0 == u16::MAX { 1 } else { self.0 + 1 })
+        match self.first.checked_add(2 * self.ports) {
+            Some(_) => Self { first: self.first + self.ports, ..self },
+            None => Self::first(self.ports),
+        }
     }
+
+    /// The numbers under which packets that come in by `port` find their flows settled.
+    #[must_use]
+    #[inline(always)]
+    pub const fn settled(self, port: PortId) -> SettledRange {
+        SettledRange { first: [self.first, self.first + port.0], count: [self.ports, 1] }
+    }
+}
+
+/// See [`Generation::settled`]. By direction of the packet: clients may come by any port, a backend by that alone for which
+/// its flow was settled.
+#[derive(Clone, Copy, Debug)]
+pub struct SettledRange {
+    first: [u16; 2],
+    count: [u16; 2],
+}
+
+impl SettledRange {
+    /// No flow is settled.
+    pub const NONE: Self = Self { first: [0; 2], count: [0; 2] };
 }
 
 /// What a new flow is made of.
@@ -326,17 +359,19 @@ impl<F: Family> FlowEntry<F> {
         self.hops[Direction::Return as usize].0 &= !Self::UNANSWERED;
     }
 
-    /// Whether the flow was [`settle`](Self::settle)d under these tables.
+    /// Whether the flow was [`settle`](Self::settle)d under these tables, for packets of `direction` by this port.
     #[must_use]
     #[inline(always)]
-    pub(in crate::dataplane) const fn is_settled(&self, generation: Generation) -> bool {
-        self.settled == generation.0
+    pub(in crate::dataplane) const fn is_settled(&self, range: &SettledRange, direction: Direction) -> bool {
+        let way = direction as usize;
+        self.settled.wrapping_sub(range.first[way]) < range.count[way]
     }
 
-    /// Notes that under the tables of `generation` the flow goes on as it is, whatever packet of the common shape comes.
-    /// Holds until it changes its state, ends, or the tables change.
-    pub(in crate::dataplane) const fn settle(&mut self, generation: Generation) {
-        self.settled = generation.0;
+    /// Notes that under the tables of `generation` the flow goes on as it is, whatever packet of the common shape comes:
+    /// from its client by any port, from its backend by `port`. Holds until it changes its state, ends, or the tables
+    /// change.
+    pub(in crate::dataplane) const fn settle(&mut self, generation: Generation, port: PortId) {
+        self.settled = generation.first + port.0;
     }
 
     /// Where the flow is in its life.

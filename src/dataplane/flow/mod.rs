@@ -12,7 +12,7 @@ pub mod tcp;
 mod udp;
 mod worth;
 
-pub use entry::{FlowEntry, FlowId, Generation, NewFlow};
+pub use entry::{FlowEntry, FlowId, Generation, NewFlow, SettledRange};
 pub use expiry::{Tick, TimeoutTicks};
 pub use family::{FlowFamily, Flows};
 pub use sequence::Reset;

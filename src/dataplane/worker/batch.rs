@@ -123,6 +123,7 @@ impl<P: Port> Core<P> {
         beside: impl FnMut(&mut Pipeline, usize),
     ) {
         let Batch { frames, ahead, .. } = batch;
+        ahead.settled = view.generation.settled(batch.port);
         if !batch.handed_in {
             self.pipeline.tally.rx_packets += frames.len() as u64;
             self.pipeline.tally.rx_octets += batch.octets;
@@ -153,7 +154,7 @@ impl<P: Port> Core<P> {
         view: View<'_>,
     ) {
         if ahead.common[place].is_some()
-            && self.pipeline.settles(place, ahead, view)
+            && self.pipeline.settles(place, ahead, port, view)
             && let Some(left) = self.pipeline.forward_common(&mut frame, place, ahead, view)
         {
             return self.send(left.port, frame);

@@ -1,7 +1,8 @@
 //! Rates of what strangers can make a worker do.
 
 use crate::dataplane::limits::TokenBucket;
-use crate::dataplane::verdict::PuntClass;
+use crate::model::PortId;
+use crate::shared::PuntClass;
 use crate::wire::craft::Refusal;
 
 /// See the module.
@@ -15,11 +16,13 @@ pub(super) struct Rates {
     pub(super) echoes: TokenBucket,
     /// Of resets for connections that end without their sides' doing.
     pub(super) farewells: TokenBucket,
-    punts: [TokenBucket; 3],
+    /// By port of arrival and class.
+    punts: Box<[[TokenBucket; PuntClass::COUNT]]>,
 }
 
 impl Rates {
-    pub(super) fn new() -> Self {
+    /// Full buckets, for `ports` ports.
+    pub(super) fn new(ports: usize) -> Self {
         Self {
             // RFC 1812, 4.3.2.8 and RFC 4443, 2.4 f ask for a limit; this one is far above what clients cause and far
             // below what a flood could use.
@@ -28,12 +31,7 @@ impl Rates {
             echoes: TokenBucket::new(10_000, 1_000),
             // A backend with a million connections is buried in ten seconds, beside the traffic of the others.
             farewells: TokenBucket::new(200_000, 1_000),
-            // Neighbour, routing, other: what a Linux kernel takes in without strain.
-            punts: [
-                TokenBucket::new(20_000, 2_000),
-                TokenBucket::new(20_000, 2_000),
-                TokenBucket::new(50_000, 5_000),
-            ],
+            punts: vec![punts(); ports].into(),
         }
     }
 
@@ -45,8 +43,19 @@ impl Rates {
         }
     }
 
-    /// That of punts of a class.
-    pub(super) const fn punt(&mut self, class: PuntClass) -> &mut TokenBucket {
-        &mut self.punts[class as usize]
+    /// That of punts of a class that came in by a port.
+    pub(super) fn punt(&mut self, class: PuntClass, port: PortId) -> &mut TokenBucket {
+        &mut self.punts[port.index()][class as usize]
     }
+}
+
+/// Of a port. All together a Linux kernel takes in without strain: some 5 us each.
+fn punts() -> [TokenBucket; PuntClass::COUNT] {
+    PuntClass::ALL.map(|class| match class {
+        // A thousand backends that are probed every 100 ms over HTTP send 40,000 packets a second.
+        PuntClass::Probe => TokenBucket::new(50_000, 5_000),
+        PuntClass::Neighbour | PuntClass::Routing => TokenBucket::new(20_000, 2_000),
+        PuntClass::NeighbourGroup => TokenBucket::new(10_000, 1_000),
+        PuntClass::Reply | PuntClass::Other => TokenBucket::new(20_000, 2_000),
+    })
 }

@@ -7,6 +7,11 @@ use rtnetlink::packet_route::route::RouteNextHop;
 
 use super::*;
 
+/// The only route of a message, or the first.
+fn route(message: &RouteMessage, links: &Links) -> Option<KernelRoute> {
+    routes(message, links).into_iter().next()
+}
+
 fn side(port: u16, interface: &str) -> KernelSide {
     KernelSide {
         port: PortId(port),
@@ -158,15 +163,16 @@ fn routes_that_are_not_ours_to_follow_are_left_out() {
 }
 
 #[test]
-fn of_a_multipath_route_the_first_live_way_over_our_interface_counts() {
+fn of_a_multipath_route_all_live_ways_over_our_interfaces_are_read_in_their_order() {
     let hop = |index, gateway: [u8; 4]| -> RouteNextHop {
         RouteNextHopBuilder::new_ipv4().interface(index).via(ip_v4(gateway)).unwrap().build()
     };
     let mut dead = hop(5, [192, 0, 2, 2]);
     dead.flags = RouteNextHopFlags::Dead;
     let hops = vec![hop(2, [192, 0, 2, 1]), dead, hop(6, [192, 0, 2, 3]), hop(5, [192, 0, 2, 4])];
-    let read = route(&v4_route([10, 0, 0, 0], 8).multipath(hops).build(), &links()).unwrap();
-    assert_eq!((read.index, read.gateway), (6, Some(ip("192.0.2.3"))));
+    let read = routes(&v4_route([10, 0, 0, 0], 8).multipath(hops).build(), &links());
+    let read: Vec<_> = read.iter().map(|route| (route.index, route.gateway)).collect();
+    assert_eq!(read, [(6, Some(ip("192.0.2.3"))), (5, Some(ip("192.0.2.4")))]);
     let none = route(&v4_route([10, 0, 0, 0], 8).multipath(vec![hop(2, [192, 0, 2, 1])]).build(), &links());
     assert_eq!(none, None);
 }
