@@ -4,7 +4,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 use super::*;
 use crate::control::kernel_port::KernelSide;
 use crate::model::NextHopId;
-use crate::shared::{Egress, Resolution};
+use crate::shared::{Egress, Resolution, ReversePath};
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -83,6 +83,34 @@ fn the_lowest_metric_wins_in_any_order() {
         mirror.set_routes(order.map(|(metric, via)| route("0.0.0.0/0", Some(via), metric)).into_iter());
         assert_eq!(mirror.way(ip("192.0.2.1")), Some((5, ip("10.0.9.1"))));
     }
+}
+
+#[test]
+fn packets_may_come_by_the_interfaces_of_all_routes_to_a_prefix() {
+    let mut mirror = mirror();
+    let mut links = Vec::new();
+    let mut sides = Vec::new();
+    for (port, index, interface) in [(0, 5, "ek0"), (1, 6, "ek1"), (2, 7, "ek2")] {
+        let mut link = LinkUnspec::new_with_index(index).build();
+        link.attributes.push(LinkAttribute::IfName(interface.to_owned()));
+        links.push(link);
+        let (interface, addresses) = (interface.to_owned(), Vec::new());
+        sides.push(KernelSide { port: PortId(port), interface, mac: OURS, mtu: 1500, addresses });
+    }
+    mirror.set_links(Links::read(&links, &sides));
+    let by = |index, metric| KernelRoute { index, ..route("10.1.0.0/16", Some("10.0.9.254"), metric) };
+    for order in [[by(5, 10), by(6, 10)], [by(6, 20), by(5, 10)], [by(5, 10), by(6, 20)]] {
+        mirror.set_routes(order.into_iter());
+        let fib = mirror.content();
+        assert_eq!(fib.routes[0].1.port, PortId(0));
+        assert_eq!(fib.alternatives.iter().map(|(_, port)| port.0).collect::<Vec<_>>(), [0, 1]);
+    }
+    let fib = mirror.changed_fib().unwrap();
+    let reaches = |port| fib.reverse_path(ip("10.1.2.3"), PortId(port)) == ReversePath::Routed;
+    assert_eq!([0, 1, 2].map(reaches), [true, true, false]);
+    mirror.set_routes([by(5, 10)].into_iter());
+    let fib = mirror.changed_fib().unwrap();
+    assert_eq!(fib.reverse_path(ip("10.1.2.3"), PortId(1)), ReversePath::None);
 }
 
 #[test]
