@@ -199,7 +199,7 @@ impl Flood {
                 self.write_transport(frame, link, random);
                 let total = frame.len() - L3;
                 frame[L3 + 2..][..2].copy_from_slice(&u16::try_from(total).unwrap().to_be_bytes());
-                let header = !fold(checksum::sum(&frame[L3..L3 + 20]));
+                let header = !checksum::fold(checksum::sum(&frame[L3..L3 + 20]));
                 frame[L3 + 10..][..2].copy_from_slice(&header.to_be_bytes());
             }
             (IpAddr::V6(source), IpAddr::V6(to)) => {
@@ -279,7 +279,7 @@ impl Flood {
             sum += checksum::sum(&frame[l4 - addresses..l4]);
             sum += u32::from(self.protocol()) + u32::try_from(length).unwrap();
         }
-        let value = match !fold(sum) {
+        let value = match !checksum::fold(sum) {
             0 if self.kind == Kind::Udp => 0xffff,
             value => value,
         };
@@ -357,11 +357,6 @@ impl Random {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
-}
-
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    u16::try_from(sum + (sum >> 16)).unwrap()
 }
 
 /// RFC 4291, section 2.7.1.
