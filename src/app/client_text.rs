@@ -138,6 +138,7 @@ pub fn services(list: &Services) -> String {
         Right("LIMIT"),
         Right("REFUSED"),
         Left("SYN PROXY"),
+        Left("ANNOUNCED"),
     ]);
     for service in &list.services {
         table.row([
@@ -158,6 +159,11 @@ pub fn services(list: &Services) -> String {
             match service.syn_proxy.mode.as_str() {
                 "auto" if service.syn_proxy.active => "auto: on".to_owned(),
                 mode => mode.to_owned(),
+            },
+            match &service.not_announced {
+                _ if service.announced => "yes".to_owned(),
+                None => "no".to_owned(),
+                Some(reason) => format!("no: {reason}"),
             },
         ]);
     }

@@ -32,7 +32,6 @@ impl KernelNetwork {
         let gone = |_| mirror_ended();
         let next_hops = NeighbourCommand::StaticNextHops(wanted.next_hops.clone());
         self.neighbours.send(next_hops).await.map_err(gone)?;
-        self.neighbours.send(NeighbourCommand::KeepResolved(wanted.backends.clone())).await.map_err(gone)?;
 
         let ended = || NetworkError("the announcer has ended".to_owned());
         let (reply, answer) = oneshot::channel();
@@ -43,6 +42,8 @@ impl KernelNetwork {
         let announcer = self.announcer().await?;
         announcer.send(AnnounceRequest { wanted: announced, reply }).await.map_err(|_| ended())?;
         let failures = answer.await.map_err(|_| ended())?;
+        // Only now: a neighbour is asked for from an address of the interface, which had none before.
+        self.neighbours.send(NeighbourCommand::KeepResolved(wanted.backends.clone())).await.map_err(gone)?;
         // Packets that the addresses attract, or that are to leave from them, must find their ways.
         let (reply, read) = oneshot::channel();
         self.neighbours.send(NeighbourCommand::Read(reply)).await.map_err(gone)?;

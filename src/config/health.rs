@@ -103,6 +103,14 @@ pub struct TlsProbe {
     pub server_name: Option<String>,
 }
 
+impl ProbeKind {
+    /// Whether no answer within the timeout is a success.
+    #[must_use]
+    pub const fn takes_silence_for_success(&self) -> bool {
+        matches!(self, Self::Udp(UdpProbe { expect: Expect::Nothing, .. }))
+    }
+}
+
 /// What a UDP probe sends and expects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UdpProbe {

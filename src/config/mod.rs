@@ -7,6 +7,7 @@
 //! `check` looks at them together. Each reports what it finds and goes on without the wrong part. `document` is the way
 //! up to there of any file of ours.
 
+mod announce;
 mod check;
 pub(crate) mod document;
 mod duration;
@@ -49,6 +50,7 @@ use crate::model::ServiceProtocol;
 use crate::model::SynProxy;
 use crate::model::Timeouts;
 
+pub use announce::{Announce, AnnounceRules};
 use document::Document;
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Position};
 pub use health::{
@@ -247,6 +249,8 @@ pub struct ServiceConfig {
     pub slow_start: Duration,
     /// How long a tier that has come back waits before it serves again; 0: not at all.
     pub hold_down: Duration,
+    /// When the VIP is announced.
+    pub announce: AnnounceRules,
     /// Below this percentage of healthy backends health is disregarded; 0: never.
     pub panic_threshold: u8,
     /// What packets to backends carry as their source, all of the VIP's family; for a tunnel of the backends', for direct

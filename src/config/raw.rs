@@ -27,7 +27,7 @@ use crate::model::Tracking;
 use super::fields;
 use super::table::{Entry, Table};
 use super::value::{List, Value};
-use super::{Idle, Memory};
+use super::{Announce, Idle, Memory};
 
 pub(super) use access::{Access, AccessList};
 pub(super) use client_address::{ClientAddress, Told};
@@ -140,6 +140,9 @@ pub(super) struct Service {
     pub(super) dead_after: Entry<Duration>,
     pub(super) slow_start: Entry<Duration>,
     pub(super) hold_down: Entry<Duration>,
+    pub(super) announce: Entry<Announce>,
+    pub(super) quorum: Entry<u16>,
+    pub(super) announce_hold: Entry<Duration>,
     pub(super) panic_threshold: Entry<u8>,
     pub(super) pool: Entry<String>,
     pub(super) syn_proxy: SynProxy,
@@ -373,6 +376,17 @@ impl Service {
             dead_after: table.optional("dead_after", |v| v.duration(Duration::ZERO..=HOUR * 24)),
             slow_start: table.optional("slow_start", |v| v.duration(Duration::ZERO..=HOUR)),
             hold_down: table.optional("hold_down", |v| v.duration(Duration::ZERO..=HOUR * 24)),
+            announce: table.optional("announce", |v| {
+                let choices = [
+                    ("always", Announce::Always),
+                    ("healthy", Announce::Healthy),
+                    ("quorum", Announce::Quorum),
+                    ("never", Announce::Never),
+                ];
+                v.one_of(&choices, &[])
+            }),
+            quorum: table.optional("quorum", |v| v.integer(1..=u16::MAX)),
+            announce_hold: table.optional("announce_hold", |v| v.duration(Duration::ZERO..=HOUR)),
             panic_threshold: table.optional("panic_threshold", |v| v.integer(0..=100)),
             pool: table.optional("local_addresses", |v| v.text().map(str::to_owned)),
             syn_proxy: SynProxy::read(&mut table),

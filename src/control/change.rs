@@ -1,5 +1,6 @@
 //! Changes of state, as they are logged: an event name and `key=value`s.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use super::health::ProbeFailure;
 use super::pressure::Pressure;
 use super::pressure::Resource;
 use super::pressure::Usage;
+use super::suspicion::Strain;
+use super::suspicion::Verdict;
 use crate::model::Endpoint;
 use crate::model::WorkerId;
 
@@ -76,6 +79,50 @@ pub enum Change {
         /// Flows were left.
         timed_out: bool,
     },
+    /// The probe of a backend cannot be sent, the first of its service. The others of the service are not told.
+    ProbeNotSent {
+        /// Whose it is.
+        service: Arc<str>,
+        /// Which.
+        backend: Endpoint,
+        /// What is in the way.
+        reason: Arc<str>,
+    },
+    /// The probes of a service can be sent again, all of them.
+    ProbesSent {
+        /// Whose.
+        service: Arc<str>,
+    },
+    /// Nearly all backends of all services are silent at once: they are held in service while that is verified.
+    SuspicionBegins {
+        /// Backends that are silent.
+        backends: usize,
+        /// What strains this machine; `None`: nothing that is known.
+        strain: Option<Strain>,
+    },
+    /// The hold is over.
+    SuspicionEnds {
+        /// Whether the failure was real.
+        verdict: Verdict,
+        /// What strains this machine; `None`: nothing that is known.
+        strain: Option<Strain>,
+    },
+    /// A VIP is announced (again), as a service of it wants it.
+    VipAnnounced {
+        /// Which.
+        vip: IpAddr,
+        /// Whose.
+        service: Arc<str>,
+    },
+    /// A VIP is withdrawn: no service of it wants it any more.
+    VipWithdrawn {
+        /// Which.
+        vip: IpAddr,
+        /// The last that wanted it.
+        service: Arc<str>,
+        /// Why it does no longer.
+        reason: String,
+    },
     /// Another tier of a service's backends serves, or one that is not the lowest to begin with.
     TierServes {
         /// Whose.
@@ -124,6 +171,11 @@ pub enum Change {
     },
     /// Everything is in place.
     Ready,
+    /// The kernel's side of a port is gone: neighbours, routes and probes of the port with it.
+    KernelInterfaceLost {
+        /// Which.
+        port: Arc<str>,
+    },
     /// A port has no link: nothing comes or leaves by it.
     PortDown {
         /// Which.
@@ -177,6 +229,20 @@ impl Change {
             Self::BackendDrained { service, backend, timed_out } => {
                 tracing::info!(%service, %backend, timed_out, "backend_drained");
             }
+            Self::ProbeNotSent { service, backend, reason } => {
+                tracing::error!(%service, %backend, ?reason, "probe_not_sent");
+            }
+            Self::ProbesSent { service } => tracing::info!(%service, "probes_sent"),
+            Self::SuspicionBegins { backends, strain } => {
+                tracing::error!(backends, strain = %word(*strain), "suspicion_begins");
+            }
+            Self::SuspicionEnds { verdict, strain } => {
+                tracing::warn!(verdict = verdict.name(), strain = %word(*strain), "suspicion_ends");
+            }
+            Self::VipAnnounced { vip, service } => tracing::info!(%vip, %service, "vip_announced"),
+            Self::VipWithdrawn { vip, service, reason } => {
+                tracing::error!(%vip, %service, ?reason, "vip_withdrawn");
+            }
             Self::TierServes { service, tier } => tracing::warn!(%service, tier, "tier_serves"),
             Self::Panic { service, begins: true } => tracing::error!(%service, "panic_begins"),
             Self::Panic { service, begins: false } => tracing::warn!(%service, "panic_ends"),
@@ -192,6 +258,9 @@ impl Change {
             }
             Self::VipsAnnounced { vips } => tracing::info!(vips, "vips_announced"),
             Self::Ready => tracing::info!("ready"),
+            Self::KernelInterfaceLost { port } => {
+                tracing::error!(%port, fix = "restart to get it back", "kernel_side_lost");
+            }
             Self::PortDown { port } => tracing::error!(%port, "port_down"),
             Self::PortUp { port } => tracing::info!(%port, "port_up"),
             Self::WorkerStalled { worker } => tracing::error!(%worker, "worker_stalled"),
@@ -235,6 +304,28 @@ impl Change {
                 "backend": backend.to_string(),
                 "timed_out": timed_out,
             }),
+            Self::ProbeNotSent { service, backend, reason } => json!({
+                "event": "probe_not_sent",
+                "service": &**service,
+                "backend": backend.to_string(),
+                "reason": &**reason,
+            }),
+            Self::ProbesSent { service } => json!({"event": "probes_sent", "service": &**service}),
+            Self::SuspicionBegins { backends, strain } => {
+                json!({"event": "suspicion_begins", "backends": backends, "strain": word(*strain)})
+            }
+            Self::SuspicionEnds { verdict, strain } => {
+                json!({"event": "suspicion_ends", "verdict": verdict.name(), "strain": word(*strain)})
+            }
+            Self::VipAnnounced { vip, service } => {
+                json!({"event": "vip_announced", "vip": vip.to_string(), "service": &**service})
+            }
+            Self::VipWithdrawn { vip, service, reason } => json!({
+                "event": "vip_withdrawn",
+                "vip": vip.to_string(),
+                "service": &**service,
+                "reason": reason,
+            }),
             Self::TierServes { service, tier } => {
                 json!({"event": "tier_serves", "service": &**service, "tier": tier})
             }
@@ -266,6 +357,7 @@ impl Change {
             }
             Self::VipsAnnounced { vips } => json!({"event": "vips_announced", "vips": vips}),
             Self::Ready => json!({"event": "ready"}),
+            Self::KernelInterfaceLost { port } => json!({"event": "kernel_side_lost", "port": &**port}),
             Self::PortDown { port } => json!({"event": "port_down", "port": &**port}),
             Self::PortUp { port } => json!({"event": "port_up", "port": &**port}),
             Self::WorkerStalled { worker } => json!({"event": "worker_stalled", "worker": worker.0}),
@@ -310,4 +402,9 @@ fn log_pressure(resource: &Resource, pressure: Pressure, usage: Usage) {
             tracing::info!(%service, %backend, used, capacity, refused, "local_ports_recovered");
         }
     }
+}
+
+/// The word for what strains this machine.
+fn word(strain: Option<Strain>) -> String {
+    strain.map_or_else(|| "none".to_owned(), |strain| strain.to_string())
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::change::Change;
 use super::drain::DrainEnd;
+use super::health::NotSent;
 use super::health::ProbeReport;
 use super::health::ProbeSpec;
 use super::network::Wanted;
+use super::port_watch::PortFault;
 use super::registry::Assigned;
 use super::registry::RegistryFull;
+use super::suspicion::Strain;
 use super::workers::Pulse;
 use crate::config::Config;
 use crate::model::BackendId;
@@ -22,6 +25,8 @@ pub enum Event {
     Load(Box<Config>),
     /// A probe has a result.
     Probe(ProbeReport),
+    /// A probe could not be sent.
+    NotSent(NotSent),
     /// Whether a backend is in service was decided without its probes; holds until their results, or the
     /// configuration, say otherwise.
     Decided(BackendId, Decision),
@@ -29,6 +34,10 @@ pub enum Event {
     Observed(Vec<(BackendId, u64)>),
     /// How the workers are.
     Workers(Pulse),
+    /// What is wrong with the ports now.
+    Ports(Vec<PortFault>),
+    /// Something in this machine loses or delays answers to probes.
+    Strained(Strain),
     /// The network holds this.
     Held(Wanted),
     /// An operator decided about a backend.
@@ -89,6 +98,8 @@ pub enum Effect {
     StartProbe(ProbeSpec),
     /// Stop probing a backend.
     StopProbe(BackendId),
+    /// Probe backends once more at once.
+    RepeatProbes,
     /// Give workers this snapshot.
     Publish(Box<Snapshot>),
     /// Ask the network to hold this.

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod announce;
+pub mod announcements;
 pub mod change;
 mod child;
 pub mod difference;
@@ -24,6 +25,7 @@ pub mod network;
 pub mod port_watch;
 pub mod pressure;
 mod pressure_watch;
+pub mod probe_counts;
 pub mod publication;
 pub mod registry;
 pub mod run;
@@ -31,6 +33,8 @@ mod selection;
 mod service_manager;
 pub mod signals;
 pub mod state;
+mod strain_watch;
+pub mod suspicion;
 mod syn_watch;
 pub mod tables;
 mod transition;

@@ -2,6 +2,7 @@
 //!
 //! Read about once a second, as asking a card may take its time; what is shown is the last reading.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -58,6 +59,36 @@ struct Port {
     told_up: bool,
     /// It had a link once.
     was_up: bool,
+    told_lost: bool,
+}
+
+/// What is wrong with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFault {
+    /// Which.
+    pub port: Arc<str>,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// See [`PortFault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It has no link.
+    NoLink,
+    /// Its TAP was deleted.
+    KernelSideLost,
+}
+
+impl fmt::Display for PortFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FaultKind::NoLink => write!(f, "port {} has no link", self.port),
+            FaultKind::KernelSideLost => {
+                write!(f, "the kernel's side of port {} is gone; restart to get it back", self.port)
+            }
+        }
+    }
 }
 
 /// Looks, a second apart, that a card may take to find its link after the start: as long as autonegotiation lasts.
@@ -67,7 +98,7 @@ impl PortWatch {
     /// Of ports with these names, in the order in which `read` gives them.
     #[must_use]
     pub fn new(read: ReadPorts, names: impl Iterator<Item = String>) -> Self {
-        let port = |name: String| Port { name: name.into(), told_up: true, was_up: false };
+        let port = |name: String| Port { name: name.into(), told_up: true, was_up: false, told_lost: false };
         Self { read, ports: names.map(port).collect(), latest: Vec::new(), looks: 0 }
     }
 
@@ -78,6 +109,9 @@ impl PortWatch {
         self.looks = self.looks.saturating_add(1);
         let mut changes = Vec::new();
         for (port, reading) in self.ports.iter_mut().zip(&self.latest) {
+            if reading.kernel.is_some_and(|side| side.lost) && !std::mem::replace(&mut port.told_lost, true) {
+                changes.push(Change::KernelInterfaceLost { port: Arc::clone(&port.name) });
+            }
             let up = reading.link_up;
             port.was_up |= up;
             if up == port.told_up || !port.was_up && self.looks <= START_LOOKS {
@@ -88,6 +122,17 @@ impl PortWatch {
             changes.push(if up { Change::PortUp { port: name } } else { Change::PortDown { port: name } });
         }
         changes
+    }
+
+    /// What is wrong with the ports, as told so far.
+    #[must_use]
+    pub fn faults(&self) -> Vec<PortFault> {
+        let of = |port: &Port| {
+            let fault = |kind| PortFault { port: Arc::clone(&port.name), kind };
+            let lost = port.told_lost.then(|| fault(FaultKind::KernelSideLost));
+            [lost, (!port.told_up).then(|| fault(FaultKind::NoLink))]
+        };
+        self.ports.iter().flat_map(of).flatten().collect()
     }
 
     /// The last readings, in the order of the configuration; none before the first [`look`](Self::look).
@@ -125,5 +170,17 @@ mod tests {
         let expected = [Change::PortDown { port: "front".into() }, Change::PortUp { port: "back".into() }];
         assert_eq!(watch.look(), expected);
         assert!(watch.latest()[1].link_up);
+        assert_eq!(watch.faults(), [PortFault { port: "front".into(), kind: FaultKind::NoLink }]);
+    }
+
+    #[test]
+    fn a_lost_kernel_side_is_told_once_and_stays_a_fault() {
+        let lost = SideTotals { lost: true, ..SideTotals::default() };
+        let reading = PortReading { link_up: true, kernel: Some(lost), ..PortReading::default() };
+        let mut watch =
+            PortWatch::new(Box::new(move || vec![reading.clone()]), ["front".to_owned()].into_iter());
+        assert_eq!(watch.look(), [Change::KernelInterfaceLost { port: "front".into() }]);
+        assert_eq!(watch.look(), []);
+        assert_eq!(watch.faults(), [PortFault { port: "front".into(), kind: FaultKind::KernelSideLost }]);
     }
 }

@@ -23,6 +23,7 @@ use super::health::ProbeSpec;
 use super::health::Question;
 use super::health::Thresholds;
 use super::identity::counterparts;
+use super::suspicion::Census;
 use super::unpublished::Bearing;
 use super::unpublished::Unpublished;
 use crate::config::BackendConfig;
@@ -51,6 +52,7 @@ pub struct Registry {
     drains: BTreeSet<BackendId>,
     /// What the latest snapshot does not have yet.
     pub(super) unpublished: Unpublished,
+    census: Census,
 }
 
 /// A service with an id.
@@ -95,6 +97,10 @@ pub struct Backend {
     pub observed: Observed,
     /// How it is being probed; `None`: it is not.
     pub probe: Option<ProbeSpec>,
+    /// Why its probes cannot be sent; `None`: the latest was sent.
+    pub not_sent: Option<Arc<str>>,
+    /// When an operator or its agent brought it back into service; `None`: never.
+    pub returned: Option<Nanos>,
     /// When it was removed from the configuration.
     pub removed: Option<Nanos>,
 }
@@ -148,6 +154,12 @@ impl Backend {
             && self.health.state() == HealthState::Up
     }
 
+    /// Whether its probes have said how it is, or cannot be sent.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.health.state() != HealthState::Unknown || self.not_sent.is_some()
+    }
+
     /// Whether its agent has nothing against new flows.
     #[must_use]
     pub fn is_advised(&self) -> bool {
@@ -179,6 +191,7 @@ impl Registry {
             order: Vec::new(),
             drains: BTreeSet::new(),
             unpublished: Unpublished { services: BTreeSet::new(), members: false },
+            census: Census { up: 0, silent: 0 },
         }
     }
 
@@ -215,6 +228,8 @@ impl Registry {
         self.remove_others(now);
         self.unpublished.services.extend(self.services.keys());
         self.unpublished.members = true;
+        self.census = Census::default();
+        self.backends.values().for_each(|backend| self.census.count(backend));
         Ok(assigned)
     }
 
@@ -254,6 +269,8 @@ impl Registry {
                 advice: Advice::default(),
                 observed: Observed::default(),
                 probe: None,
+                not_sent: None,
+                returned: None,
                 removed: None,
             });
             if backend.configured_weight != *weight {
@@ -340,7 +357,9 @@ impl Registry {
     pub(super) fn change<T>(&mut self, id: BackendId, change: impl FnOnce(&mut Backend) -> T) -> Option<T> {
         let backend = self.backends.get_mut(&id)?;
         let before = Bearing::of(backend);
+        self.census.uncount(backend);
         let result = change(backend);
+        self.census.count(backend);
         if Bearing::of(backend) != before {
             self.unpublished.services.insert(backend.service);
             match backend.administration {
@@ -349,6 +368,12 @@ impl Registry {
             };
         }
         Some(result)
+    }
+
+    /// How many of the probed backends are up, and silent.
+    #[must_use]
+    pub const fn census(&self) -> Census {
+        self.census
     }
 
     /// The configured services in the order of the file.
@@ -390,6 +415,28 @@ impl Registry {
     }
 }
 
+impl Census {
+    fn count(&mut self, backend: &Backend) {
+        let (up, silent) = Self::part(backend);
+        self.up += up;
+        self.silent += silent;
+    }
+
+    fn uncount(&mut self, backend: &Backend) {
+        let (up, silent) = Self::part(backend);
+        self.up -= up;
+        self.silent -= silent;
+    }
+
+    fn part(backend: &Backend) -> (usize, usize) {
+        let counts = backend.removed.is_none()
+            && backend.probe.is_some()
+            && backend.administration == Administration::Enabled
+            && backend.health.state() == HealthState::Up;
+        (usize::from(counts), usize::from(counts && backend.health.is_up_and_silent()))
+    }
+}
+
 /// Whether sessions stay on a backend that leaves the configuration, though no flow says so.
 fn keeps_sessions(service: &ServiceConfig) -> bool {
     service.mode.is_stateless() && !service.transition.is_zero()
@@ -422,11 +469,13 @@ pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSp
     // A service on a range of ports is probed on its first.
     let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
     let target = |port| SocketAddr::new(backend.endpoint.address, port);
+    // An echo request knows no port and no header: services of one host share its answer.
+    let is_echo = *kind == ProbeKind::Icmp;
     let check = Arc::new(Question {
-        target: target(port.unwrap_or(own)),
+        target: target(if is_echo { 0 } else { port.unwrap_or(own) }),
         kind: kind.clone(),
         from: *from,
-        proxy_header: *proxy_header,
+        proxy_header: *proxy_header && !is_echo,
         interval: *interval,
         timeout: *timeout,
         service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),

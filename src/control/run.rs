@@ -36,8 +36,9 @@ use super::admin::serve_socket;
 use super::change::Change;
 use super::drain::DrainEnd;
 use super::file_limit;
-use super::health::ProbeReport;
+use super::health::ProbeNews;
 use super::health::Probes;
+use super::health::Punctuality;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::network::Network;
@@ -54,6 +55,7 @@ use super::state::Event;
 use super::state::Phase;
 use super::state::Refusal;
 use super::state::State;
+use super::strain_watch::StrainWatch;
 use super::workers::WorkerWatch;
 use crate::config::Config;
 use crate::model::BackendId;
@@ -146,6 +148,8 @@ struct Loop {
     ports: PortWatch,
     next_port_look: Instant,
     probes: Probes,
+    punctuality: Arc<Punctuality>,
+    strain_watch: StrainWatch,
     hooks: Hooks,
     lister: Arc<FlowLister>,
     start_info: StartInfo,
@@ -165,7 +169,7 @@ struct Loop {
 /// Where the loop hears from others.
 struct Inputs {
     signals: Signals,
-    probes: mpsc::Receiver<ProbeReport>,
+    probes: mpsc::Receiver<ProbeNews>,
     held: mpsc::Receiver<Wanted>,
     calls: mpsc::Receiver<Call>,
     established: mpsc::Receiver<bool>,
@@ -217,6 +221,8 @@ impl Loop {
 
         let now = Nanos(0);
         let workers = counters.len();
+        let punctuality = Arc::new(Punctuality::default());
+        tokio::spawn(Arc::clone(&punctuality).keep(turned(counters.clone())));
         let (state, effects) = State::new(now, config)?;
         let mut this = Self {
             started,
@@ -229,7 +235,9 @@ impl Loop {
             next_look: started,
             ports: PortWatch::new(ports, start_info.ports.iter().map(|port| port.name.clone())),
             next_port_look: started,
-            probes: Probes::new(reports),
+            probes: Probes::punctual(reports, Arc::clone(&punctuality)),
+            punctuality,
+            strain_watch: StrainWatch::default(),
             hooks: Hooks::start(),
             lister,
             start_info,
@@ -261,7 +269,10 @@ impl Loop {
                 () = tokio::time::sleep_until(wake) => self.look(),
                 Some(any) = self.inputs.established.recv() => self.established(any),
                 Some(held) = self.inputs.held.recv() => self.apply(Event::Held(held)),
-                Some(report) = self.inputs.probes.recv() => self.apply(Event::Probe(report)),
+                Some(report) = self.inputs.probes.recv() => self.apply(match report {
+                    ProbeNews::Result(report) => Event::Probe(report),
+                    ProbeNews::NotSent(news) => Event::NotSent(news),
+                }),
                 Some(call) = self.inputs.calls.recv() => self.answer(call),
             }
         }
@@ -287,6 +298,7 @@ impl Loop {
                 Effect::Assign(assigned) => self.ledger.assign(assigned),
                 Effect::StartProbe(spec) => self.probes.start(spec),
                 Effect::StopProbe(backend) => self.probes.stop(backend),
+                Effect::RepeatProbes => self.probes.repeat(),
                 Effect::Publish(snapshot) => self.snapshots.publish(*snapshot),
                 Effect::Hold(wanted) => {
                     self.wanted.send_replace(wanted);
@@ -322,11 +334,15 @@ impl Loop {
             let changes = self.pressure_watch.look(now, self.state.registry(), &self.ledger, flows);
             changes.iter().for_each(|change| self.tell(change));
             self.service_manager.watchdog(turning, &self.summary());
+            if let Some(strain) = self.strain_watch.look(&self.ledger, &self.ports, self.punctuality.late()) {
+                self.apply(Event::Strained(strain));
+            }
             self.look_for_flows();
         }
         if Instant::now() >= self.next_port_look {
             self.next_port_look = Instant::now() + PORT_LOOK;
             self.ports.look().iter().for_each(|change| self.tell(change));
+            self.apply(Event::Ports(self.ports.faults()));
         }
         let flowless = self.ledger.flowless(self.state.registry(), now);
         self.apply(Event::Tick { flowless });
@@ -425,6 +441,7 @@ impl Loop {
             watch: &self.watch,
             ports: self.ports.latest(),
             start: &self.start_info,
+            probes_discarded: self.punctuality.discarded(),
         }
     }
 
@@ -437,6 +454,23 @@ impl Loop {
             total += 1;
             up += usize::from(backend.in_service());
         }
-        format!("{services} services, {up} of {total} backends in service")
+        let reasons = self.state.not_ready();
+        let not_ready =
+            if reasons.is_empty() { String::new() } else { format!("not ready: {}; ", reasons.join(", ")) };
+        format!("{not_ready}{services} services, {up} of {total} backends in service")
+    }
+}
+
+/// Whether every worker has turned since the last call; those that have not started yet are not late.
+fn turned(workers: Vec<Arc<WorkerCounters>>) -> impl FnMut() -> bool + Send {
+    let mut before = vec![0; workers.len()];
+    move || {
+        let mut all = true;
+        for (worker, before) in workers.iter().zip(&mut before) {
+            let turns = worker.turns();
+            all &= turns == 0 || turns != *before;
+            *before = turns;
+        }
+        all
     }
 }

@@ -52,6 +52,12 @@ pub struct Standing {
 const SLOW_START_STEPS: u64 = 10;
 
 impl Selection {
+    /// Backends that new flows can be placed on now.
+    #[must_use]
+    pub fn eligible(&self) -> usize {
+        self.standings.iter().filter(|standing| standing.weight > 0).count()
+    }
+
     /// What follows at `now` for `backends`, those configured for `service`, and those `leaving` it; `before` is what
     /// followed last.
     #[must_use]
@@ -71,7 +77,7 @@ impl Selection {
         let tier = serving_tier(before.tier, service, backends, serves, now, &mut due);
         let known = |backend: &&Backend| {
             let asked = backend.administration == Administration::Enabled;
-            !asked || backend.health.state() != HealthState::Unknown
+            !asked || backend.is_known()
         };
         let serves_none = before.serves.is_some() || backends.iter().all(known);
         let lowest = backends.iter().map(|backend| backend.tier).min();
@@ -200,20 +206,22 @@ fn serving_tier(
     Some(serves)
 }
 
-/// The weight of a backend that has come into service not long ago: it grows from a tenth to the whole.
+/// The weight of a backend that has come into service not long ago, by its probes, an operator or its agent: it grows from a tenth to the whole.
 fn slow_start(service: &ServiceConfig, backend: &Backend, now: Nanos, due: &mut Option<Nanos>) -> u32 {
     let whole = backend.advised_weight();
     let span = Nanos::from(service.slow_start);
     // Balancers that must choose alike do not see the same moment of recovery.
-    if span == Nanos(0) || service.scheduler.is_by_hash() || backend.health.transitions() <= 1 {
+    let recovered = (backend.health.transitions() > 1).then(|| backend.health.since());
+    let Some(since) = recovered.max(backend.returned) else { return whole };
+    if span == Nanos(0) || service.scheduler.is_by_hash() {
         return whole;
     }
     let step = Nanos((span.0 / SLOW_START_STEPS).max(1));
-    let steps = now.since(backend.health.since()).0 / step.0 + 1;
+    let steps = now.since(since).0 / step.0 + 1;
     if steps >= SLOW_START_STEPS {
         return whole;
     }
-    soonest(due, Some(backend.health.since() + Nanos(step.0 * steps)));
+    soonest(due, Some(since + Nanos(step.0 * steps)));
     u32::try_from(u64::from(whole) * steps / SLOW_START_STEPS).unwrap_or(whole).max(1)
 }
 

@@ -5,12 +5,17 @@
 //! only once a snapshot with every backend's first probe result is published and every worker turns; the process is
 //! ready once they are; a drain withdraws them first.
 
+mod announcing;
 mod backends;
+mod doubts;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::announcements::Announcements;
 use super::change::Change;
 use super::difference::Difference;
 use super::difference::restart_only;
@@ -21,13 +26,18 @@ pub use super::event::Effect;
 pub use super::event::Event;
 pub use super::event::Order;
 pub use super::event::Refusal;
-use super::health::HealthState;
+use super::health::REPEAT_PAUSE;
 use super::network::Wanted;
+use super::port_watch::FaultKind;
+use super::port_watch::PortFault;
+use super::probe_counts::ProbeCounts;
 use super::publication::Publication;
 use super::publication::Urgency;
+use super::registry::Backend;
 use super::registry::Registry;
 pub use super::selection::Selection;
 pub use super::selection::Standing;
+use super::suspicion::Suspicion;
 use super::tables::Tables;
 use super::tables::local_addresses;
 use super::workers::Pulse;
@@ -53,7 +63,18 @@ pub struct State {
     pulse: Pulse,
     phase: Phase,
     first_probes: FirstProbes,
+    /// The process is ready by this time, whatever services are still on their way up.
+    ready_by: Nanos,
     probe_generation: u64,
+    probe_counts: ProbeCounts,
+    announcements: Announcements,
+    /// How many services want each VIP; none is 0.
+    wanting: BTreeMap<IpAddr, usize>,
+    suspicion: Suspicion,
+    /// The longest time-out of a probe, and whether there are several servers.
+    slowest_timeout: Duration,
+    several_servers: bool,
+    faults: Vec<PortFault>,
 }
 
 /// What the latest snapshot tells the workers.
@@ -92,6 +113,9 @@ const NETWORK_PATIENCE: Nanos = Nanos::from_secs(2);
 /// Beyond the probes' timeout, for their results to arrive.
 const SETTLE_MARGIN: Nanos = Nanos::from_millis(500);
 
+/// How long readiness waits beyond the first probes for services whose probes succeed, but not often enough yet.
+const RISE_PATIENCE: Nanos = Nanos::from_secs(8);
+
 impl State {
     /// A balancer that starts with `config` at `now`, and what to do first.
     ///
@@ -112,7 +136,15 @@ impl State {
             pulse: Pulse::default(),
             phase: Phase::Starting,
             first_probes: FirstProbes::Wait(now + NETWORK_PATIENCE),
+            ready_by: Nanos(0),
             probe_generation: 0,
+            probe_counts: ProbeCounts::default(),
+            announcements: Announcements::default(),
+            wanting: BTreeMap::new(),
+            suspicion: Suspicion::default(),
+            slowest_timeout: Duration::ZERO,
+            several_servers: false,
+            faults: Vec::new(),
             config: config.clone(),
         };
         let mut effects = Vec::new();
@@ -132,9 +164,12 @@ impl State {
                 }
             }
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
+            Event::NotSent(news) => self.not_sent(now, news, &mut effects),
             Event::Decided(backend, decision) => self.decided(now, backend, decision, &mut effects),
             Event::Observed(anomalies) => self.observed(now, anomalies, &mut effects),
             Event::Workers(pulse) => self.workers(pulse, &mut effects),
+            Event::Ports(faults) => self.ports(now, faults, &mut effects),
+            Event::Strained(strain) => self.suspicion.strained(now, strain),
             Event::Held(wanted) => self.held(wanted, &mut effects),
             Event::Administer(backend, order) => self.administer(now, backend, order, &mut effects),
             Event::Tick { flowless } => {
@@ -176,6 +211,12 @@ impl State {
         let backends = self.config.services.iter().map(|service| service.backends.len()).sum();
         let loaded = Change::ConfigurationLoaded { services: self.config.services.len(), backends };
         effects.push(Effect::Log(loaded));
+        self.slowest_timeout =
+            self.config.services.iter().map(|service| service.health.timeout).max().unwrap_or_default();
+        let servers = self.config.services.iter().flat_map(|service| &service.backends);
+        let mut servers = servers.map(|backend| backend.endpoint.address);
+        let first = servers.next();
+        self.several_servers = servers.any(|other| Some(other) != first);
         self.follow_with_probes(now, effects);
         self.publication.request(Urgency::CanWait);
         self.wanted_stale = true;
@@ -188,9 +229,11 @@ impl State {
         if self.held.is_none() && now < until {
             return;
         }
-        let slowest = self.config.services.iter().map(|service| service.health.timeout).max();
-        let answered = now + slowest.unwrap_or_default().into() + SETTLE_MARGIN;
+        // A first failure is repeated.
+        let twice = self.slowest_timeout * 2 + REPEAT_PAUSE;
+        let answered = now + twice.into() + SETTLE_MARGIN;
         self.first_probes = FirstProbes::Run(answered);
+        self.ready_by = answered + RISE_PATIENCE;
         self.follow_with_probes(now, effects);
     }
 
@@ -234,6 +277,7 @@ impl State {
                 effects.push(Effect::Log(Change::Panic { service, begins: panics }));
             }
         }
+        self.judge_announcements(now, &news, effects);
     }
 
     fn workers(&mut self, pulse: Pulse, effects: &mut Vec<Effect>) {
@@ -279,6 +323,8 @@ impl State {
         if self.tables.due().is_some_and(|due| due <= now) {
             self.publication.request(Urgency::CanWait);
         }
+        self.judge_suspicion(now, effects);
+        self.end_announce_holds(now, effects);
         if self.publication.take(now) {
             self.published.version += 1;
             self.wanted_stale |= self.published.settled != settled;
@@ -293,7 +339,9 @@ impl State {
             }
         }
         match self.phase {
-            Phase::Starting if self.may_announce() && self.held == self.wanted => {
+            Phase::Starting
+                if self.may_announce() && self.held == self.wanted && !self.services_are_coming(now) =>
+            {
                 self.phase = Phase::Running;
                 effects.push(Effect::Log(Change::Ready));
                 effects.push(Effect::Ready);
@@ -310,7 +358,8 @@ impl State {
     fn wanted(&self) -> Wanted {
         let configured: BTreeSet<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
         // Not before workers know the VIP: the kernel would answer in their place.
-        let vips = configured.intersection(&self.published.vips).filter(|_| self.may_announce());
+        let vips = configured.intersection(&self.published.vips);
+        let vips = vips.filter(|vip| self.may_announce() && self.wanting.contains_key(vip));
         let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
         let backends = self
             .registry
@@ -327,14 +376,16 @@ impl State {
 
     fn may_announce(&self) -> bool {
         let leaving = matches!(self.phase, Phase::Draining(_));
-        !leaving && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
+        // Without its kernel side a port has no neighbours, and the kernel no way to answer for addresses there.
+        let lost = self.faults.iter().any(|fault| fault.kind == FaultKind::KernelSideLost);
+        !leaving && !lost && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
     }
 
     /// Every configured backend's first probe has a result, or had the time for one.
     fn settled(&self, now: Nanos) -> bool {
         let mut configured = self.registry.backends().filter(|backend| backend.removed.is_none());
         matches!(self.first_probes, FirstProbes::Run(answered) if now >= answered)
-            || configured.all(|backend| backend.health.state() != HealthState::Unknown)
+            || configured.all(Backend::is_known)
     }
 
     /// When [`Event::Tick`] is due even if nothing happens; `None`: no need.
@@ -344,13 +395,16 @@ impl State {
             FirstProbes::Wait(until) => Some(until),
             FirstProbes::Run(answered) => (!self.published.settled).then_some(answered),
         };
+        let ready = matches!(self.phase, Phase::Starting) && self.published.settled;
+        let ready = ready.then_some(self.ready_by);
+        let holds = [self.announcements.due(), self.suspicion.due(), ready].into_iter().flatten().min();
         let drain = match self.phase {
             Phase::Draining(drain) => Some(drain.deadline()),
             Phase::Starting | Phase::Running => None,
         };
         let tables = self.publication.due().or_else(|| self.tables.due());
         let drained = self.registry.draining().filter_map(|(_, deadline)| deadline).min();
-        [tables, first_probes, drain, drained].into_iter().flatten().min()
+        [tables, first_probes, drain, drained, holds].into_iter().flatten().min()
     }
 
     /// The configuration in effect.
@@ -381,6 +435,12 @@ impl State {
     #[must_use]
     pub const fn snapshot_version(&self) -> u64 {
         self.published.version
+    }
+
+    /// What became of probes beside their results.
+    #[must_use]
+    pub const fn probe_counts(&self) -> ProbeCounts {
+        self.probe_counts
     }
 
     /// Whether something has changed that the latest snapshot does not have yet.

@@ -29,6 +29,9 @@ pub(super) struct Bearing {
     weights: (u32, Option<u32>),
     administration: Administration,
     health: (HealthState, Nanos, u64),
+    /// It is as good as known, though no probe has said so.
+    known: bool,
+    returned: Option<Nanos>,
     /// What it takes to be dead; of one that is down alone.
     silence: Option<(Option<Nanos>, bool)>,
     advice: Advice,
@@ -52,6 +55,8 @@ impl Bearing {
             advice,
             observed: _,
             probe: _,
+            not_sent: _,
+            returned,
             removed,
         } = backend;
         let is_down = health.state() == HealthState::Down;
@@ -62,6 +67,8 @@ impl Bearing {
             weights: (*configured_weight, *weight_override),
             administration: *administration,
             health: (health.state(), health.since(), health.transitions()),
+            known: backend.is_known(),
+            returned: *returned,
             silence: is_down.then(|| (health.silent_since(), health.is_given_up())),
             advice: *advice,
             removed: *removed,

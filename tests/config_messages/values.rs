@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         r#"port = 80
 colour = "red""#,
         &[
-            r#"lb.toml:16:1: unknown key "colour" in [[service]]; remove it, the keys are allow, allow_file, backend, client_address, dead_after, deny, deny_file, encapsulation, encapsulation_port, flow_share, hash, health, hold_down, limits, local_addresses, mode, name, on_dead_backend, on_no_backend, on_unknown_flow, one_packet, panic_threshold, persistence, port, protocol, proxy_datagrams, scheduler, slow_start, syn_proxy, syn_proxy_above, toa_kind, tracking, transition, vip"#,
+            r#"lb.toml:16:1: unknown key "colour" in [[service]]; remove it, the keys are allow, allow_file, announce, announce_hold, backend, client_address, dead_after, deny, deny_file, encapsulation, encapsulation_port, flow_share, hash, health, hold_down, limits, local_addresses, mode, name, on_dead_backend, on_no_backend, on_unknown_flow, one_packet, panic_threshold, persistence, port, protocol, proxy_datagrams, quorum, scheduler, slow_start, syn_proxy, syn_proxy_above, toa_kind, tracking, transition, vip"#,
         ],
     ),
     change(

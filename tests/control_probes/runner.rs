@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use evenkeel::config::ProbeKind;
 use evenkeel::control::health::Asked;
+use evenkeel::control::health::NotSent;
 use evenkeel::control::health::ProbeFailure;
+use evenkeel::control::health::ProbeNews;
 use evenkeel::control::health::ProbeReport;
 use evenkeel::control::health::ProbeSpec;
 use evenkeel::control::health::Probes;
@@ -30,8 +32,17 @@ fn spec(backend: u32, generation: u64, check: Question) -> ProbeSpec {
     ProbeSpec { backend: BackendId(backend), generation, check: check.into(), agent: None }
 }
 
-fn good(backend: u32, generation: u64) -> ProbeReport {
-    ProbeReport { backend: BackendId(backend), generation, asked: Asked::Check, outcome: Ok(()).into() }
+fn good(backend: u32, generation: u64) -> ProbeNews {
+    let outcome = Ok(()).into();
+    ProbeNews::Result(ProbeReport { backend: BackendId(backend), generation, asked: Asked::Check, outcome })
+}
+
+/// The next result.
+async fn result(news: &mut mpsc::Receiver<ProbeNews>) -> ProbeReport {
+    match news.recv().await {
+        Some(ProbeNews::Result(report)) => report,
+        other => panic!("a probe could not be sent: {other:?}"),
+    }
 }
 
 /// A web server, and how many requests it has answered.
@@ -106,16 +117,16 @@ async fn an_agent_is_asked_beside_the_check_and_each_can_change_without_the_othe
         ..spec(1, generation, rarely(http(address)))
     };
     probes.start(with_agent(1));
-    let mut both = [results.recv().await.unwrap(), results.recv().await.unwrap()];
+    let mut both = [result(&mut results).await, result(&mut results).await];
     both.sort_by_key(|report| report.asked == Asked::Agent);
-    assert_eq!(both[0], good(1, 1));
+    assert_eq!(ProbeNews::Result(both[0]), good(1, 1));
     assert_eq!(both[1].asked, Asked::Agent);
     assert_eq!(both[1].outcome.advice.unwrap().weight_percent, Some(75));
 
     probes.start(spec(1, 2, rarely(http(address))));
     assert_eq!(probes.questions(), 1);
     probes.start(with_agent(3));
-    let report = results.recv().await.unwrap();
+    let report = result(&mut results).await;
     assert_eq!((report.asked, report.generation), (Asked::Agent, 3));
     assert_eq!(count.load(Ordering::SeqCst), 1, "the check stayed the same and was not repeated");
 }
@@ -130,7 +141,7 @@ async fn the_runner_keeps_probing_until_it_is_stopped_or_told_otherwise() {
     }
     probes.start(spec(1, 2, tcp(closed())));
     let changed = loop {
-        let report = results.recv().await.unwrap();
+        let report = result(&mut results).await;
         if report.generation == 2 {
             break report;
         }
@@ -156,11 +167,56 @@ async fn probes_start_an_interval_apart_however_long_each_takes() {
     let check = Question { interval: Duration::from_millis(100), ..http(address) };
     probes.start(spec(1, 1, check));
     for _ in 0..6 {
-        assert_eq!(results.recv().await.unwrap().outcome.result, Ok(()));
+        assert_eq!(result(&mut results).await.outcome.result, Ok(()));
     }
     // The first follows its phase; the others keep the interval, but for delays of a busy machine, which do not add up.
     let starts: Vec<_> = accepts.try_iter().take(6).collect();
     let four = starts[5] - starts[1];
     assert!(four >= Duration::from_millis(350), "{four:?}");
     assert!(starts[1] - starts[0] <= Duration::from_millis(1000));
+}
+
+#[tokio::test]
+async fn a_probe_that_cannot_be_sent_is_told_with_its_reason_and_each_attempt_counts() {
+    let (reports, mut results) = mpsc::channel(16);
+    let mut probes = Probes::new(reports);
+    let command = vec!["/nonexistent/check".to_owned()];
+    let at = SocketAddr::from(([127, 0, 0, 1], 9));
+    probes.start(spec(1, 1, question(at, ProbeKind::Script { command })));
+    for _ in 0..3 {
+        let Some(ProbeNews::NotSent(NotSent { backend, generation, asked, reason })) = results.recv().await
+        else {
+            panic!("a program that does not exist has a result");
+        };
+        assert_eq!((backend, generation, asked), (BackendId(1), 1, Asked::Check));
+        assert!(reason.starts_with("/nonexistent/check: "), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_failure_is_repeated_before_it_counts() {
+    let failures = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&failures);
+    let address = server(move |mut stream| {
+        read_head(&stream);
+        let status = if seen.fetch_add(1, Ordering::SeqCst) == 0 { "503 Starting" } else { "200 OK" };
+        let _gone = write!(stream, "HTTP/1.1 {status}\r\n\r\n");
+    });
+    let (reports, mut results) = mpsc::channel(16);
+    let mut probes = Probes::new(reports);
+    probes.start(spec(1, 1, rarely(http(address))));
+    assert_eq!(results.recv().await, Some(good(1, 1)));
+    assert_eq!(failures.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn questions_can_be_repeated_before_their_time() {
+    let (address, count) = counting();
+    let (reports, mut results) = mpsc::channel(16);
+    let mut probes = Probes::new(reports);
+    probes.start(spec(1, 1, rarely(http(address))));
+    assert_eq!(results.recv().await, Some(good(1, 1)));
+    probes.repeat();
+    assert_eq!(results.recv().await, Some(good(1, 1)));
+    assert_eq!(count.load(Ordering::SeqCst), 2);
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel::config::Announce;
+use evenkeel::config::AnnounceRules;
 use evenkeel::config::Appliance;
 use evenkeel::config::BackendConfig;
 use evenkeel::config::Config;
@@ -85,6 +87,7 @@ pub(crate) fn service(name: &str, at: &str, backends: &[(&str, u32)]) -> Service
         dead_after: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         hold_down: Duration::ZERO,
+        announce: AnnounceRules { when: Announce::Always, quorum: 1, hold: Duration::from_secs(2) },
         panic_threshold: 0,
         local_addresses: vec![address("10.0.8.10")],
         persistence: None,

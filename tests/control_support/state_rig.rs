@@ -41,6 +41,8 @@ pub(crate) struct Rig {
     pub(crate) log: Vec<Change>,
     /// Ids given out.
     pub(crate) assigned: Vec<Assigned>,
+    /// How often probes were repeated at once.
+    pub(crate) repeated: u32,
     pub(crate) ready: bool,
     pub(crate) stopping: bool,
     pub(crate) end: Option<DrainEnd>,
@@ -59,6 +61,7 @@ impl Rig {
             probes: BTreeMap::new(),
             log: vec![],
             assigned: vec![],
+            repeated: 0,
             ready: false,
             stopping: false,
             end: None,
@@ -96,6 +99,7 @@ impl Rig {
                 Effect::StopProbe(id) => {
                     self.probes.remove(&id).expect("only what runs is stopped");
                 }
+                Effect::RepeatProbes => self.repeated += 1,
                 Effect::Publish(snapshot) => {
                     self.snapshot = Some(*snapshot);
                     self.published += 1;

@@ -56,12 +56,12 @@ impl<'a> Balancer<'a> {
     }
 
     fn wait_ready(&mut self) {
-        let all_up = |service: &Value| service["backends_up"] == service["backends_total"];
+        let healthy = |backend: &Value| backend["state"] == "up" || backend["state"] == "standby";
         let ready = || {
             self.try_ask("status").is_some_and(|status| status["ready"] == true)
                 && self
-                    .try_ask("services")
-                    .is_some_and(|answer| answer["services"].as_array().unwrap().iter().all(all_up))
+                    .try_ask("backends")
+                    .is_some_and(|answer| answer["backends"].as_array().unwrap().iter().all(healthy))
         };
         wait_until("evenkeel is ready, every backend in service", Duration::from_secs(20), ready, || {
             self.circumstances()

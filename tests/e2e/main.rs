@@ -5,6 +5,7 @@
 //! root; without it they say so and pass.
 #![allow(clippy::unwrap_used, reason = "all of this runs inside tests")]
 
+mod announcing;
 mod arms;
 mod balancer;
 mod bare;

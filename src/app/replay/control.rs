@@ -186,6 +186,7 @@ impl Tables {
             }
             Effect::StopProbe(_)
             | Effect::Log(_)
+            | Effect::RepeatProbes
             | Effect::Ready
             | Effect::Stopping(_)
             | Effect::Leave(_) => {}

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod announce;
 mod appliance;
 mod client_address;
 mod forwarding;

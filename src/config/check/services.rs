@@ -24,6 +24,7 @@ use crate::model::ServiceProtocol;
 use super::Unique;
 use super::access;
 use super::addresses::Addresses;
+use super::announce;
 use super::client_address;
 use super::forwarding;
 use super::health;
@@ -164,6 +165,7 @@ fn one(raw: raw::Service, share: u8, probes: bool, addresses: &Addresses<'_>) ->
         );
     }
     let one_packet = forwarding::one_packet(raw.one_packet, protocol, mode, addresses.report);
+    let announce = announce::check(raw.announce, raw.quorum, raw.announce_hold, &health);
     Some(ServiceConfig {
         name: raw.name.given()?.value,
         vip: vip?.value,
@@ -181,6 +183,7 @@ fn one(raw: raw::Service, share: u8, probes: bool, addresses: &Addresses<'_>) ->
         dead_after: raw.dead_after.or(Duration::from_secs(10))?,
         slow_start: raw.slow_start.or(Duration::ZERO)?,
         hold_down: raw.hold_down.or(Duration::ZERO)?,
+        announce: announce?,
         panic_threshold: raw.panic_threshold.or(0)?,
         local_addresses: local?,
         persistence: persistence?,

@@ -53,12 +53,7 @@ async fn healthz(State(handle): State<Handle>) -> Response {
     match handle.ask(Call::Status).await {
         Ok(status) if status.ready => (StatusCode::OK, "ok\n").into_response(),
         Ok(status) => {
-            let stalled = status.workers.iter().any(|worker| worker.stalled);
-            let why = match (status.draining, stalled) {
-                (true, _) => "draining\n",
-                (false, true) => "worker stalled\n",
-                (false, false) => "starting\n",
-            };
+            let why: String = status.not_ready.iter().map(|reason| format!("{reason}\n")).collect();
             (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
         Err(fault) => reply::<()>(Err(fault)),

@@ -62,7 +62,11 @@ impl Gathered {
         let labels = vec![("name", name.clone()), ("version", version.clone())];
         page.gauge("info", "The balancer's name and version", [(labels, 1)].into_iter())?;
         page.single("uptime_seconds", "Seconds since control started", *uptime_seconds)?;
-        page.single("ready", "1 while VIPs are announced and every worker turns", (*ready).into())?;
+        page.single(
+            "ready",
+            "1 while serving: started, every worker turns, every port has its link and its kernel side",
+            (*ready).into(),
+        )?;
         page.single("draining", "1 while leaving", (*draining).into())?;
         page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
         page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)?;
@@ -77,7 +81,20 @@ impl Gathered {
         let forgotten = self.status.persistence_forgotten;
         page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())?;
         let help = "Lines of the log lost because they could not be written in time";
-        page.counter("log_lines_dropped", help, [(vec![], self.status.log_lines_dropped)].into_iter())
+        page.counter("log_lines_dropped", help, [(vec![], self.status.log_lines_dropped)].into_iter())?;
+        self.probes(page)
+    }
+
+    fn probes(&self, page: &mut Page<'_>) -> fmt::Result {
+        let help = "Probes that could not be sent, once for each backend that they are about";
+        page.counter("probes_not_sent", help, [(vec![], self.status.probes_not_sent)].into_iter())?;
+        let help =
+            "1 while nearly all backends are silent at once and held in service until that is verified";
+        page.single("suspicion", help, self.status.suspicion.into())?;
+        let help = "Times that nearly all backends were silent at once";
+        page.counter("suspicions", help, [(vec![], self.status.suspicions)].into_iter())?;
+        let help = "Probe results discarded because this machine was late";
+        page.counter("probes_discarded", help, [(vec![], self.status.probes_discarded)].into_iter())
     }
 
     fn ports(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -205,7 +222,12 @@ impl Gathered {
         let help = "Connections that the service may have; 0: any number";
         page.gauge("service_limit", help, of(|s| s.limits.connections.into()))?;
         page.gauge("service_backends", "Backends configured", of(|s| s.backends_total as u64))?;
-        page.gauge("service_backends_up", "Backends in service", of(|s| s.backends_up as u64))
+        let help = "Backends that new flows can be placed on";
+        page.gauge("service_backends_up", help, of(|s| s.backends_up as u64))?;
+        page.gauge("service_announced", "1 while the VIP leads here", of(|s| s.announced.into()))?;
+        let help = "Backends whose probes cannot be sent";
+        page.gauge("service_probes_not_sent", help, of(|s| s.probes_not_sent as u64))?;
+        page.gauge("service_up", "1 while a backend gets new flows", of(|s| s.up.into()))
     }
 
     fn backends(&self, page: &mut Page<'_>) -> fmt::Result {

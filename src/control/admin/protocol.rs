@@ -188,6 +188,21 @@ pub struct Status {
     /// Lines of the log that were lost, as nothing read them or they could not be written.
     #[serde(default)]
     pub log_lines_dropped: u64,
+    /// Why it is not ready, most important first.
+    #[serde(default)]
+    pub not_ready: Vec<String>,
+    /// Whether nearly all backends are silent, and held in service until that is verified.
+    #[serde(default)]
+    pub suspicion: bool,
+    /// How often they were.
+    #[serde(default)]
+    pub suspicions: u64,
+    /// Probes that could not be sent, once for each backend that they are about.
+    #[serde(default)]
+    pub probes_not_sent: u64,
+    /// Probe results discarded because this machine was late.
+    #[serde(default)]
+    pub probes_discarded: u64,
     /// Each port.
     pub ports: Vec<PortStatus>,
     /// Each worker.
@@ -291,8 +306,23 @@ pub struct ServiceStatus {
     pub tier: Option<u8>,
     /// So few backends are healthy that health is disregarded.
     pub panic: bool,
-    /// Backends that can serve.
+    /// Whether a backend gets new flows. One of which nothing is known yet does not.
+    #[serde(default)]
+    pub up: bool,
+    /// `always`, `healthy`, `quorum` or `never`.
+    #[serde(default)]
+    pub announce: String,
+    /// Whether the network leads the VIP here.
+    #[serde(default)]
+    pub announced: bool,
+    /// Why not; nothing if it does.
+    #[serde(default)]
+    pub not_announced: Option<String>,
+    /// Backends that new flows can be placed on: in service, of the tier that serves, with a weight.
     pub backends_up: usize,
+    /// Backends whose probes cannot be sent.
+    #[serde(default)]
+    pub probes_not_sent: usize,
     /// Backends configured.
     pub backends_total: usize,
     /// Flows created.
@@ -347,7 +377,7 @@ pub struct BackendStatus {
     pub state: String,
     /// For how long.
     pub since_seconds: u64,
-    /// The latest probe's outcome: `ok`, a failure such as `timeout` or `status=503`, or nothing.
+    /// The latest probe's outcome: `ok`, a failure such as `timeout` or `status=503`, `not sent: REASON`, or nothing.
     pub last_check: Option<String>,
     /// Changes of state.
     pub transitions: u64,

@@ -36,6 +36,7 @@ use crate::control::registry::Backend;
 use crate::control::registry::Service;
 use crate::control::state::Order;
 use crate::control::state::Phase;
+use crate::control::state::Selection;
 use crate::control::state::State;
 use crate::control::workers::WorkerWatch;
 use crate::model::BackendId;
@@ -66,6 +67,8 @@ pub struct View<'a> {
     pub ports: &'a [PortReading],
     /// What does not change.
     pub start: &'a StartInfo,
+    /// Probe results discarded because this machine was late.
+    pub probes_discarded: u64,
 }
 
 impl View<'_> {
@@ -92,11 +95,15 @@ impl View<'_> {
             });
         }
         let phase = self.state.phase();
+        let not_ready = self.state.not_ready();
         Status {
             name: appliance.name.clone(),
             version: self.start.version.clone(),
             uptime_seconds: self.now.0 / 1_000_000_000,
-            ready: matches!(phase, Phase::Running) && stalled.is_empty(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            suspicion: self.state.suspicion().holds(),
+            suspicions: self.state.suspicion().count(),
             draining: matches!(phase, Phase::Draining(_)),
             snapshot_version: self.state.snapshot_version(),
             snapshot_pending: self.state.snapshot_pending(),
@@ -109,6 +116,8 @@ impl View<'_> {
             persistent_clients: self.ledger.persistence().clients(self.now),
             persistence_forgotten: self.ledger.persistence().forgotten(),
             log_lines_dropped: self.start.log_lines_dropped.load(Ordering::Relaxed),
+            probes_not_sent: self.state.probe_counts().not_sent,
+            probes_discarded: self.probes_discarded,
             ports: self.ports_status(),
             workers,
             total: totals(sum.0, &sum.1),
@@ -154,7 +163,12 @@ impl View<'_> {
             scheduler: config.scheduler.to_string(),
             tier: selection.and_then(|now| now.tier),
             panic: selection.is_some_and(|now| now.panics),
-            backends_up: self.state.registry().backends_of(service).filter(|b| b.in_service()).count(),
+            up: selection.is_some_and(|now| now.serves == Some(true)),
+            announce: config.announce.when.to_string(),
+            announced: self.state.is_announced(config.vip),
+            not_announced: self.state.not_announced(service),
+            backends_up: selection.map_or(0, Selection::eligible),
+            probes_not_sent: self.not_sent(service),
             backends_total: service.backends.len(),
             connections: totals.connections,
             refused: totals.refused,
@@ -180,6 +194,11 @@ impl View<'_> {
                 cookies_late: totals.cookies_late,
             },
         }
+    }
+
+    fn not_sent(&self, service: &Service) -> usize {
+        let backends = self.state.registry().backends_of(service);
+        backends.filter(|backend| backend.not_sent.is_some()).count()
     }
 
     /// Every backend, or those of one service.
@@ -239,10 +258,12 @@ impl View<'_> {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
         let since = backend.removed.unwrap_or_else(|| backend.health.since());
-        let last_check = backend.health.last().map(|result| match result {
-            Ok(()) => "ok".to_owned(),
-            Err(failure) => failure.to_string(),
-        });
+        let last_check = match (&backend.not_sent, backend.health.last()) {
+            (Some(reason), _) => Some(format!("not sent: {reason}")),
+            (None, Some(Ok(()))) => Some("ok".to_owned()),
+            (None, Some(Err(failure))) => Some(failure.to_string()),
+            (None, None) => None,
+        };
         let service = self.state.registry().service(backend.service);
         let leases = endpoints.leases(backend);
         BackendStatus {

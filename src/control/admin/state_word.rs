@@ -56,6 +56,8 @@ mod tests {
             advice,
             observed: Observed::default(),
             probe: None,
+            not_sent: None,
+            returned: None,
             removed: None,
         };
         state_word(&backend, advice.weight_percent == Some(50))

@@ -23,6 +23,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use self::netlink::Netlink;
 use self::placement::Interface;
@@ -115,6 +116,7 @@ impl Announcer {
                 .map_err(|reason| AnnounceError::LinkUp { interface: side.interface.clone(), reason })?;
             interfaces.push(Interface { index, side: side.clone() });
         }
+        wait_for_link_locals(&netlink, &interfaces).await?;
         let mut announcer = Self { netlink, interfaces, outbox, ours: HashSet::new(), repeat: Vec::new() };
         for failure in announcer.set(&Announced::default()).await {
             tracing::warn!("address_failed {failure}");
@@ -127,6 +129,7 @@ impl Announcer {
     /// neighbour advertisement. Returns what did not work; calling it again tries again. One dump of the kernel's
     /// addresses and one request per difference.
     pub async fn set(&mut self, wanted: &Announced) -> Vec<AddressFailure> {
+        self.forget_deleted().await;
         if self.interfaces.is_empty() {
             return Vec::new();
         }
@@ -160,6 +163,18 @@ impl Announcer {
             }
         }
         failures
+    }
+
+    /// An interface that was deleted carries nothing any more; only a restart makes it again.
+    async fn forget_deleted(&mut self) {
+        let Ok(there) = self.netlink.interfaces().await else { return };
+        let there: HashSet<u32> = there.into_values().collect();
+        self.interfaces.retain(|interface| there.contains(&interface.index));
+        self.ours.retain(|(index, _)| there.contains(index));
+        if self.repeat.iter().any(|(address, _)| !there.contains(&address.index)) {
+            // Places among the interfaces have moved.
+            self.repeat.clear();
+        }
     }
 
     async fn remove_surplus(
@@ -231,6 +246,37 @@ impl Announcer {
         }
     }
 }
+
+/// Waits until every interface that gets an IPv6 address has its link-local one: the kernel asks for neighbours from that
+/// address, and a request before it is lost for a second (RFC 4861, section 7.2.2; `ndisc_solicit`).
+///
+/// # Errors
+///
+/// The kernel does not list its addresses.
+async fn wait_for_link_locals(netlink: &Netlink, interfaces: &[Interface]) -> Result<(), AnnounceError> {
+    let has_v6 = |interface: &&Interface| interface.side.addresses.iter().any(|(own, _)| own.is_ipv6());
+    let began = Instant::now();
+    loop {
+        let there = netlink.link_locals().await?;
+        let missing = interfaces.iter().filter(has_v6).find(|interface| !there.contains(&interface.index));
+        let Some(interface) = missing else { return Ok(()) };
+        if began.elapsed() >= LINK_LOCAL_PATIENCE {
+            let interface = &interface.side.interface;
+            tracing::warn!(
+                %interface,
+                fix = "check net.ipv6.conf of the interface: disable_ipv6, addr_gen_mode",
+                "no_link_local_address"
+            );
+            return Ok(());
+        }
+        tokio::time::sleep(LINK_LOCAL_POLL).await;
+    }
+}
+
+/// Interfaces without a link-local address by then are used without one.
+const LINK_LOCAL_PATIENCE: Duration = Duration::from_millis(1500);
+
+const LINK_LOCAL_POLL: Duration = Duration::from_millis(10);
 
 /// A request to [`Announcer::run`].
 #[derive(Debug)]

@@ -63,6 +63,19 @@ impl Netlink {
         Ok(messages.iter().filter_map(address_of).collect())
     }
 
+    /// The interfaces that have an IPv6 link-local address which may be used: duplicate address detection is over, or
+    /// there is none.
+    pub(super) async fn link_locals(&self) -> Result<HashSet<u32>, AnnounceError> {
+        let messages: Result<Vec<_>, _> = self.handle.address().get().execute().try_collect().await;
+        let messages = messages.map_err(|error| unlisted("addresses", &error))?;
+        let usable = messages.iter().filter(|message| !is_tentative(message)).filter_map(address_of);
+        let link_local = usable.filter(|(_, address)| match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        });
+        Ok(link_local.map(|(index, _)| index).collect())
+    }
+
     /// Adds an address; one that is there already is fine.
     pub(super) async fn add(&self, placed: &Placed) -> Result<(), String> {
         let mut request = self.handle.address().add(placed.index, placed.address, placed.length);
@@ -104,6 +117,14 @@ fn configure(message: &mut AddressMessage, placed: &Placed) {
         message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }
     message.attributes.push(AddressAttribute::Flags(flags));
+}
+
+fn is_tentative(message: &AddressMessage) -> bool {
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    flags.is_some_and(|flags| flags.contains(AddressFlags::Tentative))
 }
 
 fn address_of(message: &AddressMessage) -> Option<(u32, IpAddr)> {

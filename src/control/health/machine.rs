@@ -87,28 +87,67 @@ impl Health {
 
     /// Takes in one result.
     pub fn apply(&mut self, now: Nanos, result: ProbeResult) -> Option<Transition> {
+        self.take_in(now, result);
+        self.settle(now)
+    }
+
+    /// As [`apply`](Self::apply), but for a backend that would go down: [`settle`](Self::settle) takes it down.
+    pub fn apply_unless_down(&mut self, now: Nanos, result: ProbeResult) -> Option<Transition> {
+        self.take_in(now, result);
+        if self.is_falling() { None } else { self.settle(now) }
+    }
+
+    /// Whether it is up, and has failed often enough to be down.
+    #[must_use]
+    pub const fn is_falling(&self) -> bool {
+        matches!(self.state, HealthState::Up) && self.contrary >= self.needed()
+    }
+
+    /// Whether it is up, and its latest probe was not answered at all.
+    #[must_use]
+    pub const fn is_up_and_silent(&self) -> bool {
+        matches!(self.state, HealthState::Up) && self.silent_since.is_some()
+    }
+
+    /// Changes the state if the results so far say so.
+    pub fn settle(&mut self, now: Nanos) -> Option<Transition> {
+        if self.contrary < self.needed() {
+            return None;
+        }
+        let last = self.last?;
+        let to = if last.is_ok() { HealthState::Up } else { HealthState::Down };
+        if to == self.state {
+            return None;
+        }
+        Some(self.become_state(now, to, last.err()))
+    }
+
+    /// Contrary results that change the state.
+    const fn needed(&self) -> u32 {
+        match (self.state, self.thresholds.window) {
+            (HealthState::Unknown, _) => 1,
+            (HealthState::Up, Some(window)) => window.failures,
+            (HealthState::Up, None) => self.thresholds.fall,
+            (HealthState::Down, _) => self.thresholds.rise,
+        }
+    }
+
+    fn take_in(&mut self, now: Nanos, result: ProbeResult) {
         self.note(now, result);
         if let Some(window) = self.thresholds.window
             && self.state == HealthState::Up
         {
-            return self.apply_within(now, window, result.err()?);
+            if result.is_err() {
+                self.fail_within(now, window);
+            }
+            return;
         }
-        let (agrees, to, needed) = match (self.state, result) {
-            (HealthState::Unknown, Ok(())) => (false, HealthState::Up, 1),
-            (HealthState::Unknown, Err(_)) => (false, HealthState::Down, 1),
-            (HealthState::Up, Err(_)) => (false, HealthState::Down, self.thresholds.fall),
-            (HealthState::Down, Ok(())) => (false, HealthState::Up, self.thresholds.rise),
-            (state @ HealthState::Up, Ok(())) | (state @ HealthState::Down, Err(_)) => (true, state, 0),
+        let agrees = match self.state {
+            HealthState::Unknown => false,
+            HealthState::Up => result.is_ok(),
+            HealthState::Down => result.is_err(),
         };
-        if agrees {
-            self.contrary = 0;
-            return None;
-        }
-        self.contrary += 1;
-        if self.contrary < needed {
-            return None;
-        }
-        Some(self.become_state(now, to, result.err()))
+        self.contrary = if agrees { 0 } else { self.contrary + 1 };
     }
 
     fn note(&mut self, now: Nanos, result: ProbeResult) {
@@ -118,19 +157,13 @@ impl Health {
     }
 
     /// Takes in a failure of a backend that is up, where failures count that come within a time.
-    fn apply_within(
-        &mut self,
-        now: Nanos,
-        window: FailureWindow,
-        failure: ProbeFailure,
-    ) -> Option<Transition> {
+    fn fail_within(&mut self, now: Nanos, window: FailureWindow) {
         let within = Nanos::from(window.within);
         self.failures.push_back(now);
         while self.failures.front().is_some_and(|at| now.since(*at) > within) {
             self.failures.pop_front();
         }
         self.contrary = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
-        (self.contrary >= window.failures).then(|| self.become_state(now, HealthState::Down, Some(failure)))
     }
 
     /// Brings a backend that is no longer probed into service; `None` if it already is.

@@ -20,14 +20,13 @@ use super::agent;
 use super::dns;
 use super::http;
 use super::icmp;
+use super::refusals::Refusals;
 use super::script;
 use super::source::Ports;
 use super::tls;
 use super::tls::Trust;
 use super::udp;
-use crate::config::Expect;
 use crate::config::ProbeKind;
-use crate::config::UdpProbe;
 use crate::model::BackendId;
 use crate::wire::proxy::LOCAL_HEADER;
 
@@ -94,6 +93,7 @@ impl From<ProbeResult> for ProbeOutcome {
 pub struct Prober {
     ports: Ports,
     trust: Trust,
+    refusals: Refusals,
     asked: AtomicU64,
     random: RandomState,
 }
@@ -111,6 +111,13 @@ impl Prober {
     /// If this machine could not ask: no file descriptor, memory or local port is left, `from` is not its address, or
     /// the script or the certificates of the configuration cannot be used. That says nothing about the backend.
     pub async fn ask(&self, question: &Question) -> io::Result<ProbeOutcome> {
+        if question.kind.takes_silence_for_success() {
+            return self.refusals.certain(question.target.ip(), || self.once(question)).await;
+        }
+        self.once(question).await
+    }
+
+    async fn once(&self, question: &Question) -> io::Result<ProbeOutcome> {
         match timeout(question.timeout, self.attempt(question)).await {
             Err(_) => Ok(on_silence(&question.kind).into()),
             Ok(Ok(outcome)) => Ok(outcome),
@@ -161,10 +168,7 @@ impl Prober {
 
 /// The result of a probe that nothing has answered in time.
 fn on_silence(kind: &ProbeKind) -> ProbeResult {
-    match kind {
-        ProbeKind::Udp(UdpProbe { expect: Expect::Nothing, .. }) => Ok(()),
-        _ => Err(ProbeFailure::Timeout),
-    }
+    if kind.takes_silence_for_success() { Ok(()) } else { Err(ProbeFailure::Timeout) }
 }
 
 /// What an error says about the backend.

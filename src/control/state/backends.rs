@@ -12,6 +12,7 @@ use crate::control::health::Advice;
 use crate::control::health::AdvisedState;
 use crate::control::health::Asked;
 use crate::control::health::HealthState;
+use crate::control::health::NotSent;
 use crate::control::health::ProbeFailure;
 use crate::control::health::ProbeReport;
 use crate::control::health::ProbeSpec;
@@ -22,6 +23,7 @@ use crate::control::registry::probe_spec;
 use crate::model::BackendId;
 use crate::model::Endpoint;
 use crate::model::Nanos;
+use crate::model::ServiceId;
 
 use super::FirstProbes;
 
@@ -53,6 +55,7 @@ impl State {
                         backend.advice = Advice::default();
                     }
                     backend.probe = spec;
+                    backend.not_sent = None;
                 });
             }
             if trusted {
@@ -74,7 +77,13 @@ impl State {
             advice.update(news);
         }
         if advice != before {
-            self.registry.change(report.backend, |backend| backend.advice = advice);
+            self.registry.change(report.backend, |backend| {
+                let was_advised = backend.is_advised();
+                backend.advice = advice;
+                if !was_advised && backend.is_advised() {
+                    backend.returned = Some(now);
+                }
+            });
             self.publication.request(Urgency::AtOnce);
         }
         // An agent that begins with "up" says what goes without saying.
@@ -86,9 +95,14 @@ impl State {
         if report.asked == Asked::Agent {
             return;
         }
+        self.note_sent(now, report.backend, effects);
+        let result = report.outcome.result;
+        let is_silent = result.is_err_and(ProbeFailure::is_silence);
         let applied = self.registry.change(report.backend, |backend| {
             let silent = backend.health.silent_since();
-            let transition = backend.health.apply(now, report.outcome.result);
+            let health = &mut backend.health;
+            let transition =
+                if is_silent { health.apply_unless_down(now, result) } else { health.apply(now, result) };
             let is_down = backend.health.state() == HealthState::Down;
             (transition, is_down && backend.health.silent_since() != silent)
         });
@@ -98,6 +112,62 @@ impl State {
             self.publication.request(Urgency::CanWait);
         }
         self.transition(report.backend, transition, effects);
+        if is_silent {
+            self.take_down_unless_doubted(now, report.backend, effects);
+        }
+    }
+
+    fn take_down_unless_doubted(&mut self, now: Nanos, id: BackendId, effects: &mut Vec<Effect>) {
+        let falling = self.registry.backend(id).filter(|backend| backend.health.is_falling());
+        let Some(backend) = falling else { return };
+        let interval = backend.probe.as_ref().map(|spec| spec.check.interval);
+        if self.is_doubted(now, effects) {
+            return;
+        }
+        self.suspicion.fell(now, id, interval.unwrap_or_default());
+        let transition = self.registry.change(id, |backend| backend.health.settle(now)).flatten();
+        self.transition(id, transition, effects);
+    }
+
+    /// A probe could not be sent: the backend stays as it is, and an operator is told.
+    pub(super) fn not_sent(&mut self, now: Nanos, news: NotSent, effects: &mut Vec<Effect>) {
+        let NotSent { backend: id, generation, asked, reason } = news;
+        let Some(backend) = self.registry.backend(id) else { return };
+        if backend.probe.as_ref().is_none_or(|spec| spec.generation != generation) {
+            return;
+        }
+        self.probe_counts.not_sent += 1;
+        // An agent beside the check advises nothing new.
+        if asked == Asked::Agent || backend.not_sent.as_ref() == Some(&reason) {
+            return;
+        }
+        let was_known = backend.is_known();
+        let service = backend.service;
+        let first = !self.any_not_sent(service);
+        self.registry.change(id, |backend| backend.not_sent = Some(Arc::clone(&reason)));
+        if !was_known {
+            self.publication.request(Urgency::CanWait);
+        }
+        if first && self.probe_counts.may_tell(now) {
+            self.log_of(id, effects, |service, backend| Change::ProbeNotSent { service, backend, reason });
+        }
+    }
+
+    /// A probe was sent: the first one of its service after all that were not ends what was told.
+    fn note_sent(&mut self, now: Nanos, id: BackendId, effects: &mut Vec<Effect>) {
+        let Some(backend) = self.registry.backend(id).filter(|backend| backend.not_sent.is_some()) else {
+            return;
+        };
+        let service = backend.service;
+        self.registry.change(id, |backend| backend.not_sent = None);
+        if !self.any_not_sent(service) && self.probe_counts.may_tell(now) {
+            self.log_of(id, effects, |service, _| Change::ProbesSent { service });
+        }
+    }
+
+    fn any_not_sent(&self, service: ServiceId) -> bool {
+        let Some(service) = self.registry.service(service) else { return false };
+        self.registry.backends_of(service).any(|backend| backend.not_sent.is_some())
     }
 
     pub(super) fn observed(
@@ -134,7 +204,12 @@ impl State {
         self.transition(id, transition.flatten(), effects);
     }
 
-    fn transition(&mut self, id: BackendId, transition: Option<Transition>, effects: &mut Vec<Effect>) {
+    pub(super) fn transition(
+        &mut self,
+        id: BackendId,
+        transition: Option<Transition>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(Transition { from, to, reason, after }) = transition else { return };
         let leaves_service = from == HealthState::Up && to == HealthState::Down;
         self.publication.request(if leaves_service { Urgency::AtOnce } else { Urgency::CanWait });
@@ -160,7 +235,12 @@ impl State {
                 backend.administration = Administration::Draining { deadline };
             }
             Order::Disable => backend.administration = Administration::Maintenance,
-            Order::Enable => backend.administration = Administration::Enabled,
+            Order::Enable => {
+                if backend.administration != Administration::Enabled {
+                    backend.returned = Some(now);
+                }
+                backend.administration = Administration::Enabled;
+            }
             Order::Weight(weight) => backend.weight_override = Some(weight),
         });
         self.publication.request(match order {
