@@ -124,7 +124,8 @@ fn a_probe_that_never_answers_delays_readiness_only_to_its_timeout() {
     rig.pass(300);
     rig.hold();
     rig.now = rig.state.wake_at().expect("the state waits for the first results");
-    assert_eq!(rig.now, Nanos::from_millis(1800));
+    // The time-out of the first probe and of its repetition, 1 s each, 100 ms between them and 500 ms.
+    assert_eq!(rig.now, Nanos::from_millis(2900));
     rig.pass(0);
     rig.hold();
     assert!(rig.ready);

@@ -1,11 +1,12 @@
 //! What a configuration asks of this machine and does not find there, for `evenkeel check` and the log of a start.
 
+use std::collections::HashSet;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
 use super::memory_plan::MemoryPlan;
-use crate::config::{Config, PortConfig};
+use crate::config::{Config, PortConfig, ServiceConfig};
 use crate::io::dpdk::HugePages;
 use crate::model::Cidr;
 
@@ -15,6 +16,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     found.extend(config.ports.iter().filter_map(|port| missing_interface(port, Path::new("/sys/class/net"))));
     found.extend(scarce_memory(config, available_mib(Path::new("/proc/meminfo"))));
     found.extend(unreachable_backends(config));
+    found.extend(missing_sources(config));
     found
 }
 
@@ -87,6 +89,28 @@ fn unreachable_backends(config: &Config) -> Option<String> {
     ))
 }
 
+/// A message for each service whose probes leave from an address that neither this machine nor the configuration has.
+fn missing_sources(config: &Config) -> Vec<String> {
+    let ports = config.ports.iter().flat_map(|port| &port.addresses).map(|(address, _)| *address);
+    let of_services = config.services.iter().flat_map(|service| &service.local_addresses);
+    let ours: HashSet<IpAddr> =
+        ports.chain(config.local_addresses.iter().chain(of_services).copied()).collect();
+    let is_missing = |from: &IpAddr| {
+        let bound = || UdpSocket::bind((*from, 0));
+        !ours.contains(from)
+            && bound().is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable)
+    };
+    let sources = config.services.iter().filter_map(|service| Some((service, service.health.from?)));
+    let missing = sources.filter(|(_, from)| is_missing(from));
+    let message = |(service, from): (&ServiceConfig, IpAddr)| {
+        format!(
+            "service {:?}: from {from} of [service.health] is no address of this machine, so that probes cannot be sent; write a port's address, a local address or \"any\"",
+            service.name
+        )
+    };
+    missing.map(message).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +151,21 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "MemTotal: 9000000 kB\nMemAvailable:   2097152 kB\n").unwrap();
         assert_eq!(available_mib(file.path()), Some(2048));
+    }
+
+    #[test]
+    fn sources_of_probes_that_this_machine_does_not_have_are_named() {
+        assert_eq!(missing_sources(&config(|text| text)), Vec::<String>::new());
+        let from = |address: &str| {
+            let key = format!("[service.health]\nfrom = \"{address}\"");
+            config(|text| text.replacen("[service.health]", &key, 1))
+        };
+        assert_eq!(missing_sources(&from("10.0.8.10")), Vec::<String>::new(), "a local address");
+        assert_eq!(missing_sources(&from("127.0.0.1")), Vec::<String>::new(), "one of this machine");
+        // TEST-NET-3 (RFC 5737).
+        let missing = missing_sources(&from("203.0.113.7"));
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].starts_with("service \"web\": from 203.0.113.7"), "{missing:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod announce;
 pub mod announcements;
+mod backend;
 pub mod change;
 mod child;
 pub mod difference;

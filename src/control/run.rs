@@ -57,6 +57,7 @@ use super::state::Refusal;
 use super::state::State;
 use super::strain_watch::StrainWatch;
 use super::workers::WorkerWatch;
+use super::workers::turned;
 use crate::config::Config;
 use crate::model::BackendId;
 use crate::model::Nanos;
@@ -333,7 +334,7 @@ impl Loop {
             let flows = self.state.config().appliance.flows_per_worker;
             let changes = self.pressure_watch.look(now, self.state.registry(), &self.ledger, flows);
             changes.iter().for_each(|change| self.tell(change));
-            self.service_manager.watchdog(turning, &self.summary());
+            self.service_manager.watchdog(turning, &self.state.summary());
             if let Some(strain) = self.strain_watch.look(&self.ledger, &self.ports, self.punctuality.late()) {
                 self.apply(Event::Strained(strain));
             }
@@ -443,34 +444,5 @@ impl Loop {
             start: &self.start_info,
             probes_discarded: self.punctuality.discarded(),
         }
-    }
-
-    /// For `systemctl status`.
-    fn summary(&self) -> String {
-        let registry = self.state.registry();
-        let services = registry.services().count();
-        let (mut up, mut total) = (0, 0);
-        for backend in registry.services().flat_map(|service| registry.backends_of(service)) {
-            total += 1;
-            up += usize::from(backend.in_service());
-        }
-        let reasons = self.state.not_ready();
-        let not_ready =
-            if reasons.is_empty() { String::new() } else { format!("not ready: {}; ", reasons.join(", ")) };
-        format!("{not_ready}{services} services, {up} of {total} backends in service")
-    }
-}
-
-/// Whether every worker has turned since the last call; those that have not started yet are not late.
-fn turned(workers: Vec<Arc<WorkerCounters>>) -> impl FnMut() -> bool + Send {
-    let mut before = vec![0; workers.len()];
-    move || {
-        let mut all = true;
-        for (worker, before) in workers.iter().zip(&mut before) {
-            let turns = worker.turns();
-            all &= turns == 0 || turns != *before;
-            *before = turns;
-        }
-        all
     }
 }

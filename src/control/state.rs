@@ -28,7 +28,6 @@ pub use super::event::Order;
 pub use super::event::Refusal;
 use super::health::REPEAT_PAUSE;
 use super::network::Wanted;
-use super::port_watch::FaultKind;
 use super::port_watch::PortFault;
 use super::probe_counts::ProbeCounts;
 use super::publication::Publication;
@@ -39,7 +38,6 @@ pub use super::selection::Selection;
 pub use super::selection::Standing;
 use super::suspicion::Suspicion;
 use super::tables::Tables;
-use super::tables::local_addresses;
 use super::workers::Pulse;
 use crate::config::Config;
 use crate::model::Nanos;
@@ -355,32 +353,6 @@ impl State {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        let configured: BTreeSet<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
-        // Not before workers know the VIP: the kernel would answer in their place.
-        let vips = configured.intersection(&self.published.vips);
-        let vips = vips.filter(|vip| self.may_announce() && self.wanting.contains_key(vip));
-        let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
-        let backends = self
-            .registry
-            .services()
-            .flat_map(|service| self.registry.backends_of(service).chain(self.registry.leaving(service)));
-        let backends: BTreeSet<IpAddr> = backends.map(|backend| backend.endpoint.address).collect();
-        Wanted {
-            vips: vips.copied().collect(),
-            local: local.into_iter().collect(),
-            backends: backends.into_iter().collect(),
-            next_hops: self.config.next_hops.clone(),
-        }
-    }
-
-    fn may_announce(&self) -> bool {
-        let leaving = matches!(self.phase, Phase::Draining(_));
-        // Without its kernel side a port has no neighbours, and the kernel no way to answer for addresses there.
-        let lost = self.faults.iter().any(|fault| fault.kind == FaultKind::KernelSideLost);
-        !leaving && !lost && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
-    }
-
     /// Every configured backend's first probe has a result, or had the time for one.
     fn settled(&self, now: Nanos) -> bool {
         let mut configured = self.registry.backends().filter(|backend| backend.removed.is_none());
@@ -453,12 +425,6 @@ impl State {
     #[must_use]
     pub fn stalled(&self) -> &[WorkerId] {
         &self.pulse.stalled
-    }
-
-    /// VIPs that the network leads here.
-    #[must_use]
-    pub fn announced(&self) -> usize {
-        self.held.as_ref().map_or(0, |held| held.vips.len())
     }
 }
 

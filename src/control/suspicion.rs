@@ -163,8 +163,11 @@ impl Suspicion {
 
     /// The cause is known: no hold is of use. Whether there was one.
     pub fn give_up(&mut self, now: Nanos) -> bool {
-        self.trusted = now + TRUST;
-        self.hold.take().is_some()
+        let held = self.hold.take().is_some();
+        if held {
+            self.trusted = now + TRUST;
+        }
+        held
     }
 
     /// When [`verdict`](Self::verdict) is due at the latest, as far as is known.

@@ -1,7 +1,10 @@
 //! Whether the workers turn, by their turn counters: the heartbeat that the announcement of VIPs depends on.
 
+use std::sync::Arc;
+
 use crate::model::Nanos;
 use crate::model::WorkerId;
+use crate::shared::WorkerCounters;
 
 /// A worker that has not turned for this long is stalled. An idle worker turns far more often, also when it sleeps.
 pub const STALL: Nanos = Nanos::from_secs(1);
@@ -82,6 +85,20 @@ impl Seen {
         let busy = beat.busy_turns.saturating_sub(before.busy_turns);
         self.occupancy = if turns == 0 { 0.0 } else { (busy as f64 / turns as f64).min(1.0) };
         self.window = (now, beat);
+    }
+}
+
+/// Whether every worker has turned since the last call; those that have not started yet are not late.
+pub(super) fn turned(workers: Vec<Arc<WorkerCounters>>) -> impl FnMut() -> bool + Send {
+    let mut before = vec![0; workers.len()];
+    move || {
+        let mut all = true;
+        for (worker, before) in workers.iter().zip(&mut before) {
+            let turns = worker.turns();
+            all &= turns == 0 || turns != *before;
+            *before = turns;
+        }
+        all
     }
 }
 

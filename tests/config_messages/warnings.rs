@@ -21,6 +21,38 @@ const CASES: &[Case] = &[
         &[r#"lb.toml:23:11: warning: script "/etc/passwd" cannot be executed; run chmod +x /etc/passwd"#],
     ),
     change(
+        "a program of probes that is not there",
+        "kind = \"tcp\"",
+        "kind = \"script\"\ncommand = [\"/no/such/program\"]",
+        &[
+            r#"lb.toml:18:12: warning: command "/no/such/program" cannot be run (No such file or directory (os error 2)); install it, or correct the path"#,
+        ],
+    ),
+    change(
+        "a file of authorities that is not there",
+        "kind = \"tcp\"",
+        "kind = \"https\"\nca = \"/no/such/ca.pem\"",
+        &[
+            r#"lb.toml:18:6: warning: ca "/no/such/ca.pem" cannot be read (No such file or directory (os error 2)); probes cannot be sent until it can"#,
+        ],
+    ),
+    change(
+        "a file of authorities without a certificate",
+        "kind = \"tcp\"",
+        "kind = \"https\"\nca = \"/etc/passwd\"",
+        &[
+            r#"lb.toml:18:6: warning: ca "/etc/passwd" has no certificate in PEM form; write the certificates of the authorities to it"#,
+        ],
+    ),
+    change(
+        "a quorum that nobody asks for",
+        "port = 80",
+        "port = 80\nquorum = 2",
+        &[
+            r#"lb.toml:16:10: warning: quorum has no effect without announce = "quorum"; write that, or remove quorum"#,
+        ],
+    ),
+    change(
         "a service without backends",
         r#"[[service.backend]]
 address = "10.0.9.1"

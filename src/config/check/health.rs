@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::addresses::Addresses;
 use super::addresses::Role;
+use super::authorities;
+use super::program;
 use crate::config::AgentConfig;
 use crate::config::BackendConfig;
 use crate::config::DnsProbe;
@@ -219,6 +221,11 @@ fn probe_kind(kind: At<Probe>, raw: raw::Health, report: &Report<'_>) -> Option<
                 return Some(ProbeKind::Http(http));
             }
             let (ca, verify) = (raw.ca.map(Some).or_at(None, 0)?, raw.verify.or(true)?);
+            if let At { at, value: Some(path) } = &ca
+                && verify
+            {
+                authorities::warn_if_unusable(path, *at, report);
+            }
             if ca.value.is_some() && !verify {
                 report.wrong(ca.at, "ca has no use with verify = false; remove one of them");
             }
@@ -243,6 +250,9 @@ fn probe_kind(kind: At<Probe>, raw: raw::Health, report: &Report<'_>) -> Option<
                 needed("command", "[\"/usr/lib/check\", \"-q\"]");
             }
             let command = raw.command.given()?.value;
+            if let Some(program) = command.items.first() {
+                program::warn_if_missing("command", program, report);
+            }
             ProbeKind::Script { command: command.whole.then(|| List::into_values(command))? }
         }
         Probe::Agent => {

@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod announce;
 mod appliance;
+mod authorities;
 mod client_address;
 mod forwarding;
 mod health;

@@ -165,7 +165,8 @@ fn one(raw: raw::Service, share: u8, probes: bool, addresses: &Addresses<'_>) ->
         );
     }
     let one_packet = forwarding::one_packet(raw.one_packet, protocol, mode, addresses.report);
-    let announce = announce::check(raw.announce, raw.quorum, raw.announce_hold, &health);
+    let announce =
+        announce::check(raw.announce, raw.quorum, raw.announce_hold, health.as_ref(), addresses.report);
     Some(ServiceConfig {
         name: raw.name.given()?.value,
         vip: vip?.value,

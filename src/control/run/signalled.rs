@@ -7,7 +7,7 @@ use crate::control::signals::SignalMeaning;
 
 impl Loop {
     pub(super) fn ready(&mut self) {
-        self.service_manager.ready(&self.summary());
+        self.service_manager.ready(&self.state.summary());
         if std::mem::take(&mut self.reload_when_ready) {
             self.reload_on_signal();
         }

@@ -1,5 +1,6 @@
 //! Which VIPs are announced, and whether the process is ready.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,8 +9,11 @@ use super::State;
 use crate::control::change::Change;
 use crate::control::event::Effect;
 use crate::control::health::HealthState;
+use crate::control::network::Wanted;
+use crate::control::port_watch::FaultKind;
 use crate::control::registry::Service;
 use crate::control::selection::Selection;
+use crate::control::tables::local_addresses;
 use crate::control::unpublished::Unpublished;
 use crate::model::Nanos;
 use crate::model::ServiceId;
@@ -117,5 +121,53 @@ impl State {
                 && backends().any(|b| rises(b.health.state(), b.health.last() == Some(Ok(()))))
         };
         now < self.ready_by && self.registry.services().any(is_coming)
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        let configured: BTreeSet<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
+        // Not before workers know the VIP: the kernel would answer in their place.
+        let vips = configured.intersection(&self.published.vips);
+        let vips = vips.filter(|vip| self.may_announce() && self.wanting.contains_key(vip));
+        let local: BTreeSet<IpAddr> = local_addresses(&self.config).collect();
+        let backends = self
+            .registry
+            .services()
+            .flat_map(|service| self.registry.backends_of(service).chain(self.registry.leaving(service)));
+        let backends: BTreeSet<IpAddr> = backends.map(|backend| backend.endpoint.address).collect();
+        Wanted {
+            vips: vips.copied().collect(),
+            local: local.into_iter().collect(),
+            backends: backends.into_iter().collect(),
+            next_hops: self.config.next_hops.clone(),
+        }
+    }
+
+    pub(super) fn may_announce(&self) -> bool {
+        let leaving = matches!(self.phase, Phase::Draining(_));
+        // Without its kernel side a port has no neighbours, and the kernel no way to answer for addresses there.
+        let lost = self.faults.iter().any(|fault| fault.kind == FaultKind::KernelSideLost);
+        !leaving && !lost && self.published.settled && self.pulse.started && self.pulse.stalled.is_empty()
+    }
+
+    /// VIPs that the network leads here.
+    #[must_use]
+    pub fn announced(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.vips.len())
+    }
+
+    /// For `systemctl status`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let registry = &self.registry;
+        let services = registry.services().count();
+        let (mut up, mut total) = (0, 0);
+        for backend in registry.services().flat_map(|service| registry.backends_of(service)) {
+            total += 1;
+            up += usize::from(backend.in_service());
+        }
+        let reasons = self.not_ready();
+        let not_ready =
+            if reasons.is_empty() { String::new() } else { format!("not ready: {}; ", reasons.join(", ")) };
+        format!("{not_ready}{services} services, {up} of {total} backends in service")
     }
 }
