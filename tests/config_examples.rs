@@ -92,6 +92,8 @@ fn the_reference_names_every_event() {
 /// Line by line: a value marked as the default can be left out.
 #[test]
 fn every_default_in_the_reference_is_the_codes() {
+    // Warnings name lines, which move.
+    let accepted = |text: &str| Config { warnings: Vec::new(), ..accepted(text) };
     let config = accepted(REFERENCE);
     let lines: Vec<_> = REFERENCE.lines().collect();
     let mut seen = 0;

@@ -176,10 +176,10 @@ fn a_balancer_whose_services_are_all_down_is_ready_and_announces_nothing() {
 fn readiness_waits_for_a_service_on_its_way_up_but_not_for_ever() {
     let start = || {
         let mut rig = Rig::new(healthy());
-        rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
         rig.hold();
         probe_all(&mut rig, FAILED, 1);
         probe_all(&mut rig, Ok(()), 1);
+        rig.apply(Event::Workers(Pulse { stalled: vec![], started: true }));
         settle(&mut rig);
         assert!(!rig.ready, "one more good probe, and it is up");
         rig
@@ -250,7 +250,7 @@ fn a_hold_has_a_limit_whatever_strains_the_machine() {
         rig.pass(250);
     }
     assert_eq!(rig.now.since(began), LONGEST_HOLD);
-    assert_eq!(rig.state_of(BackendId(0)), BackendState::Down);
+    assert_eq!(rig.state_of(BackendId(0)), BackendState::Dead, "silent for dead_after");
 }
 
 #[test]

@@ -31,6 +31,14 @@ pub fn status(status: &Status) -> String {
         status.vips_announced,
         status.memory,
     );
+    if !status.not_ready.is_empty() {
+        out.push_str(&format!("not ready: {}\n\n", status.not_ready.join("; ")));
+    }
+    if status.suspicion {
+        out.push_str(
+            "nearly all backends are silent at once, and held in service until that is verified\n\n",
+        );
+    }
     if !status.syn_proxies_active.is_empty() {
         out.push_str(&format!("SYNs answered with cookies: {}\n\n", status.syn_proxies_active.join(", ")));
     }
@@ -138,7 +146,6 @@ pub fn services(list: &Services) -> String {
         Right("LIMIT"),
         Right("REFUSED"),
         Left("SYN PROXY"),
-        Left("ANNOUNCED"),
     ]);
     for service in &list.services {
         table.row([
@@ -160,14 +167,15 @@ pub fn services(list: &Services) -> String {
                 "auto" if service.syn_proxy.active => "auto: on".to_owned(),
                 mode => mode.to_owned(),
             },
-            match &service.not_announced {
-                _ if service.announced => "yes".to_owned(),
-                None => "no".to_owned(),
-                Some(reason) => format!("no: {reason}"),
-            },
         ]);
     }
-    table.to_string()
+    let mut out = table.to_string();
+    for service in &list.services {
+        if let Some(reason) = &service.not_announced {
+            out.push_str(&format!("{}: VIP {} is not announced: {reason}\n", service.name, service.vip));
+        }
+    }
+    out
 }
 
 /// `evenkeel backends`.

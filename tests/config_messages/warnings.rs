@@ -25,7 +25,7 @@ const CASES: &[Case] = &[
         "kind = \"tcp\"",
         "kind = \"script\"\ncommand = [\"/no/such/program\"]",
         &[
-            r#"lb.toml:18:12: warning: command "/no/such/program" cannot be run (No such file or directory (os error 2)); install it, or correct the path"#,
+            r#"lb.toml:19:12: warning: command "/no/such/program" cannot be run (No such file or directory (os error 2)); install it, or correct the path"#,
         ],
     ),
     change(
@@ -33,7 +33,7 @@ const CASES: &[Case] = &[
         "kind = \"tcp\"",
         "kind = \"https\"\nca = \"/no/such/ca.pem\"",
         &[
-            r#"lb.toml:18:6: warning: ca "/no/such/ca.pem" cannot be read (No such file or directory (os error 2)); probes cannot be sent until it can"#,
+            r#"lb.toml:19:6: warning: ca "/no/such/ca.pem" cannot be read (No such file or directory (os error 2)); probes cannot be sent until it can"#,
         ],
     ),
     change(
@@ -41,7 +41,7 @@ const CASES: &[Case] = &[
         "kind = \"tcp\"",
         "kind = \"https\"\nca = \"/etc/passwd\"",
         &[
-            r#"lb.toml:18:6: warning: ca "/etc/passwd" has no certificate in PEM form; write the certificates of the authorities to it"#,
+            r#"lb.toml:19:6: warning: ca "/etc/passwd" has no certificate in PEM form; write the certificates of the authorities to it"#,
         ],
     ),
     change(
