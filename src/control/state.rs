@@ -61,8 +61,8 @@ pub struct State {
     pulse: Pulse,
     phase: Phase,
     first_probes: FirstProbes,
-    /// The process is ready by this time, whatever services are still on their way up.
-    ready_by: Nanos,
+    /// Until then readiness waits for services on their way up; `None`: no longer, or not yet.
+    ready_by: Option<Nanos>,
     probe_generation: u64,
     probe_counts: ProbeCounts,
     announcements: Announcements,
@@ -134,7 +134,7 @@ impl State {
             pulse: Pulse::default(),
             phase: Phase::Starting,
             first_probes: FirstProbes::Wait(now + NETWORK_PATIENCE),
-            ready_by: Nanos(0),
+            ready_by: None,
             probe_generation: 0,
             probe_counts: ProbeCounts::default(),
             announcements: Announcements::default(),
@@ -231,7 +231,7 @@ impl State {
         let twice = self.slowest_timeout * 2 + REPEAT_PAUSE;
         let answered = now + twice.into() + SETTLE_MARGIN;
         self.first_probes = FirstProbes::Run(answered);
-        self.ready_by = answered + RISE_PATIENCE;
+        self.ready_by = Some(answered + RISE_PATIENCE);
         self.follow_with_probes(now, effects);
     }
 
@@ -336,9 +336,10 @@ impl State {
                 effects.push(Effect::Hold(wanted));
             }
         }
+        self.ready_by = self.ready_by.filter(|by| now < *by);
         match self.phase {
             Phase::Starting
-                if self.may_announce() && self.held == self.wanted && !self.services_are_coming(now) =>
+                if self.may_announce() && self.held == self.wanted && !self.services_are_coming() =>
             {
                 self.phase = Phase::Running;
                 effects.push(Effect::Log(Change::Ready));
@@ -368,7 +369,7 @@ impl State {
             FirstProbes::Run(answered) => (!self.published.settled).then_some(answered),
         };
         let ready = matches!(self.phase, Phase::Starting) && self.published.settled;
-        let ready = ready.then_some(self.ready_by);
+        let ready = self.ready_by.filter(|_| ready);
         let holds = [self.announcements.due(), self.suspicion.due(), ready].into_iter().flatten().min();
         let drain = match self.phase {
             Phase::Draining(drain) => Some(drain.deadline()),

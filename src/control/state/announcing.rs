@@ -113,14 +113,14 @@ impl State {
     }
 
     /// Whether a service without a backend in service has one whose latest probe was good, and readiness waits for it.
-    pub(super) fn services_are_coming(&self, now: Nanos) -> bool {
+    pub(super) fn services_are_coming(&self) -> bool {
         let is_coming = |service: &Service| {
             let backends = || self.registry.backends_of(service);
             let rises = |state, ok: bool| state == HealthState::Down && ok;
             !backends().any(|backend| backend.health.state() == HealthState::Up)
                 && backends().any(|b| rises(b.health.state(), b.health.last() == Some(Ok(()))))
         };
-        now < self.ready_by && self.registry.services().any(is_coming)
+        self.ready_by.is_some() && self.registry.services().any(is_coming)
     }
 
     pub(super) fn wanted(&self) -> Wanted {
