@@ -6,6 +6,7 @@ use super::port_watch::PortWatch;
 use super::suspicion::Strain;
 use crate::model::Nanos;
 use crate::shared::DropReason;
+use crate::shared::Tally;
 
 /// The counters at the last look.
 #[derive(Debug, Default)]
@@ -24,13 +25,18 @@ struct Seen {
 /// Lateness between two looks that is strain, of the 250 ms that these are apart.
 const LATE: Nanos = Nanos::from_millis(100);
 
+/// Policed punts among which answers to probes, or to neighbour requests, can be.
+const ANSWERS_LOST: [DropReason; 3] =
+    [DropReason::PuntPolicedNeighbour, DropReason::PuntPolicedProbe, DropReason::PuntPolicedReply];
+
 impl StrainWatch {
     /// Looks at the counters; `late` is the sum of our delays. What has grown since the last look strains this machine.
     pub(super) fn look(&mut self, ledger: &Ledger, ports: &PortWatch, late: Nanos) -> Option<Strain> {
-        let policed = ledger.workers().map(|(_, tally)| tally.drops[DropReason::PuntPoliced as usize]).sum();
+        let policed =
+            |tally: Tally| ANSWERS_LOST.iter().map(|reason| tally.drops[*reason as usize]).sum::<u64>();
         self.compare(Seen {
             late,
-            policed,
+            policed: ledger.workers().map(|(_, tally)| policed(tally)).sum(),
             kernel_side: ports.latest().iter().map(kernel_side_losses).sum(),
             ports: ports.latest().iter().map(|port| port.rx_missed + port.rx_no_buffer).sum(),
         })
