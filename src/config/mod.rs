@@ -257,7 +257,7 @@ pub struct ServiceConfig {
     /// routing none.
     pub local_addresses: Vec<IpAddr>,
     /// Whether clients go to the backend that they were sent to before.
-    pub persistence: Option<PersistenceRules>,
+    pub persistence: Option<PersistenceConfig>,
     /// Which clients it lets in; `None`: all.
     pub access: Option<Arc<AccessRules>>,
     /// How much it lets in.
@@ -270,6 +270,16 @@ pub struct ServiceConfig {
     pub health: HealthConfig,
     /// Endpoints unique within the service, all of the VIP's family but in a tunnel.
     pub backends: Vec<BackendConfig>,
+}
+
+/// `[service.persistence]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistenceConfig {
+    /// For whom and how long.
+    pub rules: PersistenceRules,
+    /// The services with this name share the entries of their clients. They have the same rules, and no service has two
+    /// backends at one address.
+    pub group: Option<String>,
 }
 
 /// A backend of a service.

@@ -23,6 +23,7 @@ pub mod kernel_port;
 pub mod ledger;
 pub mod neighbours;
 pub mod network;
+mod persistence_ids;
 pub mod port_watch;
 pub mod pressure;
 mod pressure_watch;

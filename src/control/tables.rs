@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::persistence_ids::PersistenceIds;
 use super::registry::Registry;
 use super::registry::Service;
 use super::selection::Selection;
@@ -35,7 +36,6 @@ use crate::shared::Access;
 use crate::shared::AddressRole;
 use crate::shared::AddressRoles;
 use crate::shared::Choice;
-use crate::shared::PersistentBackends;
 use crate::shared::Positions;
 use crate::shared::ServiceBackend;
 use crate::shared::ServiceTable;
@@ -51,6 +51,7 @@ pub struct Tables {
     flow_rules: u64,
     backend_states: Vec<BackendState>,
     roles: AddressRoles,
+    persistence: PersistenceIds,
 }
 
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Tables {
             let Some(service) = registry.service(*id).filter(|service| service.removed.is_none()) else {
                 continue;
             };
-            let built = built(registry, service, old.as_ref(), (seed, now));
+            let built = built(registry, service, old.as_ref(), (seed, now), &mut self.persistence);
             let admission_before = old.as_ref().map(|old| &old.table);
             if admission_before.is_none_or(|before| admits_otherwise(before, &built.table)) {
                 self.flow_rules += 1;
@@ -120,6 +121,7 @@ impl Tables {
         self.flow_rules += u64::from(dies);
         if news.members {
             self.roles = roles(registry, config);
+            self.persistence.keep(registry.services().map(|service| &*service.config));
         }
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
@@ -176,13 +178,14 @@ fn built(
     service: &Service,
     before: Option<&Built>,
     (seed, now): (ChoiceSeed, Nanos),
+    persistence: &mut PersistenceIds,
 ) -> Built {
     let backends: Vec<_> = registry.backends_of(service).collect();
     let leaving: Vec<_> = registry.leaving(service).collect();
     let none = Selection::default();
     let last = before.map_or(&none, |old| &old.selection);
     let selection = Selection::next(last, &service.config, (&backends, &leaving), now);
-    build(service, selection, (seed, now), before)
+    build(service, selection, (seed, now), before, persistence)
 }
 
 fn build(
@@ -190,6 +193,7 @@ fn build(
     selection: Selection,
     (seed, now): (ChoiceSeed, Nanos),
     before: Option<&Built>,
+    persistence: &mut PersistenceIds,
 ) -> Built {
     let config = &*service.config;
     let scheduler = config.scheduler;
@@ -222,7 +226,7 @@ fn build(
         Some(old) if old.access == config.access => old.table.access.clone(),
         _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
     };
-    let persistence = config.persistence.map(|rules| PersistentBackends::new(rules, &backends));
+    let persistence = config.persistence.as_ref().map(|config| persistence.persistent(config, &backends));
     let serving = backends.iter().filter(|backend| backend.weight > 0).count() as u64;
     let leases = serving * config.local_addresses.len() as u64 * u64::from(LOCAL_PORTS);
     let table = ServiceTable {

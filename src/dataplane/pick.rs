@@ -3,7 +3,9 @@
 use super::pipeline::{Pipeline, View};
 use crate::hash::{fold, maglev};
 use crate::model::{BackendId, BackendState, FiveTuple};
-use crate::shared::{Applicant, Choice, Holds, PersistentBackends, RoleFamily, ServiceBackend, ServiceTable};
+use crate::shared::{
+    Applicant, Choice, Holds, PersistentBackends, Placement, RoleFamily, ServiceBackend, ServiceTable,
+};
 
 /// The backend of a new flow.
 #[derive(Clone, Copy, Debug)]
@@ -78,18 +80,21 @@ impl Pipeline {
     ) -> Result<Picked<'a>, NotPicked> {
         let who =
             Applicant::<F> { service: service.id, client: tuple.source(), worker: self.steering.worker() };
-        let serving = |id| persistent.position(id).and_then(|position| at(service, position, view));
-        let found = self.persistence.find(who, &persistent.rules, view.now);
+        let serving = |name| persistent.position(name).and_then(|position| at(service, position, view));
+        let found = self.persistence.find(who, persistent, view.now);
         if let Some(backend) = found.and_then(serving) {
             if !self.takes(service, backend) {
                 // Its place stays its own: it comes back when there is room.
                 return self.pick_anew(service, tuple, view);
             }
-            self.persistence.remember(who, &persistent.rules, (found, backend.id), view.now);
+            if let Some(to) = persistent.name(backend.id) {
+                self.persistence.remember(who, persistent, Placement { found, to }, view.now);
+            }
             return Ok(Picked { backend, displaced: false });
         }
         let picked = self.pick_anew(service, tuple, view)?;
-        let agreed = self.persistence.remember(who, &persistent.rules, (found, picked.backend.id), view.now);
+        let Some(to) = persistent.name(picked.backend.id) else { return Ok(picked) };
+        let agreed = self.persistence.remember(who, persistent, Placement { found, to }, view.now);
         match serving(agreed).filter(|backend| backend.id != picked.backend.id) {
             // Another worker has just sent the client there.
             Some(backend) if self.takes(service, backend) => {

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::prefix_table::{Claim, Place, PrefixTable};
+use super::prefix_table::{Claim, Owner, Place, PrefixTable};
 use super::{Capacities, DropReason, rate};
 use crate::hash::IndexKey;
 use crate::model::{BackendId, Family, Nanos, ServiceId, ServiceLimits, WorkerId};
@@ -156,7 +156,7 @@ impl Limits {
         most: u32,
         is_idle: impl Fn(u32, u64) -> bool,
     ) -> Result<Option<Place>, DropReason> {
-        let name = self.clients.name::<F>(who.service, limits.client_prefix, who.client);
+        let name = self.clients.name::<F>(Owner::Service(who.service), limits.client_prefix, who.client);
         for _ in 0..TRIES {
             if let Some((place, connections)) = self.clients.find(name) {
                 if connections >= most {

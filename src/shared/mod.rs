@@ -21,6 +21,7 @@ pub mod rings;
 mod service_counters;
 mod snapshot;
 mod syn_proxies;
+mod sync;
 
 pub use access::Access;
 pub use choice::{Choice, Positions};
@@ -29,7 +30,7 @@ pub use drop_reason::DropReason;
 pub use fib::{Egress, Fib, NextHop, Resolution, ReversePath, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
 pub use limits::{Applicant, ClientSlot, Holds, Limits};
-pub use persistence::{Persistence, PersistentBackends};
+pub use persistence::{Persistence, PersistenceGroup, PersistentBackends, Placement, Remembered};
 pub use publish::{Publisher, Reader, channel};
 pub use punt::PuntClass;
 pub use rings::{Command, Event};

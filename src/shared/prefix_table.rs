@@ -45,7 +45,24 @@ const VALUE: u64 = (1 << 24) - 1;
 const PENDING: u64 = 1 << 24;
 const TAG: u64 = !(PENDING | VALUE);
 
-/// A service's client prefix.
+/// The owner of what is known of a client prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Service(ServiceId),
+    /// A group of services, by its number.
+    Group(u32),
+}
+
+impl Owner {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Service(id) => id.0 as u64,
+            Self::Group(number) => 1 << 32 | number as u64,
+        }
+    }
+}
+
+/// An owner's client prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     tag: u64,
@@ -86,17 +103,12 @@ impl PrefixTable {
         if buckets < 2 { 2 } else { buckets }
     }
 
-    /// The name of a service's client prefix. About 30 ns.
-    pub(super) fn name<F: Family>(
-        &self,
-        service: ServiceId,
-        prefix: ClientPrefix,
-        client: F::Address,
-    ) -> Name {
+    /// The name of an owner's client prefix. About 30 ns.
+    pub(super) fn name<F: Family>(&self, owner: Owner, prefix: ClientPrefix, client: F::Address) -> Name {
         let (bits, length) = prefix.of::<F>(client);
         let [high, low] =
             [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(0));
-        let which = u64::from(service.0) << 16 | u64::from(length) << 8 | u64::from(F::VERSION);
+        let which = owner.number() << 16 | u64::from(length) << 8 | u64::from(F::VERSION);
         let hash = self.key.hash(&[which, high, low]);
         let mask = u32::try_from(self.buckets.len() - 1).unwrap_or(u32::MAX);
         // The tag is never 0, which marks a free slot. The low half chooses the first bucket, and the tag the second
@@ -247,15 +259,15 @@ mod tests {
     fn it_holds_as_many_names_as_it_was_made_for() {
         let table = table(16_384);
         for n in 0..16_384 {
-            let name = table.name::<V4>(ServiceId(1), PREFIX, n);
+            let name = table.name::<V4>(Owner::Service(ServiceId(1)), PREFIX, n);
             assert!(table.find(name).is_none(), "name {n}");
             let claim = table.claim(name, (n, None), WorkerId(0), |_, _| false);
             assert!(matches!(claim, Claim::Made(_)), "name {n}: {claim:?}");
         }
         for n in 0..16_384 {
-            let name = table.name::<V4>(ServiceId(1), PREFIX, n);
+            let name = table.name::<V4>(Owner::Service(ServiceId(1)), PREFIX, n);
             assert_eq!(table.find(name).unwrap().1, n);
-            assert!(table.find(table.name::<V4>(ServiceId(2), PREFIX, n)).is_none());
+            assert!(table.find(table.name::<V4>(Owner::Service(ServiceId(2)), PREFIX, n)).is_none());
         }
         assert_eq!(table.used(|_, _| true), 16_384);
     }
@@ -264,7 +276,7 @@ mod tests {
     fn a_full_table_says_so_and_gives_idle_slots_to_others() {
         let table = table(1);
         let claim = |n: u32, idle: bool| {
-            let name = table.name::<V4>(ServiceId(1), PREFIX, n);
+            let name = table.name::<V4>(Owner::Service(ServiceId(1)), PREFIX, n);
             table.claim(name, (n, Some(9)), WorkerId(0), |_, _| idle)
         };
         for n in 0..8 {
@@ -287,7 +299,7 @@ mod tests {
                 let (table, made, arrived) = (&table, &made, &arrived);
                 scope.spawn(move || {
                     for round in 0..rounds {
-                        let name = table.name::<V4>(ServiceId(1), PREFIX, round);
+                        let name = table.name::<V4>(Owner::Service(ServiceId(1)), PREFIX, round);
                         while table.find(name).is_none() {
                             let claim = table.claim(name, (1, None), WorkerId(worker), |value, _| value == 0);
                             made.fetch_add(usize::from(matches!(claim, Claim::Made(_))), SeqCst);

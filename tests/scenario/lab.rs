@@ -327,7 +327,7 @@ impl Lab {
                 in_service: build(true),
                 previous: self.plan.previous.clone(),
             }),
-            persistence: self.plan.persistence.map(|rules| PersistentBackends::new(rules, &backends)),
+            persistence: self.plan.persistence.map(|rules| PersistentBackends::new(rules, &backends, None)),
             backends,
             access: self.plan.access.clone(),
             limits: self.plan.limits,

@@ -1,6 +1,4 @@
-//! `[service.limits]` and `[service.persistence]`: it takes flows to count them, and to know the next one.
-
-use std::time::Duration;
+//! `[service.limits]`: it takes flows to count them.
 
 use crate::config::raw;
 use crate::config::report::Report;
@@ -8,7 +6,6 @@ use crate::config::table::At;
 use crate::config::table::Entry;
 use crate::model::ClientPrefix;
 use crate::model::ForwardingMode;
-use crate::model::PersistenceRules;
 use crate::model::ServiceLimits;
 
 /// The limits of a service; `None` after an error.
@@ -62,28 +59,4 @@ pub(super) fn check_backend(raw: &Entry<u32>, mode: Option<ForwardingMode>, repo
             format!("max_connections counts flows, which mode \"{mode}\" does not keep; remove it"),
         );
     }
-}
-
-/// Whether clients go to the backend that they were sent to before; `None` after an error.
-pub(super) fn check_persistence(
-    raw: Entry<raw::Persistence>,
-    mode: Option<ForwardingMode>,
-    report: &Report<'_>,
-) -> Option<Option<PersistenceRules>> {
-    let At { at, value: raw } = match raw {
-        Entry::Absent => return Some(None),
-        Entry::Wrong => return None,
-        Entry::Given(raw) => raw,
-    };
-    if let Some(mode) = mode.filter(|mode| mode.is_stateless()) {
-        report.wrong(
-            at,
-            format!(
-                "persistence needs flows, which mode \"{mode}\" does not keep; remove [service.persistence], and write hash = \"source-address\""
-            ),
-        );
-    }
-    let timeout = raw.timeout.or(Duration::from_secs(300));
-    let prefix = ClientPrefix { v4: raw.prefix_v4.or(32)?, v6: raw.prefix_v6.or(128)? };
-    Some(Some(PersistenceRules { timeout: timeout?.into(), prefix }))
 }

@@ -9,6 +9,7 @@ mod client_address;
 mod forwarding;
 mod health;
 mod limits;
+mod persistence;
 mod ports;
 mod program;
 mod services;

@@ -29,6 +29,7 @@ use super::client_address;
 use super::forwarding;
 use super::health;
 use super::limits;
+use super::persistence;
 use super::syn_proxy;
 
 /// Per cent of a worker's flow table that one of several services may hold when hardly any of it is free.
@@ -63,7 +64,9 @@ pub(super) fn check(
     let probes = ports.is_none_or(|ports| ports.iter().any(|port| port.kernel_interface.is_some()));
     // A service that is alone leaves nothing to others.
     let share = if raw.len() > 1 { DEFAULT_SHARE } else { 100 };
+    let groups: Vec<_> = raw.iter().map(persistence::group_place).collect();
     let services: Vec<_> = raw.into_iter().map(|service| one(service, share, probes, addresses)).collect();
+    persistence::check_groups(&groups, &services, addresses.report);
     services.into_iter().collect()
 }
 
@@ -151,7 +154,7 @@ fn one(raw: raw::Service, share: u8, probes: bool, addresses: &Addresses<'_>) ->
         backends: backends.as_deref(),
         answers: probes,
     };
-    let persistence = limits::check_persistence(raw.persistence, mode, addresses.report);
+    let persistence = persistence::check(raw.persistence, mode, addresses.report);
     let syn_proxy = syn_proxy::check(raw.syn_proxy, mode, protocol, addresses.report);
     let access = access::check(raw.access, vip.map(|vip| vip.value), addresses.report);
     let limits = limits::check(raw.limits, mode, addresses.report);

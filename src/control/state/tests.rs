@@ -7,6 +7,7 @@ use super::*;
 use crate::config::AgentConfig;
 use crate::config::BackendConfig;
 use crate::config::FailureWindow;
+use crate::config::PersistenceConfig;
 use crate::config::ServiceConfig;
 use crate::control::health::Advice;
 use crate::control::health::Asked;
@@ -72,7 +73,8 @@ fn any_service() -> impl Strategy<Value = ServiceConfig> {
         service.on_dead_backend = if resets { OnDeadBackend::Reset } else { service.on_dead_backend };
         service.panic_threshold = if panics { 50 } else { 0 };
         let prefix = ClientPrefix { v4: 32, v6: 128 };
-        service.persistence = persists.then_some(PersistenceRules { timeout: Nanos::from_secs(60), prefix });
+        let rules = PersistenceRules { timeout: Nanos::from_secs(60), prefix };
+        service.persistence = persists.then_some(PersistenceConfig { rules, group: None });
         service.health.agent =
             agent.then_some(AgentConfig { port: 9, interval: seconds(2), timeout: seconds(1) });
         service.health.passive = passive.then_some(FailureWindow { failures: 2, within: seconds(10) });
