@@ -16,7 +16,7 @@ use evenkeel::hash::IndexKey;
 use evenkeel::io::BURST;
 use evenkeel::io::mem::{MemFrame, Pool};
 use evenkeel::model::{Mac, PortId, TablePages, V4, V6, WorkerId};
-use evenkeel::shared::{Capacities, Egress, Limits, Persistence, SynProxies, WorkerCounters};
+use evenkeel::shared::{Capacities, Egress, Limits, PathMtus, Persistence, SynProxies, WorkerCounters};
 use evenkeel::wire::ethernet::{self, Link};
 use evenkeel::wire::{Common, Layout, Parsed, Rewrite, parse, rewrite};
 
@@ -154,6 +154,7 @@ fn pipeline() -> Pipeline {
         limits: Arc::new(Limits::new(capacities, 1, &key)),
         persistence: Arc::new(Persistence::new(1, &key)),
         syn_proxies: Arc::new(SynProxies::new(1)),
+        path_mtus: Arc::new(PathMtus::new(1)),
     };
     let egress = Egress { port: PortId(0), mac: OURS, mtu: 1500 };
     let ports = Box::new([PipelinePort { egress, kernel: false }]);

@@ -16,9 +16,9 @@ use evenkeel::model::{
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
-    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, Persistence, Positions,
-    Publisher, ServiceBackend, ServiceTable, Snapshot, SynProxies, Tally, VipServices, WorkerCounters,
-    channel,
+    AddressRole, AddressRoles, Capacities, Choice, Egress, Fib, Limits, NextHop, PathMtus, Persistence,
+    Positions, Publisher, ServiceBackend, ServiceTable, Snapshot, SynProxies, Tally, VipServices,
+    WorkerCounters, channel,
 };
 
 use super::packet::Address;
@@ -202,6 +202,7 @@ impl<T: Traffic> Balancer<T> {
             limits: Arc::new(Limits::new(capacities, 1, &key)),
             persistence: Arc::new(Persistence::new(1, &key)),
             syn_proxies: Arc::new(SynProxies::new(capacities.services)),
+            path_mtus: Arc::new(PathMtus::new(capacities.backends)),
         };
         let frames: FrameRings<MemoryFrame> = FrameRings::new(ports.len(), 1);
         let commands = CommandRings::new(ports.len());

@@ -33,7 +33,8 @@ use crate::io::dpdk::{Device, DeviceOptions, DpdkPool, DpdkPort, Eal, register_t
 use crate::model::{PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
 use crate::shared::{
-    Capacities, Egress, Fib, Limits, Persistence, Reader, Snapshot, SynProxies, WorkerCounters, channel,
+    Capacities, Egress, Fib, Limits, PathMtus, Persistence, Reader, Snapshot, SynProxies, WorkerCounters,
+    channel,
 };
 
 /// Commands to the mirror of the kernel's neighbours under way at most.
@@ -120,6 +121,7 @@ pub(super) fn run(path: &Path, process: Process) -> anyhow::Result<()> {
         limits: Arc::clone(&limits),
         persistence: Arc::clone(&persistence),
         syn_proxies: Arc::clone(&syn_proxies),
+        path_mtus: Arc::new(PathMtus::new(capacities.backends)),
         frames,
         rings: rings.clone(),
     };
@@ -241,6 +243,7 @@ struct WorkerFactory<'a> {
     limits: Arc<Limits>,
     persistence: Arc<Persistence>,
     syn_proxies: Arc<SynProxies>,
+    path_mtus: Arc<PathMtus>,
     frames: FrameRings<<DpdkPort as crate::io::Port>::Frame>,
     rings: CommandRings,
 }
@@ -274,6 +277,7 @@ impl WorkerFactory<'_> {
                 limits: Arc::clone(&self.limits),
                 persistence: Arc::clone(&self.persistence),
                 syn_proxies: Arc::clone(&self.syn_proxies),
+                path_mtus: Arc::clone(&self.path_mtus),
             };
             let queues = ports.iter_mut().zip(port_ids()).map(|(port, id)| {
                 Some(WorkerPort {

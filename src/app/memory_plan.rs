@@ -9,7 +9,7 @@ use crate::dataplane::fragments::{HELD_FRAGMENTS, RECORD_OCTETS};
 use crate::io::dpdk::{DEFAULT_DESCRIPTORS, DeviceOptions, EalOptions, HugePages, MemoryChoice};
 use crate::model::Memory;
 use crate::shared::rings::{FRAME_RING, PuntRings};
-use crate::shared::{Capacities, Limits, Persistence, WorkerCounters};
+use crate::shared::{Capacities, Limits, PathMtus, Persistence, WorkerCounters};
 
 /// What each port is to be.
 pub(super) fn device_options(config: &Config) -> Vec<DeviceOptions> {
@@ -106,11 +106,14 @@ impl MemoryPlan<'_> {
         let capacities = capacities(self.config);
         let tables = Flows::need(appliance.flows_per_worker);
         let clients = appliance.max_clients;
+        let shared = Limits::octets(capacities, clients)
+            + Persistence::octets(clients)
+            + PathMtus::octets(capacities.backends);
         Sizes {
             tables_each: mib(tables.octets),
             huge_tables_each: mib(tables.huge_pages),
             beside_each: mib(RECORD_OCTETS + WorkerCounters::octets(capacities)),
-            shared: mib(Limits::octets(capacities, clients) + Persistence::octets(clients)),
+            shared: mib(shared),
         }
     }
 

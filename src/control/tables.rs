@@ -27,6 +27,7 @@ use crate::model::AccessRules;
 use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::Endpoint;
+use crate::model::ForwardingMode;
 use crate::model::HashFeature;
 use crate::model::LOCAL_PORTS;
 use crate::model::Nanos;
@@ -40,6 +41,7 @@ use crate::shared::Positions;
 use crate::shared::ServiceBackend;
 use crate::shared::ServiceTable;
 use crate::shared::Snapshot;
+use crate::shared::TunnelPath;
 use crate::shared::VipServices;
 
 /// The tables of the latest snapshot.
@@ -333,6 +335,16 @@ fn roles(registry: &Registry, config: &Config) -> AddressRoles {
         let ServiceConfig { vip, protocol, ports, .. } = &*service.config;
         let listens = protocol.protocols().iter().map(|protocol| (*protocol, *ports, service.id));
         vips.entry(*vip).or_default().extend(listens);
+        if let ForwardingMode::Tunnel(encapsulation) = service.config.mode {
+            for backend in &service.config.backends {
+                let end = backend.endpoint.address;
+                let sources = &service.config.local_addresses;
+                let source = sources.iter().find(|source| source.is_ipv4() == end.is_ipv4());
+                if let Some(source) = source {
+                    roles.insert_tunnel(end, TunnelPath { source: *source, encapsulation });
+                }
+            }
+        }
     }
     for (vip, ranges) in vips {
         roles.insert(vip, AddressRole::Vip(VipServices::new(ranges)));

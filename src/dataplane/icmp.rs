@@ -99,6 +99,9 @@ impl Pipeline {
         view: View<'_>,
     ) -> Verdict {
         let is_local = matches!(role, AddressRole::Local);
+        if is_local && let Some(verdict) = self.tunnel_error::<F, T>(frame, quote, arrival, view) {
+            return verdict;
+        }
         let Some(sent) = quote.tuple else {
             return if is_local { self.punt_error::<F>(frame.head(), arrival, view) } else { unknown() };
         };

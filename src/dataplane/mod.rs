@@ -42,6 +42,7 @@ mod syn_cookie;
 mod syn_proxy;
 mod table_memory;
 mod toa;
+mod tunnel_error;
 mod unavailable;
 pub mod verdict;
 mod ways;

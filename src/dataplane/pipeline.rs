@@ -31,7 +31,8 @@ use crate::hash::IndexKey;
 use crate::io::Frame;
 use crate::model::{Direction, FiveTuple, Nanos, PortId, TablePages, Timeouts, V4, V6, WorkerId};
 use crate::shared::{
-    Capacities, DropReason, Egress, Fib, Limits, Persistence, Snapshot, SynProxies, Tally, WorkerCounters,
+    Capacities, DropReason, Egress, Fib, Limits, PathMtus, Persistence, Snapshot, SynProxies, Tally,
+    WorkerCounters,
 };
 use crate::wire::{Layout, Network, Packet, Parsed, Transport, tcp_flags};
 
@@ -56,6 +57,8 @@ pub struct Settings {
     pub persistence: Arc<Persistence>,
     /// Which services are flooded, shared likewise.
     pub syn_proxies: Arc<SynProxies>,
+    /// What is known of the ways of tunnels, shared likewise.
+    pub path_mtus: Arc<PathMtus>,
 }
 
 /// What the pipeline knows of a port.
@@ -104,6 +107,7 @@ pub struct Pipeline {
     pub(super) pieces: Pieces,
     pub(super) limits: Arc<Limits>,
     pub(super) persistence: Arc<Persistence>,
+    pub(super) path_mtus: Arc<PathMtus>,
     pub(super) sweep: Sweep,
     pub(super) farewells: Farewells,
     pub(super) ports: Box<[PipelinePort]>,
@@ -143,6 +147,7 @@ impl Pipeline {
             pieces: Pieces::Plain,
             limits: Arc::clone(&settings.limits),
             persistence: Arc::clone(&settings.persistence),
+            path_mtus: Arc::clone(&settings.path_mtus),
             sweep: Sweep::new(),
             farewells: Farewells::new(),
             ports,

@@ -245,7 +245,10 @@ impl Pipeline {
                 let Some(wrapping) = Wrapping::new(outer, hop, arrival.vlan) else {
                     return Verdict::Drop(DropReason::NextHopUnresolved);
                 };
-                (hop.mtu - outer.octets(), Some(wrapping))
+                let learned = self.path_mtus.get(address, view.now);
+                // What every link of the family carries is no smaller in a tunnel (RFC 2473, section 7.1).
+                let learned = learned.map(|mtu| mtu.max(F::LEAST_MTU + outer.octets()));
+                (hop.mtu.min(learned.unwrap_or(u16::MAX)) - outer.octets(), Some(wrapping))
             }
             // Such a service has flows, and none of its packets comes here.
             ForwardingMode::FullNat => return Verdict::Drop(DropReason::NoService),

@@ -110,11 +110,13 @@ pub enum DropReason {
     IcmpUnknownFlow,
     /// More pings than are answered.
     EchoPoliced,
+    /// An ICMP error about an outer packet that no client can be told.
+    TunnelError,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -167,6 +169,7 @@ impl DropReason {
         Self::IcmpMtuImpossible,
         Self::IcmpUnknownFlow,
         Self::EchoPoliced,
+        Self::TunnelError,
     ];
 
     /// How many there are.
@@ -228,6 +231,7 @@ impl DropReason {
             Self::IcmpMtuImpossible => "icmp_mtu_impossible",
             Self::IcmpUnknownFlow => "icmp_unknown_flow",
             Self::EchoPoliced => "echo_policed",
+            Self::TunnelError => "tunnel_error",
         }
     }
 
@@ -350,10 +354,13 @@ impl DropReason {
                 "ICMP to a VIP or local address is neither an error nor an echo: source quench, redirect and the like"
             }
             Self::IcmpMtuImpossible => {
-                "ICMPv6 packet too big reports less than 1280 octets, which receivers must discard"
+                "an ICMP error reports an MTU that cannot be: ICMPv6 less than 1280 octets; of a tunnel's way less than 576, or no less than the packet"
             }
             Self::IcmpUnknownFlow => "an ICMP error to a VIP or local address is about a packet of no flow",
             Self::EchoPoliced => "no more pings are answered in this second",
+            Self::TunnelError => {
+                "an ICMP error about an outer packet of a tunnel: noted if it reports an MTU, but it quotes too little to tell the client"
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod drop_reason;
 mod fib;
 mod flow_record;
 mod limits;
+mod path_mtus;
 mod persistence;
 mod prefix_table;
 mod publish;
@@ -30,12 +31,13 @@ pub use drop_reason::DropReason;
 pub use fib::{Egress, Fib, NextHop, Resolution, ReversePath, Route};
 pub use flow_record::{FlowFilter, FlowPage, FlowRecord, FlowState};
 pub use limits::{Applicant, ClientSlot, Holds, Limits};
+pub use path_mtus::PathMtus;
 pub use persistence::{Persistence, PersistenceGroup, PersistentBackends, Placement, Remembered};
 pub use publish::{Publisher, Reader, channel};
 pub use punt::PuntClass;
 pub use rings::{Command, Event};
 pub use service_counters::{ServiceCounters, ServiceTotals};
 pub use snapshot::{
-    AddressRole, AddressRoles, RoleFamily, ServiceBackend, ServiceTable, Snapshot, VipServices,
+    AddressRole, AddressRoles, RoleFamily, ServiceBackend, ServiceTable, Snapshot, TunnelPath, VipServices,
 };
 pub use syn_proxies::SynProxies;

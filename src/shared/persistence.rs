@@ -258,7 +258,8 @@ mod tests {
             );
         };
         let knows = |client, second| {
-            shared.find(who(client, 0), &persistent(), NOW + Nanos::from_secs(second)) == Some(Remembered(client))
+            shared.find(who(client, 0), &persistent(), NOW + Nanos::from_secs(second))
+                == Some(Remembered(client))
         };
         for client in 0..8 {
             remember(client, None, u64::from(client));

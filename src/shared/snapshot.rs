@@ -13,6 +13,7 @@ use crate::hash::ChoiceSeed;
 use crate::model::BackendId;
 use crate::model::BackendState;
 use crate::model::ClientAddress;
+use crate::model::Encapsulation;
 use crate::model::Endpoint;
 use crate::model::Family;
 use crate::model::ForwardingMode;
@@ -221,6 +222,17 @@ pub struct AddressRoles {
     v6: HashMap<u128, AddressRole, AddressHash>,
     /// Shared by snapshots: there are far more of these.
     backends: Arc<HashSet<IpAddr, AddressHash>>,
+    /// By the address of the tunnel's end.
+    tunnels: HashMap<IpAddr, Vec<TunnelPath>, AddressHash>,
+}
+
+/// The start of a tunnel, and its outer headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelPath {
+    /// The outer source, a local address.
+    pub source: IpAddr,
+    /// The outer headers.
+    pub encapsulation: Encapsulation,
 }
 
 impl AddressRoles {
@@ -241,6 +253,20 @@ impl AddressRoles {
     #[must_use]
     pub fn is_backend(&self, address: IpAddr) -> bool {
         self.backends.contains(&address)
+    }
+
+    /// Notes that packets travel from `path` to a backend at `end`.
+    pub fn insert_tunnel(&mut self, end: IpAddr, path: TunnelPath) {
+        let paths = self.tunnels.entry(end).or_default();
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+
+    /// The paths of tunnels to a backend at `end`: one for each outer source and encapsulation.
+    #[must_use]
+    pub fn tunnels_to(&self, end: IpAddr) -> &[TunnelPath] {
+        self.tunnels.get(&end).map_or(&[], Vec::as_slice)
     }
 
     /// The role of `address`; `None` if it is not one of ours.

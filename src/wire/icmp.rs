@@ -43,6 +43,14 @@ pub struct Quote<F: WireFamily> {
     octets: usize,
 }
 
+impl<F: WireFamily> Quote<F> {
+    /// Octets that are quoted.
+    #[must_use]
+    pub const fn octets(&self) -> usize {
+        self.octets
+    }
+}
+
 /// Why a message cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {

@@ -19,6 +19,7 @@ pub mod lanes;
 pub mod mss;
 pub mod option_list;
 pub mod options;
+pub mod outer_quote;
 pub mod parse;
 pub mod proxy;
 pub mod rewrite;

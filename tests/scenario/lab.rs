@@ -18,8 +18,8 @@ use evenkeel::model::{
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
     Access, AddressRole, AddressRoles, Capacities, Choice, DropReason, Egress, Fib, Limits, NextHop,
-    Persistence, PersistentBackends, Positions, Publisher, Route, ServiceBackend, ServiceTable, Snapshot,
-    SynProxies, Tally, VipServices, WorkerCounters, channel,
+    PathMtus, Persistence, PersistentBackends, Positions, Publisher, Route, ServiceBackend, ServiceTable,
+    Snapshot, SynProxies, Tally, TunnelPath, VipServices, WorkerCounters, channel,
 };
 
 use crate::packet::{Decoded, decode};
@@ -165,6 +165,7 @@ impl Lab {
         let limits = Arc::new(Limits::new(capacities, 1024, &key));
         let persistence = Arc::new(Persistence::new(1024, &key));
         let syn_proxies = Arc::new(SynProxies::new(capacities.services));
+        let path_mtus = Arc::new(PathMtus::new(capacities.backends));
         let workers = snapshot_readers
             .into_iter()
             .zip(fib_readers)
@@ -181,6 +182,7 @@ impl Lab {
                     limits: Arc::clone(&limits),
                     persistence: Arc::clone(&persistence),
                     syn_proxies: Arc::clone(&syn_proxies),
+                    path_mtus: Arc::clone(&path_mtus),
                 };
                 let (inward, outward, seed) = plan.faults;
                 let queue = MemPort::new(wires[n].clone(), pool.clone());
@@ -273,6 +275,14 @@ impl Lab {
         let services: Vec<_> = (0..4).map(|id| Some(Arc::new(self.service(id)))).collect();
         let backends = services.iter().flatten().flat_map(|service| &service.backends);
         roles.set_backends(backends.map(|backend| backend.endpoint.address));
+        for service in services.iter().flatten() {
+            let ForwardingMode::Tunnel(encapsulation) = service.mode else { continue };
+            for end in service.backends.iter().map(|backend| backend.endpoint.address) {
+                let sources = &service.local_addresses;
+                let source = *sources.iter().find(|source| source.is_ipv4() == end.is_ipv4()).unwrap();
+                roles.insert_tunnel(end, TunnelPath { source, encapsulation });
+            }
+        }
         let mut backend_states = vec![BackendState::Up; 64];
         for (id, state) in &self.out {
             backend_states[id.index()] = *state;

@@ -19,7 +19,7 @@ use crate::io::mem::{MemFrame, MemPort, Pool, Wire};
 use crate::io::pcap::{CaptureWriter, CapturedFrame};
 use crate::model::{Nanos, PortId, TablePages, WorkerId};
 use crate::shared::rings::{CommandRings, FrameRings};
-use crate::shared::{Capacities, Egress, Limits, Persistence, SynProxies, WorkerCounters};
+use crate::shared::{Capacities, Egress, Limits, PathMtus, Persistence, SynProxies, WorkerCounters};
 
 /// The worker, its ports and its control.
 pub(super) struct Replay {
@@ -64,6 +64,7 @@ impl Replay {
             limits: Arc::clone(&limits),
             persistence: Arc::clone(&persistence),
             syn_proxies: Arc::clone(&syn_proxies),
+            path_mtus: Arc::new(PathMtus::new(capacities.backends)),
         };
         let egresses = egresses(&config);
         let pool = Pool::new(BUFFERS, LARGEST_FRAME);

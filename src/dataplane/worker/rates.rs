@@ -38,7 +38,9 @@ impl Rates {
     /// That of answers of a kind.
     pub(super) const fn refusal(&mut self, refusal: Refusal) -> &mut TokenBucket {
         match refusal {
-            Refusal::Unreachable | Refusal::TimeExceeded | Refusal::Reply(_) => &mut self.refusals,
+            Refusal::Unreachable | Refusal::TimeExceeded | Refusal::HostUnreachable | Refusal::Reply(_) => {
+                &mut self.refusals
+            }
             Refusal::TooBig { .. } => &mut self.too_big,
         }
     }

@@ -21,6 +21,7 @@ const ICMPV6_QUOTE: usize = 1280 - 40 - 8;
 pub(super) enum Error {
     PortUnreachable,
     TimeExceeded,
+    HostUnreachable,
     /// With the MTU in octets.
     TooBig(u16),
 }
@@ -30,6 +31,7 @@ pub(super) fn v4(answer: &mut Answer, error: Error, packet: &Packet, head: &[u8]
     may_answer::<V4>(packet, head, |kind| matches!(kind, 0 | 8 | 13..=18))?;
     let kind = match error {
         Error::PortUnreachable => Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port),
+        Error::HostUnreachable => Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Host),
         Error::TimeExceeded => Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit),
         Error::TooBig(next_hop_mtu) => {
             forbids_fragments(packet, head)?;
@@ -53,6 +55,7 @@ pub(super) fn v6(answer: &mut Answer, error: Error, packet: &Packet, head: &[u8]
     may_answer::<V6>(packet, head, |kind| kind >= 128 && kind != REDIRECT)?;
     let kind = match error {
         Error::PortUnreachable => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port),
+        Error::HostUnreachable => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Address),
         Error::TimeExceeded => Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded),
         Error::TooBig(mtu) => Icmpv6Type::PacketTooBig { mtu: mtu.into() },
     };

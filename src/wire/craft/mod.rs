@@ -12,7 +12,7 @@ use etherparse::{
 };
 
 use super::ethernet::{self, Link};
-use super::{Network, Packet, Transport, WireFamily};
+use super::{IcmpFamily, Layout, Network, Packet, Transport, WireFamily};
 use crate::model::{Mac, V4, V6};
 
 /// Room for the largest answer: an ICMPv6 error of the minimum MTU, 1280 octets, and a tagged Ethernet header.
@@ -25,6 +25,8 @@ pub enum Refusal {
     Unreachable,
     /// The hop limit ran out: ICMP time exceeded (RFC 792; RFC 4443, 3.3).
     TimeExceeded,
+    /// The host is out of reach: ICMP host unreachable, or address unreachable (RFC 792; RFC 4443, 3.1).
+    HostUnreachable,
     /// It does not fit the way: ICMP fragmentation needed, or packet too big (RFC 1191, section 4; RFC 4443, 3.2).
     TooBig {
         /// The largest IP packet that does, in octets.
@@ -103,6 +105,7 @@ pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_m
         }
         Refusal::Unreachable => icmp::Error::PortUnreachable,
         Refusal::TimeExceeded => icmp::Error::TimeExceeded,
+        Refusal::HostUnreachable => icmp::Error::HostUnreachable,
         Refusal::TooBig { mtu } => icmp::Error::TooBig(mtu),
     };
     if link.destination.is_multicast() {
@@ -111,6 +114,44 @@ pub fn refuse(refusal: Refusal, link: &Link, packet: &Packet, head: &[u8], our_m
     match packet.network {
         Network::V4 => icmp::v4(&mut answer, error, packet, head)?,
         Network::V6 => icmp::v6(&mut answer, error, packet, head)?,
+    }
+    Some(answer)
+}
+
+/// The frame that tells the sender of a packet that went on through a tunnel about it. `inner` is the packet as far as an
+/// error quotes it, `macs` are those of sender and receiver of the frame. `None` where no answer must be given, and
+/// where the quote ends before the first eight octets behind the IP header.
+#[must_use]
+pub fn relay<F: IcmpFamily>(
+    refusal: Refusal,
+    macs: (Mac, Mac),
+    vlan: Option<u16>,
+    inner: &[u8],
+) -> Option<Answer> {
+    let (protocol, transport) = F::transport(inner).ok()?;
+    let transport = transport?;
+    let packet = Packet {
+        network: if F::VERSION == 4 { Network::V4 } else { Network::V6 },
+        transport: Transport::Other,
+        protocol,
+        tcp_flags: 0,
+        hop_limit: HOP_LIMIT,
+        layout: Layout {
+            l3: 0,
+            l4: u16::try_from(transport).ok()?,
+            end: u16::try_from(inner.len()).ok().filter(|end| usize::from(*end) >= transport + 8)?,
+        },
+    };
+    let error = match refusal {
+        Refusal::TooBig { mtu } => icmp::Error::TooBig(mtu),
+        Refusal::HostUnreachable => icmp::Error::HostUnreachable,
+        Refusal::Unreachable | Refusal::TimeExceeded | Refusal::Reply(_) => return None,
+    };
+    let mut answer = Answer::new();
+    write_link(&mut answer, macs, vlan, &packet)?;
+    match packet.network {
+        Network::V4 => icmp::v4(&mut answer, error, &packet, inner)?,
+        Network::V6 => icmp::v6(&mut answer, error, &packet, inner)?,
     }
     Some(answer)
 }
