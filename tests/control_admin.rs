@@ -84,6 +84,7 @@ fn wrong_requests_get_an_error_each_and_the_connection_goes_on() {
     for (request, kind) in [
         ("nonsense", "malformed"),
         ("{\"command\":\"explode\"}", "malformed"),
+        ("{\"command\":\"status\",\"x\":1}", "malformed"),
         ("{\"command\":\"flows\",\"colour\":1}", "malformed"),
         ("{\"command\":\"status\",\"colour\":1}", "malformed"),
         ("{\"command\":\"flows\",\"client\":\"192.0.2.0/99\"}", "malformed"),

@@ -40,6 +40,7 @@ use super::suspicion::Suspicion;
 use super::tables::Tables;
 use super::workers::Pulse;
 use crate::config::Config;
+use crate::model::BackendState;
 use crate::model::Nanos;
 use crate::model::ServiceId;
 use crate::model::WorkerId;
@@ -390,6 +391,26 @@ impl State {
     #[must_use]
     pub fn selection(&self, service: ServiceId) -> Option<&Selection> {
         self.tables.selection(service)
+    }
+
+    /// Whether a backend could serve and gets no new flows, by all that is decided at `now`: workers may not know it yet.
+    #[must_use]
+    pub fn rests(&self, backend: &Backend, now: Nanos) -> bool {
+        let rests = |selection: &Selection| {
+            let mut standings = selection.standings.iter();
+            standings.any(|standing| standing.id == backend.id && standing.state == BackendState::Resting)
+        };
+        let published = self.tables.selection(backend.service);
+        let service = self.registry.service(backend.service);
+        let is_pending = self.registry.unpublished.services.contains(&backend.service);
+        match (published, service.filter(|_| is_pending)) {
+            (Some(before), Some(service)) => {
+                let backends: Vec<_> = self.registry.backends_of(service).collect();
+                let leaving: Vec<_> = self.registry.leaving(service).collect();
+                rests(&Selection::next(before, &service.config, (&backends, &leaving), now))
+            }
+            (published, _) => published.is_some_and(rests),
+        }
     }
 
     /// Services and backends.

@@ -123,7 +123,20 @@ impl Mapping {
     /// clear 2 MB. `None` if there are too few.
     fn reserved(octets: usize) -> Option<Self> {
         let octets = octets.checked_next_multiple_of(HUGE_PAGE)?;
-        Self::of(octets, MapFlags::HUGETLB | MapFlags::HUGE_2MB | MapFlags::POPULATE)
+        let mapping = Self::of(octets, MapFlags::HUGETLB | MapFlags::HUGE_2MB)?;
+        // Not `MAP_POPULATE`, which does not report what it could not get: a limit of the cgroup on huge pages would end the
+        // process at the first touch (SIGBUS).
+        // SAFETY: the range is this mapping's own, and touching it changes no content.
+        match unsafe { madvise(mapping.start, octets, Advice::LinuxPopulateWrite) } {
+            Ok(()) => Some(mapping),
+            // Linux before 5.14: the kernel has set the pages aside for the mapping, and they come as they are touched.
+            Err(rustix::io::Errno::INVAL) => Some(mapping),
+            Err(_) => {
+                // SAFETY: the mapping is this value's own, and nobody borrows from it.
+                let _failed = unsafe { munmap(mapping.start, mapping.octets) };
+                None
+            }
+        }
     }
 
     /// Of ordinary pages, taken as they are touched, which the system may make huge ones of, if it can and is not told

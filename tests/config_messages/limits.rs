@@ -86,6 +86,43 @@ prefix_v4 = 33
             "lb.toml:25:13: prefix_v4 33 is out of range; write a number from 0 to 32",
         ],
     ),
+    append(
+        "services of a persistence group with different time-outs",
+        r#"
+[service.persistence]
+group = "shop"
+
+[[service]]
+name = "other"
+vip = "203.0.113.80"
+port = 81
+
+[service.persistence]
+group = "shop"
+timeout = "1m"
+
+[[service.backend]]
+address = "10.0.9.1"
+"#,
+        &[
+            r#"lb.toml:32:9: persistence group "shop" has another timeout in service "web" (line 24); write the same timeout in both"#,
+        ],
+    ),
+    append(
+        "a persistence group with two backends at one address",
+        r#"port = 8081
+
+[[service.backend]]
+address = "10.0.9.1"
+port = 8082
+
+[service.persistence]
+group = "shop"
+"#,
+        &[
+            r#"lb.toml:28:9: service "web" has two backends at 10.0.9.1, and persistence group "shop" tells backends apart by address; remove one backend, or group"#,
+        ],
+    ),
     change(
         "persistence without flows",
         "port = 80\n\n[service.health]",

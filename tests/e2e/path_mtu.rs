@@ -76,6 +76,25 @@ fn a_client_learns_from_the_balancer_how_narrow_the_servers_link_is() {
     assert!(total["originated"].as_u64().unwrap() >= 2, "{total}");
 }
 
+#[test]
+fn client_learns_how_narrow_the_way_of_its_tunnel_is() {
+    // Less the outer headers, and of IPv6 never less than every link carries.
+    for (name, mode, learned) in
+        [("narrowip", "tunnel", ["1280", "1280"]), ("narrowgue", "gue", ["1268", "1280"])]
+    {
+        let Some(lab) = Lab::lay_narrow(name, 1) else { return };
+        let mut configuration = Configuration::new(Arms::Two);
+        configuration.mode = mode;
+        let balancer = Balancer::start(&lab, &configuration);
+        for ((_, vip, _), expected) in FAMILIES.into_iter().zip(learned) {
+            let learned = lab.must("client", &["python3", "-c", PROBER, vip, &ECHO.to_string()]);
+            assert_eq!(learned.trim(), expected, "{mode} {vip}\n{}", balancer.circumstances());
+        }
+        let total = &balancer.ask("status")["total"];
+        assert!(total["icmp_errors"].as_u64().unwrap() >= 2, "{total}");
+    }
+}
+
 /// Sends datagrams that must not be fragmented until its kernel knows that they are too large, and prints what it knows.
 const PROBER: &str = r#"
 import errno, select, socket, sys, time

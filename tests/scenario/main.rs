@@ -43,4 +43,5 @@ mod tcp_peer;
 mod toa;
 mod toa_reader;
 mod tunnel;
+mod tunnel_error;
 mod unavailable;

@@ -32,6 +32,7 @@ pub const LARGEST_REQUEST: usize = 64 * 1024;
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// Answered with a [`Status`].
+    // In braces, these too: of a variant without fields serde takes any.
     Status {},
     /// Answered with [`Services`].
     Services {},

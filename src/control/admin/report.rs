@@ -40,7 +40,6 @@ use crate::control::state::Selection;
 use crate::control::state::State;
 use crate::control::workers::WorkerWatch;
 use crate::model::BackendId;
-use crate::model::BackendState;
 use crate::model::Cidr;
 use crate::model::Endpoint;
 use crate::model::Nanos;
@@ -249,9 +248,7 @@ impl View<'_> {
     }
 
     fn backend_state(&self, backend: &Backend) -> &'static str {
-        let standings = self.state.selection(backend.service).map_or(&[][..], |now| &now.standings);
-        let rests = standings.iter().any(|s| s.id == backend.id && s.state == BackendState::Resting);
-        state_word(backend, rests)
+        state_word(backend, self.state.rests(backend, self.now))
     }
 
     fn backend(&self, backend: &Backend, endpoints: &Endpoints<'_>) -> BackendStatus {
