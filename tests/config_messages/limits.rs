@@ -120,7 +120,7 @@ port = 8082
 group = "shop"
 "#,
         &[
-            r#"lb.toml:28:9: service "web" has two backends at 10.0.9.1, and persistence group "shop" tells backends apart by address; remove one backend, or group"#,
+            r#"lb.toml:29:9: service "web" has two backends at 10.0.9.1, and persistence group "shop" tells backends apart by address; remove one backend, or group"#,
         ],
     ),
     change(
