@@ -104,6 +104,7 @@ pub(super) struct NextHop {
 pub(super) struct Timeouts {
     pub(super) tcp_syn: Entry<Duration>,
     pub(super) tcp_established: Entry<Duration>,
+    pub(super) tcp_half_closed: Entry<Duration>,
     pub(super) tcp_fin: Entry<Duration>,
     pub(super) udp: Entry<Duration>,
     pub(super) udp_new: Entry<Duration>,
@@ -291,6 +292,7 @@ impl Timeouts {
         let timeouts = Self {
             tcp_syn: table.optional("tcp_syn", timeout),
             tcp_established: table.optional("tcp_established", timeout),
+            tcp_half_closed: table.optional("tcp_half_closed", timeout),
             tcp_fin: table.optional("tcp_fin", timeout),
             udp: table.optional("udp", timeout),
             udp_new: table.optional("udp_new", timeout),

@@ -55,6 +55,7 @@ pub(super) fn begins_anew(state: FlowState, stream: &Stream, packet: &Packet, he
         FlowState::SynSent | FlowState::SynReceived => true,
         FlowState::Established => stream.has_to_introduce(),
         FlowState::Connecting
+        | FlowState::HalfClosed
         | FlowState::FinWait
         | FlowState::LastAck
         | FlowState::TimeWait

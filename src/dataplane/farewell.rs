@@ -42,7 +42,8 @@ impl Pipeline {
     /// Ends a flow whose time is over; the sides of a connection that stands are told.
     pub(super) fn expire_flow<F: FlowFamily>(&mut self, id: FlowId, view: View<'_>) {
         let entry = F::table(&self.flows).entry(id);
-        let stands = matches!(entry.state(), FlowState::Established | FlowState::FinWait);
+        let stands =
+            matches!(entry.state(), FlowState::Established | FlowState::HalfClosed | FlowState::FinWait);
         if stands && !self.say_farewell::<F>(id, view) {
             self.tally.unanswered += 2;
         }

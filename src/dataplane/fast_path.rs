@@ -157,8 +157,13 @@ impl Pipeline {
         if octets > usize::from(hop.mtu) {
             return None;
         }
-        // Of a UDP flow nobody asks what is expected.
-        entry.note_acknowledgement(direction, F::acknowledgement(head));
+        if !entry.is_datagrams() {
+            let acknowledgement = F::acknowledgement(head);
+            if !entry.is_near(direction, acknowledgement) {
+                return None;
+            }
+            entry.expect(direction.opposite(), acknowledgement);
+        }
         F::rewrite(head, &entry.rewrite(direction));
         ethernet::set_addresses(head, addresses);
         let end = usize::from(F::LAYOUT.l3) + octets;

@@ -103,7 +103,12 @@ impl Pipeline {
             mss::clamp(frame.head_mut(), *packet, most, growth_back);
         }
         let leaves = Packet { layout: Layout { end, ..packet.layout }, ..*packet };
-        let flags = numbers(entry, &leaves, (came, frame.head()), direction, tally);
+        let heard = match packet.transport {
+            Transport::Tcp => hear(entry, &leaves, (came, frame.head()), direction, tally),
+            Transport::Udp | Transport::Other => Heard::Datagram,
+            // Its first one has told what there is to know, and another sender may have made this one.
+            Transport::Fragment => Heard::Nothing,
+        };
         // What follows the IP packet is padding of the sender's link (IEEE 802.3, 4.2.2.2), not ours to pass on.
         if frame.octets() > usize::from(end) {
             frame.truncate(usize::from(end));
@@ -116,17 +121,18 @@ impl Pipeline {
             counters.count(direction, frame.octets() as u64);
         }
         let (egress, mtu) = (hop.port, hop.mtu);
-        let next = match packet.transport {
-            Transport::Tcp => tcp::next(entry.state(), &mut entry.fins, direction, flags),
-            Transport::Udp => entry.note_datagram(direction),
-            Transport::Fragment | Transport::Other => entry.state(),
+        let next = match heard {
+            Heard::Segment(flags) => tcp::next(entry.state(), &mut entry.fins, direction, flags),
+            Heard::PossibleReset => tcp::after_possible_reset(entry.state()),
+            Heard::Datagram => entry.note_datagram(direction),
+            Heard::Nothing => entry.state(),
         };
         if direction == Direction::Return && entry.is_one_packet() {
             self.end_answered::<F>(id, !SHAPED && arrival.in_pieces, view);
-        } else if next == entry.state() {
-            entry.touch(view.tick());
-        } else {
+        } else if next != entry.state() {
             self.advance::<F>(id, next, view.tick());
+        } else if matches!(heard, Heard::Segment(_) | Heard::Datagram) {
+            entry.touch(view.tick());
         }
         if !fits {
             self.pieces = Pieces::Renumbered;
@@ -150,40 +156,55 @@ impl Pipeline {
     }
 }
 
-/// Notes in the flow what a segment tells, which came as `came`, if that was another, and stands in `head` as the `packet`
-/// that leaves; the flags that its flow goes by.
+/// What a packet tells its flow.
+#[derive(Clone, Copy)]
+enum Heard {
+    /// That the flow goes on.
+    Datagram,
+    /// A segment of the connection, with these flags.
+    Segment(u8),
+    /// Perhaps the end of the connection.
+    PossibleReset,
+    /// Nothing: anybody may have sent it. The packet goes on all the same, as its receiver knows better.
+    Nothing,
+}
+
+/// What a segment tells its flow, whose numbers it notes: one that came as `came`, if that was another, and stands in `head`
+/// as the `packet` that leaves.
 #[inline(always)]
-fn numbers<F: Family>(
+fn hear<F: Family>(
     entry: &mut FlowEntry<F>,
     packet: &Packet,
     (came, head): (Option<Segment>, &[u8]),
     direction: Direction,
     tally: &mut Tally,
-) -> u8 {
+) -> Heard {
     let flags = packet.tcp_flags;
-    let Some(leaves) = Segment::read(packet, head) else { return flags };
+    let Some(leaves) = Segment::read(packet, head) else { return Heard::Nothing };
+    let acknowledgement = came.unwrap_or(leaves).acknowledgement;
+    if flags & tcp_flags::RST != 0 {
+        let reset = entry.judge_reset(direction, &leaves, acknowledgement);
+        tally.resets_doubted += u64::from(reset != Reset::Certain);
+        return match reset {
+            Reset::Certain => Heard::Segment(flags),
+            Reset::Possible => {
+                entry.fins.note_reset(direction);
+                Heard::PossibleReset
+            }
+            Reset::Impossible => Heard::Nothing,
+        };
+    }
+    if !entry.is_genuine(direction, &leaves, acknowledgement) {
+        return Heard::Nothing;
+    }
     if flags & tcp_flags::SYN != 0 {
         entry.note_syn(direction, &leaves, Offer::read_scale(*packet, head));
     }
-    if flags & tcp_flags::RST != 0 {
-        let reset = entry.judge_reset(direction, &leaves);
-        if reset == Reset::Possible {
-            entry.fins.note_reset(direction);
-        }
-        if reset != Reset::Certain {
-            // It goes on all the same: its receiver knows better.
-            tally.resets_doubted += 1;
-            return 0;
-        }
-    }
     if flags & tcp_flags::FIN != 0 {
-        if !entry.believes_end(direction, &leaves) {
-            // So does this one's. Somebody who guesses must not close a flow, which the next SYN would then end.
-            return flags & !tcp_flags::FIN;
-        }
         entry.note_fin(direction, &leaves);
     }
-    let Some(acknowledgement) = came.unwrap_or(leaves).acknowledgement else { return flags };
+    let Some(acknowledgement) = acknowledgement else { return Heard::Segment(flags) };
     entry.note_acknowledgement(direction, acknowledgement);
-    if entry.is_acknowledgement_of_all(acknowledgement) { flags } else { flags & !tcp_flags::ACK }
+    let is_of_all = entry.is_acknowledgement_of_all(acknowledgement);
+    Heard::Segment(if is_of_all { flags } else { flags & !tcp_flags::ACK })
 }

@@ -263,7 +263,7 @@ impl Pipeline {
         if let Some((id, direction)) = found {
             let entry = F::table(&self.flows).entry(id);
             let mut fate = Fate::of(entry, direction, &arrival.packet, view);
-            if direction == Direction::Forward && entry.syn_starts_anew() {
+            if direction == Direction::Forward && entry.has_successor() {
                 match self.succeeds::<F>(id, frame.head(), arrival, view) {
                     Successor::None => {}
                     Successor::Asked(service) => {

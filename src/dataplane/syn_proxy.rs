@@ -291,7 +291,7 @@ impl Pipeline {
         };
         flows.set_stream(id, Some(stream));
         // It has acknowledged our SYN, which nobody sent on.
-        flows.entry_mut(id).note_acknowledgement(Direction::Forward, cookie.sequence.wrapping_add(1));
+        flows.entry_mut(id).expect(Direction::Return, cookie.sequence.wrapping_add(1));
         self.advance::<F>(id, FlowState::Connecting, view.tick());
     }
 }

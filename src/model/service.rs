@@ -235,8 +235,11 @@ pub struct Timeouts {
     pub tcp_syn: Nanos,
     /// TCP, established.
     pub tcp_established: Nanos,
-    /// TCP, after a FIN, and a local port's rest after a close in which the backend sent the first FIN (the
-    /// backend then holds TIME_WAIT).
+    /// TCP, from the first FIN until both sides have sent theirs: the other direction may be silent as long as an
+    /// established connection (RFC 9293, 3.6).
+    pub tcp_half_closed: Nanos,
+    /// TCP, after both FINs or a possible reset, and a local port's rest after a close in which the backend sent the
+    /// first FIN (the backend then holds TIME_WAIT).
     pub tcp_fin: Nanos,
     /// UDP, once the client has sent a second datagram or the backend a second answer.
     pub udp: Nanos,
@@ -247,12 +250,14 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 30 s, 900 s, 60 s, 300 s: what IPVS users are used to for established and UDP flows, shorter where nothing is
-    /// gained by waiting. 120 s for a new UDP flow: the least that RFC 4787, REQ-5, lets a mapping live. 5 s for an answer: resolvers ask again after that time (resolv.conf(5), `timeout`).
+    /// 30 s, 900 s, 900 s, 60 s, 300 s: what IPVS users are used to for established and UDP flows, shorter where nothing is
+    /// gained by waiting. 120 s for a new UDP flow: the least that RFC 4787, REQ-5, lets a mapping live. 5 s for an answer:
+    /// resolvers ask again after that time (resolv.conf(5), `timeout`).
     fn default() -> Self {
         Self {
             tcp_syn: Nanos::from_secs(30),
             tcp_established: Nanos::from_secs(900),
+            tcp_half_closed: Nanos::from_secs(900),
             tcp_fin: Nanos::from_secs(60),
             udp: Nanos::from_secs(300),
             udp_new: Nanos::from_secs(120),

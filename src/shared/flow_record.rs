@@ -16,7 +16,10 @@ pub enum FlowState {
     Connecting,
     /// The handshake is complete.
     Established,
-    /// One side has sent its FIN.
+    /// One side has sent its FIN; the other may still send.
+    HalfClosed,
+    /// Perhaps over: a side is said to have reset, or, where the client's segments alone come by, the client has sent its
+    /// FIN.
     FinWait,
     /// Both sides have sent their FIN; the last acknowledgement is due.
     LastAck,
@@ -62,6 +65,7 @@ impl FlowState {
             Self::SynReceived => "syn_received",
             Self::Connecting => "connecting",
             Self::Established => "established",
+            Self::HalfClosed => "half_closed",
             Self::FinWait => "fin_wait",
             Self::LastAck => "last_ack",
             Self::TimeWait => "time_wait",

@@ -57,7 +57,11 @@ fn answer(asked: &Decoded) -> Vec<u8> {
         _ => ACK,
     };
     // Its acknowledgement says what it has seen.
-    Build::answer(asked).flags(flags).numbers(1, asked.sequence).payload(b"answer").tcp()
+    Build::answer(asked)
+        .flags(flags)
+        .numbers(u32::from(flags & SYN == 0), asked.sequence + 1)
+        .payload(b"answer")
+        .tcp()
 }
 
 /// Lets clients and servers talk until all clients are done, or for so many rounds; frames go to the workers in turn.
@@ -101,7 +105,7 @@ fn take(lab: &Lab, clients: &mut [Client], sent: &Decoded, worker: usize) {
     assert_eq!(sent.from, client.vip.parse().unwrap(), "clients see the VIP alone");
     assert_eq!(sent.flags & RST, 0, "nobody resets anything");
     // Of old requests, repeated or late ones, the answer was seen.
-    if sent.acknowledgement == 1000 + client.answered {
+    if sent.acknowledgement == 1001 + client.answered {
         client.answered += 1;
     }
 }
@@ -284,7 +288,7 @@ fn an_empty_pool_leaves_refusals_unsaid_and_all_else_as_it_is() {
     let established = Client::new(50, 0);
     let syn = lab.forward(&established.packet());
     lab.forward(&answer(&syn));
-    let data = Build::new(&established.at, established.vip).flags(ACK).tcp();
+    let data = Build::new(&established.at, established.vip).flags(ACK).numbers(1001, 1).tcp();
     lab.forward(&data);
     let flows = lab.tally().flows();
     (1..=3).for_each(|number| lab.set_backend_state(number, BackendState::Dead));

@@ -16,7 +16,12 @@ pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
 
-/// A frame to be built: defaults are an untagged TCP SYN from a client's MAC address with TTL 64.
+/// The first sequence number of both sides.
+const ISN: u32 = 1000;
+
+/// A frame to be built: defaults are an untagged TCP SYN from a client's MAC address with TTL 64. Both sides' SYNs have
+/// number 1000; other segments follow their sender's SYN and acknowledge the other side's, unless they have other
+/// [`numbers`](Build::numbers).
 #[derive(Clone, Debug)]
 pub struct Build {
     pub from: SocketAddr,
@@ -24,6 +29,8 @@ pub struct Build {
     pub flags: u8,
     pub sequence: u32,
     pub acknowledgement: u32,
+    /// Whether the numbers are other than the default ones.
+    pub numbered: bool,
     pub payload: Vec<u8>,
     pub ttl: u8,
     pub vlan: Option<u16>,
@@ -45,8 +52,9 @@ impl Build {
             from,
             to,
             flags: SYN,
-            sequence: 1000,
-            acknowledgement: 0,
+            sequence: ISN,
+            acknowledgement: ISN + 1,
+            numbered: false,
             payload: Vec::new(),
             ttl: 64,
             vlan: None,
@@ -68,19 +76,23 @@ impl Build {
 
     pub fn flags(mut self, flags: u8) -> Self {
         self.flags = flags;
+        if !self.numbered {
+            self.sequence = if flags & SYN == 0 { ISN + 1 } else { ISN };
+        }
         self
     }
 
-    /// With these flags, on a connection that ends with nothing said: its FINs, or resets, have number 0, and whatever
+    /// With these flags, on a connection that ends with nothing said: its FINs, or resets, follow the SYN, and whatever
     /// else comes then is behind them and acknowledges the other side's.
     pub fn closes(self, flags: u8) -> Self {
-        self.flags(flags).numbers(u32::from(flags & (FIN | RST) == 0), 1)
+        self.flags(flags).numbers(ISN + if flags & (FIN | RST) == 0 { 2 } else { 1 }, ISN + 2)
     }
 
     /// Sequence number and acknowledgement.
     pub fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
         self.sequence = sequence;
         self.acknowledgement = acknowledgement;
+        self.numbered = true;
         self
     }
 

@@ -55,9 +55,11 @@ pub(super) fn check(file: raw::File<'_>, report: &Report<'_>) -> Option<Config> 
 
 fn timeouts(raw: raw::Timeouts) -> Option<Timeouts> {
     let default = Timeouts::default();
+    let tcp_established = raw.tcp_established.map(Nanos::from).or(default.tcp_established)?;
     Some(Timeouts {
         tcp_syn: raw.tcp_syn.map(Nanos::from).or(default.tcp_syn)?,
-        tcp_established: raw.tcp_established.map(Nanos::from).or(default.tcp_established)?,
+        tcp_established,
+        tcp_half_closed: raw.tcp_half_closed.map(Nanos::from).or(tcp_established)?,
         tcp_fin: raw.tcp_fin.map(Nanos::from).or(default.tcp_fin)?,
         udp: raw.udp.map(Nanos::from).or(default.udp)?,
         udp_new: raw.udp_new.map(Nanos::from).or(default.udp_new)?,

@@ -67,7 +67,10 @@ impl FlowLister {
     /// Whether a TCP connection is open on any worker. A worker that does not answer may have one.
     pub async fn any_established(&self) -> bool {
         let open = |record: &FlowRecord| {
-            matches!(record.state, FlowState::Connecting | FlowState::Established | FlowState::FinWait)
+            matches!(
+                record.state,
+                FlowState::Connecting | FlowState::Established | FlowState::HalfClosed | FlowState::FinWait
+            )
         };
         let listing = self.list(FlowFilter::default(), open, 1).await;
         !listing.flows.is_empty() || !listing.silent.is_empty()
@@ -203,6 +206,7 @@ mod tests {
     async fn only_open_connections_hold_a_drain_up() {
         for (state, holds) in [
             (FlowState::Established, true),
+            (FlowState::HalfClosed, true),
             (FlowState::FinWait, true),
             (FlowState::TimeWait, false),
             (FlowState::SynSent, false),

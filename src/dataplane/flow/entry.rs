@@ -212,6 +212,13 @@ impl<F: Family> FlowEntry<F> {
         self.protocol
     }
 
+    /// Whether it is UDP.
+    #[must_use]
+    #[inline(always)]
+    pub(in crate::dataplane) const fn is_datagrams(&self) -> bool {
+        matches!(self.protocol, Protocol::Udp)
+    }
+
     /// Whether it is not on the first target of its packets: that was out of service, or got the slot only later.
     #[must_use]
     pub const fn is_displaced(&self) -> bool {

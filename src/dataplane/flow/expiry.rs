@@ -71,6 +71,7 @@ impl Tick {
 pub struct TimeoutTicks {
     half_open: u32,
     established: u32,
+    half_closed: u32,
     fin: u32,
     closed: u32,
     udp: u32,
@@ -88,6 +89,7 @@ impl TimeoutTicks {
         Self {
             half_open: Tick::span(timeouts.tcp_syn),
             established: Tick::span(timeouts.tcp_established),
+            half_closed: Tick::span(timeouts.tcp_half_closed),
             fin: Tick::span(timeouts.tcp_fin),
             closed: Tick::span(Self::CLOSED),
             udp: Tick::span(timeouts.udp),
@@ -103,6 +105,7 @@ impl TimeoutTicks {
         match state {
             FlowState::SynSent | FlowState::SynReceived | FlowState::Connecting => self.half_open,
             FlowState::Established => self.established,
+            FlowState::HalfClosed => self.half_closed,
             FlowState::FinWait | FlowState::LastAck | FlowState::TimeWait => self.fin,
             FlowState::Closed => self.closed,
             FlowState::UdpNew => self.udp_new,
@@ -141,7 +144,11 @@ impl Queue {
             FlowState::TimeWait => Some(Self::TimeWait),
             FlowState::Asked => Some(Self::Asked),
             FlowState::UdpNew => Some(Self::UdpNew),
-            FlowState::Established | FlowState::FinWait | FlowState::LastAck | FlowState::Udp => None,
+            FlowState::Established
+            | FlowState::HalfClosed
+            | FlowState::FinWait
+            | FlowState::LastAck
+            | FlowState::Udp => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What both sides of a TCP connection expect next, as far as a middle can know: for telling a reset that ends a
-//! connection from one that somebody guessed, and for resets of our own.
+//! What both sides of a TCP connection expect next, as far as a middle can know: for telling their segments from those of
+//! a blind sender, who knows addresses and ports alone (RFC 5961), and for resets of our own.
 //!
 //! Numbers of a *direction* are those of the octets that its segments carry, as the receiver of that direction counts: as
 //! they leave us.
@@ -8,7 +8,7 @@ use super::{FlowEntry, tcp};
 use crate::model::{Direction, Family};
 use crate::shared::FlowState;
 use crate::wire::Segment;
-use crate::wire::tcp_flags::{FIN, RST};
+use crate::wire::tcp_flags::{FIN, RST, SYN};
 
 /// What a reset's numbers say of who has sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +22,100 @@ pub enum Reset {
 }
 
 impl<F: Family> FlowEntry<F> {
-    /// Notes what the sender of a segment in `direction` expects of the other one.
+    /// An acknowledgement that is ahead of the last one by less than this is its side's: as much as a window without a
+    /// scale (RFC 9293, 3.1). A blind sender meets it with one segment in 65,536.
+    const NEAR: u32 = 1 << 16;
+
+    /// Octets that both sides may say before the handshake is complete: no window of a SYN is scaled (RFC 7323, 2.2), and
+    /// TCP Fast Open carries data in both directions (RFC 7413).
+    const OPENING: u32 = u16::MAX as u32;
+
+    /// How far around the expected number a segment may be once both FINs stand: the scales are gone by then. 8 MiB, more
+    /// than hosts have under way by default.
+    const CLOSING: u32 = 1 << 23;
+
+    /// Whether `acknowledgement`, of a segment in `direction`, is the last one or a little ahead of it. Two instructions of
+    /// the fast path; an older or a farther one is for [`is_genuine`](Self::is_genuine) to judge.
+    #[must_use]
     #[inline(always)]
-    pub const fn note_acknowledgement(&mut self, direction: Direction, acknowledgement: u32) {
-        self.expected[direction.opposite() as usize] = acknowledgement;
+    pub const fn is_near(&self, direction: Direction, acknowledgement: u32) -> bool {
+        self.ahead(direction.opposite(), acknowledgement) < Self::NEAR
     }
 
-    /// Notes what a SYN, as it leaves in `direction` and offers windows of this scale, lets the other side expect. On a
-    /// connection that stands already it means nothing.
+    /// Whether a segment can be its side's, by its numbers: as it leaves in `direction`, with the `acknowledgement` that it
+    /// came with. A segment that is not changes nothing of its flow. Resets are for
+    /// [`judge_reset`](Self::judge_reset).
+    ///
+    /// A SYN begins a connection, and repeats itself with the same number; an answer has to acknowledge it (RFC 9293,
+    /// 3.10.7.3), and the third segment the answer (3.10.7.4, SYN-RECEIVED). From then on a SYN means nothing (RFC 5961,
+    /// 4.2), and each segment has an acknowledgement that is near the last one, or within the largest window of it, and
+    /// then a number that is in the window of the other side, or as far in front of it (RFC 5961, 5.2). A FIN always needs
+    /// both.
+    #[must_use]
     #[inline(always)]
-    pub fn note_syn(&mut self, direction: Direction, segment: &Segment, scale: Option<u8>) {
-        if self.state().is_half_open() || self.state() == FlowState::Connecting {
-            self.expected[direction as usize] = segment.sequence.wrapping_add(1);
-            self.note_scale(direction, scale.unwrap_or(0));
+    pub fn is_genuine(&self, direction: Direction, segment: &Segment, acknowledgement: Option<u32>) -> bool {
+        match self.state() {
+            FlowState::SynSent | FlowState::SynReceived => self.opens(direction, segment, acknowledgement),
+            // The segments are ours.
+            FlowState::Connecting => true,
+            FlowState::Established
+            | FlowState::HalfClosed
+            | FlowState::FinWait
+            | FlowState::LastAck
+            | FlowState::TimeWait
+            | FlowState::Closed => match acknowledgement {
+                Some(_) if segment.flags & SYN != 0 => false,
+                Some(number) if self.is_near(direction, number) && segment.flags & FIN == 0 => true,
+                Some(number) => {
+                    self.is_around(direction.opposite(), number)
+                        && self.is_around(direction, segment.sequence)
+                }
+                None => false,
+            },
+            FlowState::UdpNew | FlowState::Udp | FlowState::Asked => true,
         }
+    }
+
+    /// [`is_genuine`](Self::is_genuine) during the handshake.
+    fn opens(&self, direction: Direction, segment: &Segment, acknowledgement: Option<u32>) -> bool {
+        let follows = |direction, number| self.ahead(direction, number) <= Self::OPENING;
+        match (direction, segment.flags & SYN != 0, acknowledgement) {
+            // The first one finds nothing expected yet.
+            (Direction::Forward, true, None) => {
+                let expected = self.expected(Direction::Forward);
+                expected == 0 || segment.sequence.wrapping_add(1) == expected
+            }
+            (Direction::Return, true, Some(number)) => follows(Direction::Forward, number),
+            (_, false, Some(number)) if self.state() == FlowState::SynReceived => {
+                follows(direction.opposite(), number) && follows(direction, segment.sequence)
+            }
+            (Direction::Forward | Direction::Return, _, _) => false,
+        }
+    }
+
+    /// Notes what the sender of a segment in `direction` expects of the other one, if that is more than before.
+    #[inline(always)]
+    pub const fn note_acknowledgement(&mut self, direction: Direction, acknowledgement: u32) {
+        if self.ahead(direction.opposite(), acknowledgement) <= i32::MAX as u32 {
+            self.expect(direction.opposite(), acknowledgement);
+        }
+    }
+
+    /// Notes the number that the receiver of `direction` expects next.
+    #[inline(always)]
+    pub const fn expect(&mut self, direction: Direction, number: u32) {
+        self.expected[direction as usize] = number;
+    }
+
+    /// Notes what a SYN, as it leaves in `direction` and offers windows of this scale, lets the other side expect.
+    #[inline(always)]
+    pub const fn note_syn(&mut self, direction: Direction, segment: &Segment, scale: Option<u8>) {
+        self.expect(direction, segment.sequence.wrapping_add(1));
+        let scale = match scale {
+            Some(scale) => scale,
+            None => 0,
+        };
+        self.note_scale(direction, scale);
     }
 
     /// Notes the scale of windows that senders in `direction` offer, where we answer for their SYN.
@@ -59,35 +139,40 @@ impl<F: Family> FlowEntry<F> {
         self.state() != FlowState::LastAck || self.scales == low_half(number)
     }
 
-    /// Whether a reset, as it leaves in `direction`, is its sender's: whoever cannot see the connection has to guess.
-    /// It has to be in the window (RFC 9293, 3.10.7.4), which begins at what was acknowledged last and is no larger than
-    /// the receiver's scale allows; one that answers a SYN has to acknowledge that (RFC 9293, 3.10.7.3). Where the
-    /// connection stands, nothing but the number that is expected is certain (RFC 5961, 3.2): behind data that are still
-    /// on their way it is another one.
+    /// Whether a reset, as it leaves in `direction` with the `acknowledgement` that it came with, is its sender's: a blind
+    /// sender has to guess. It has to be in the window (RFC 9293, 3.10.7.4), which begins at what was acknowledged last and
+    /// is no larger than the receiver's scale allows; one that answers a SYN has to acknowledge that SYN (RFC 9293,
+    /// 3.10.7.3). While the handshake is under way no number but the expected one is right, and where the connection stands
+    /// no other one is certain (RFC 5961, 3.2): behind data that are still on their way it is another one.
     #[must_use]
     #[inline(always)]
-    pub fn judge_reset(&self, direction: Direction, segment: &Segment) -> Reset {
+    pub fn judge_reset(
+        &self,
+        direction: Direction,
+        segment: &Segment,
+        acknowledgement: Option<u32>,
+    ) -> Reset {
         debug_assert!(segment.flags & RST != 0, "only resets are judged");
         if self.state() == FlowState::SynSent && direction == Direction::Return {
-            let most = u32::from(u16::MAX);
-            return match segment.acknowledgement {
-                Some(number) if self.ahead(Direction::Forward, number) <= most => Reset::Certain,
+            return match acknowledgement {
+                Some(number) if self.ahead(Direction::Forward, number) <= Self::OPENING => Reset::Certain,
                 _ => Reset::Impossible,
             };
         }
         match self.ahead(direction, segment.sequence) {
             0 => Reset::Certain,
+            _ if self.state().is_half_open() => Reset::Impossible,
             ahead if ahead > self.window(direction) => Reset::Impossible,
             _ if self.stands() => Reset::Possible,
             _ => Reset::Certain,
         }
     }
 
-    /// Whether nothing has ended the connection for certain: it is established, but for resets that are only possible.
-    fn stands(&self) -> bool {
+    /// Whether nothing has ended the connection for certain: at least one direction is open, but for resets that are only
+    /// possible.
+    const fn stands(&self) -> bool {
         match self.state() {
-            FlowState::Established => true,
-            FlowState::FinWait => self.fins.are_none(),
+            FlowState::Established | FlowState::HalfClosed | FlowState::FinWait => true,
             FlowState::SynSent
             | FlowState::SynReceived
             | FlowState::Connecting
@@ -108,25 +193,28 @@ impl<F: Family> FlowEntry<F> {
         tcp::syn_starts_anew(self.state()) && (self.is_altered() || !self.stands())
     }
 
-    /// Whether a FIN, as it leaves in `direction`, can be its sender's: in the window like a reset (RFC 9293, 3.10.7.4,
-    /// first), or by as much in front of it, as what is repeated or late. While the connection opens any can.
+    /// Whether a cookie of ours that comes back may begin a new connection in place of this one: no blind sender has it, so
+    /// that a half-closed one makes way, too.
     #[must_use]
-    #[inline(always)]
-    pub fn believes_end(&self, direction: Direction, segment: &Segment) -> bool {
-        let window = self.window(direction);
-        match self.state() {
-            FlowState::Established | FlowState::FinWait | FlowState::LastAck => {
-                self.ahead(direction, segment.sequence).wrapping_add(window) <= 2 * window
-            }
+    pub fn has_successor(&self) -> bool {
+        self.state() == FlowState::HalfClosed || self.syn_starts_anew()
+    }
+
+    /// Whether a number of `direction` is in the window, or by as much in front of it, as what is repeated or late.
+    fn is_around(&self, direction: Direction, number: u32) -> bool {
+        let reach = match self.state() {
+            FlowState::LastAck | FlowState::TimeWait | FlowState::Closed => Self::CLOSING,
             FlowState::SynSent
             | FlowState::SynReceived
             | FlowState::Connecting
-            | FlowState::TimeWait
-            | FlowState::Closed
+            | FlowState::Established
+            | FlowState::HalfClosed
+            | FlowState::FinWait
             | FlowState::UdpNew
             | FlowState::Udp
-            | FlowState::Asked => true,
-        }
+            | FlowState::Asked => self.window(direction),
+        };
+        self.ahead(direction, number).wrapping_add(reach) <= 2 * reach
     }
 
     /// How far a number is behind what the receiver of `direction` expects next.
@@ -142,6 +230,7 @@ impl<F: Family> FlowEntry<F> {
             | FlowState::SynReceived
             | FlowState::Connecting
             | FlowState::Established
+            | FlowState::HalfClosed
             | FlowState::FinWait
             | FlowState::UdpNew
             | FlowState::Udp

@@ -93,31 +93,47 @@ pub const fn syn_starts_anew(state: FlowState) -> bool {
         | FlowState::SynReceived
         | FlowState::Connecting
         | FlowState::Established
+        | FlowState::HalfClosed
         | FlowState::UdpNew
         | FlowState::Udp
         | FlowState::Asked => false,
     }
 }
 
-/// The state after a segment with `flags` in `direction`, of which the caller takes the ACK of a last FIN that does not
-/// acknowledge that. A reset that is not to be believed comes without any flags; if it may be one, `fins` says so.
+/// The state after a possible reset, which `fins` has noted: less time is left to a connection that stands.
+#[must_use]
+pub const fn after_possible_reset(state: FlowState) -> FlowState {
+    match state {
+        FlowState::Established | FlowState::HalfClosed => FlowState::FinWait,
+        FlowState::SynSent
+        | FlowState::SynReceived
+        | FlowState::Connecting
+        | FlowState::FinWait
+        | FlowState::LastAck
+        | FlowState::TimeWait
+        | FlowState::Closed
+        | FlowState::UdpNew
+        | FlowState::Udp
+        | FlowState::Asked => state,
+    }
+}
+
+/// The state after a segment with `flags` in `direction` whose numbers are right: see [`super::sequence`]. The caller
+/// takes away the ACK of a last FIN that does not acknowledge that FIN. docs/TCP-STATES.md has the table.
 #[must_use]
 #[inline]
 pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) -> FlowState {
     // The common case first: data and acknowledgements of an established connection.
-    if state == FlowState::Established && flags & (FIN | RST | SYN) == 0 && flags != 0 {
+    if state == FlowState::Established && flags & (FIN | RST | SYN) == 0 {
         return state;
     }
     if flags & RST != 0 {
         return if state == FlowState::TimeWait { state } else { FlowState::Closed };
     }
-    if flags == 0 {
-        return if state == FlowState::Established && fins.any_reset() { FlowState::FinWait } else { state };
-    }
     match state {
         FlowState::SynSent => match direction {
             Direction::Return if flags & (SYN | ACK) == SYN | ACK => FlowState::SynReceived,
-            _ => after_fin(state, fins, direction, flags),
+            Direction::Forward | Direction::Return => state,
         },
         FlowState::SynReceived => match direction {
             Direction::Forward if flags & (SYN | ACK) == ACK => {
@@ -125,11 +141,16 @@ pub fn next(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8) 
             }
             _ => after_fin(state, fins, direction, flags),
         },
-        FlowState::Established | FlowState::FinWait => {
+        FlowState::Established | FlowState::HalfClosed | FlowState::FinWait => {
             // A host that has reset says no more.
             fins.forget_reset(direction);
-            let stands = fins.are_none() && !fins.any_reset();
-            let state = if stands { FlowState::Established } else { FlowState::FinWait };
+            let state = if fins.any_reset() {
+                FlowState::FinWait
+            } else if fins.are_none() {
+                FlowState::Established
+            } else {
+                FlowState::HalfClosed
+            };
             after_fin(state, fins, direction, flags)
         }
         FlowState::LastAck => {
@@ -164,6 +185,7 @@ pub const fn next_one_way(state: FlowState, flags: u8) -> FlowState {
         | FlowState::SynReceived
         | FlowState::Connecting
         | FlowState::Established
+        | FlowState::HalfClosed
         | FlowState::FinWait
         | FlowState::LastAck
         | FlowState::TimeWait
@@ -179,7 +201,11 @@ fn after_fin(state: FlowState, fins: &mut Fins, direction: Direction, flags: u8)
         return state;
     }
     fins.note(direction);
-    if fins.both() { FlowState::LastAck } else { FlowState::FinWait }
+    match (fins.both(), fins.any_reset()) {
+        (true, _) => FlowState::LastAck,
+        (false, true) => FlowState::FinWait,
+        (false, false) => FlowState::HalfClosed,
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +236,7 @@ mod tests {
     #[test]
     fn a_close_by_the_backend_leaves_it_in_time_wait() {
         let segments = [(Return, FIN | ACK), (Forward, FIN | ACK), (Return, ACK)];
-        assert_eq!(after_open(&segments[..1]), FlowState::FinWait);
+        assert_eq!(after_open(&segments[..1]), FlowState::HalfClosed);
         assert_eq!(after_open(&segments[..2]), FlowState::LastAck);
         assert_eq!(after_open(&segments), FlowState::TimeWait);
     }
@@ -218,7 +244,7 @@ mod tests {
     #[test]
     fn a_close_by_the_client_frees_the_lease_soon() {
         let segments = [(Forward, FIN | ACK), (Return, ACK), (Return, FIN | ACK), (Forward, ACK)];
-        assert_eq!(after_open(&segments[..2]), FlowState::FinWait);
+        assert_eq!(after_open(&segments[..2]), FlowState::HalfClosed);
         assert_eq!(after_open(&segments), FlowState::Closed);
     }
 
@@ -244,20 +270,29 @@ mod tests {
     fn a_possible_reset_is_forgotten_when_its_side_goes_on_and_not_before() {
         let mut fins = Fins::default();
         fins.note_reset(Forward);
-        assert_eq!(next(FlowState::Established, &mut fins, Forward, 0), FlowState::FinWait);
+        assert_eq!(after_possible_reset(FlowState::Established), FlowState::FinWait);
         assert_eq!(next(FlowState::FinWait, &mut fins, Return, ACK), FlowState::FinWait);
         fins.note_reset(Return);
-        assert_eq!(next(FlowState::FinWait, &mut fins, Return, 0), FlowState::FinWait);
+        assert_eq!(after_possible_reset(FlowState::FinWait), FlowState::FinWait);
         assert_eq!(next(FlowState::FinWait, &mut fins, Forward, ACK), FlowState::FinWait, "the backend's");
         assert_eq!(next(FlowState::FinWait, &mut fins, Return, ACK), FlowState::Established);
         assert_eq!(fins, Fins::default());
         // The end of one side stays noted.
-        assert_eq!(next(FlowState::Established, &mut fins, Return, FIN | ACK), FlowState::FinWait);
+        assert_eq!(next(FlowState::Established, &mut fins, Return, FIN | ACK), FlowState::HalfClosed);
         fins.note_reset(Forward);
-        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, ACK), FlowState::FinWait);
-        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, FIN | ACK), FlowState::LastAck);
-        assert_eq!(next(FlowState::LastAck, &mut fins, Return, 0), FlowState::LastAck);
+        assert_eq!(after_possible_reset(FlowState::HalfClosed), FlowState::FinWait);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Return, ACK), FlowState::FinWait);
+        assert_eq!(next(FlowState::FinWait, &mut fins, Forward, ACK), FlowState::HalfClosed);
+        assert_eq!(next(FlowState::HalfClosed, &mut fins, Forward, FIN | ACK), FlowState::LastAck);
+        assert_eq!(after_possible_reset(FlowState::LastAck), FlowState::LastAck);
         assert_eq!(next(FlowState::LastAck, &mut fins, Return, ACK), FlowState::TimeWait);
+    }
+
+    #[test]
+    fn half_open_flow_takes_no_fin_before_the_handshake() {
+        assert_eq!(run(&[(Forward, FIN | ACK)]), FlowState::SynSent);
+        assert_eq!(run(&[(Return, FIN | ACK)]), FlowState::SynSent);
+        assert_eq!(run(&[(Return, SYN | ACK), (Forward, FIN | ACK)]), FlowState::HalfClosed);
     }
 
     #[test]

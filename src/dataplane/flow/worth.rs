@@ -73,6 +73,7 @@ impl<F: Family> FlowEntry<F> {
             FlowState::Connecting => Worth::Connecting,
             FlowState::Udp
             | FlowState::Established
+            | FlowState::HalfClosed
             | FlowState::FinWait
             | FlowState::LastAck
             | FlowState::TimeWait => return None,
