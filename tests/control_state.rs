@@ -446,12 +446,17 @@ fn what_only_a_restart_can_change_is_refused_by_name_and_nothing_is_loaded() {
     let mut allowed = web(&[("10.0.9.1:80", 1)]);
     allowed.appliance.hash_seed = 99;
     allowed.appliance.drain_timeout = std::time::Duration::from_secs(1);
+    allowed.appliance.min_path_mtu = 576;
     let difference = rig.state.review(&allowed).unwrap();
-    assert_eq!(difference.settings, ["appliance.hash_seed", "appliance.drain_timeout"]);
+    assert_eq!(
+        difference.settings,
+        ["appliance.hash_seed", "appliance.drain_timeout", "appliance.min_path_mtu"]
+    );
     let before = rig.snapshot().choice_seed;
     rig.load(allowed);
     rig.pass(200);
     assert_ne!(rig.snapshot().choice_seed, before);
+    assert_eq!(rig.snapshot().min_path_mtu, 576);
 }
 
 #[test]
@@ -513,13 +518,29 @@ fn a_drain_withdraws_first_and_ends_with_the_last_established_flow() {
 
 #[test]
 fn a_drain_ends_at_its_timeout_and_at_a_second_request() {
-    let mut rig = Rig::ready(web(&[]));
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
     rig.apply(Event::Shutdown);
+    rig.hold();
     rig.pass(29_999);
     assert_eq!(rig.end, None);
     rig.now = rig.state.wake_at().expect("the drain has a deadline");
+    let before = rig.snapshot().flow_rules;
+    rig.pass(0);
+    assert_eq!(rig.end, None);
+    assert!(rig.snapshot().backend_states.iter().all(|state| *state == BackendState::Dead));
+    assert_eq!(rig.snapshot().flow_rules, before + 1, "workers reset what is left");
+    rig.now = rig.state.wake_at().expect("the farewell has an end");
     rig.pass(0);
     assert_eq!(rig.end, Some(DrainEnd::TimedOut));
+
+    let mut rig = Rig::ready(web(&[("10.0.9.1:80", 1)]));
+    rig.apply(Event::Shutdown);
+    rig.hold();
+    rig.pass(30_000);
+    rig.apply(Event::NoneEstablished);
+    assert_eq!(rig.end, None, "the last resets are on their way");
+    rig.pass(50);
+    assert_eq!(rig.end, Some(DrainEnd::TimedOut), "sooner than the farewell's time is up");
 
     let mut rig = Rig::ready(web(&[]));
     rig.apply(Event::Shutdown);

@@ -10,8 +10,8 @@ use evenkeel::dataplane::{Settings, Worker, WorkerPort};
 use evenkeel::hash::{ChoiceSeed, IndexKey, maglev};
 use evenkeel::io::BURST;
 use evenkeel::model::{
-    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, Mac, Nanos,
-    NextHopId, OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, MIN_PATH_MTU,
+    Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow, PortId, PortRange, Protocol, ServiceId, ServiceLimits,
     ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
@@ -94,6 +94,7 @@ impl Plan {
             services: services.collect(),
             backend_states: vec![BackendState::Up; (self.services * self.backends) as usize],
             roles,
+            min_path_mtu: MIN_PATH_MTU,
             timeouts: self.timeouts,
             choice_seed: ChoiceSeed::new(1),
             flow_rules: 0,

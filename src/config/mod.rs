@@ -139,7 +139,8 @@ impl Config {
     }
 }
 
-/// The process as a whole. Everything here but `hash_seed` needs a restart to change.
+/// The process as a whole. Everything here but `hash_seed`, `drain_timeout` and `min_path_mtu` needs a
+/// restart to change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Appliance {
     /// Shown in status and metrics.
@@ -166,6 +167,9 @@ pub struct Appliance {
     pub eal_args: Vec<String>,
     /// How long SIGTERM waits for established flows.
     pub drain_timeout: Duration,
+    /// The least path MTU that an ICMP error may report to a backend, in octets of IP packet, 68 to 9000; 1280 at least
+    /// for IPv6.
+    pub min_path_mtu: u16,
     /// Room for this many services.
     pub max_services: usize,
     /// Room for this many backends, over all services.

@@ -180,6 +180,7 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
     let keys = changed([
         ("appliance.hash_seed", old.appliance.hash_seed != new.appliance.hash_seed),
         ("appliance.drain_timeout", old.appliance.drain_timeout != new.appliance.drain_timeout),
+        ("appliance.min_path_mtu", old.appliance.min_path_mtu != new.appliance.min_path_mtu),
         ("next_hop", old.next_hops != new.next_hops),
         ("timeouts", old.timeouts != new.timeouts),
         ("local_addresses", old.local_addresses != new.local_addresses),
@@ -203,6 +204,7 @@ pub(super) fn restart_only(old: &Config, new: &Config) -> Vec<String> {
         hash_seed: _,
         eal_args,
         drain_timeout: _,
+        min_path_mtu: _,
         max_services,
         max_backends,
         max_clients,

@@ -21,6 +21,7 @@ use super::difference::Difference;
 use super::difference::restart_only;
 use super::drain::Drain;
 use super::drain::DrainEnd;
+use super::drain::DrainStep;
 pub use super::event::Decision;
 pub use super::event::Effect;
 pub use super::event::Event;
@@ -178,8 +179,11 @@ impl State {
             Event::Shutdown => self.shutdown(now, &mut effects),
             Event::NoneEstablished => {
                 // Only once the VIPs are withdrawn: until then new flows arrive.
-                if matches!(self.phase, Phase::Draining(_)) && self.held == self.wanted {
-                    leave(DrainEnd::Idle, &mut effects);
+                if let Phase::Draining(drain) = &mut self.phase
+                    && self.held == self.wanted
+                    && let DrainStep::Leave(end) = drain.none_left(now)
+                {
+                    leave(end, &mut effects);
                 }
             }
         }
@@ -346,12 +350,24 @@ impl State {
                 effects.push(Effect::Log(Change::Ready));
                 effects.push(Effect::Ready);
             }
-            Phase::Draining(drain) => {
-                if let Some(end) = drain.end_by_time(now) {
-                    leave(end, effects);
-                }
-            }
+            Phase::Draining(_) => self.drain(now, effects),
             Phase::Starting | Phase::Running => {}
+        }
+    }
+
+    /// What a drain asks for by time.
+    fn drain(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+        let Phase::Draining(drain) = &mut self.phase else { return };
+        match drain.step(now) {
+            DrainStep::Wait => {}
+            DrainStep::SayFarewell => {
+                drain.begin_farewell(now);
+                // A connection whose backend is dead is reset: so are all.
+                self.tables.bury_backends();
+                self.published.version += 1;
+                self.publish(now, effects);
+            }
+            DrainStep::Leave(end) => leave(end, effects),
         }
     }
 
@@ -373,7 +389,7 @@ impl State {
         let ready = self.ready_by.filter(|_| ready);
         let holds = [self.announcements.due(), self.suspicion.due(), ready].into_iter().flatten().min();
         let drain = match self.phase {
-            Phase::Draining(drain) => Some(drain.deadline()),
+            Phase::Draining(drain) => Some(drain.due()),
             Phase::Starting | Phase::Running => None,
         };
         let tables = self.publication.due().or_else(|| self.tables.due());

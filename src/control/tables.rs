@@ -51,6 +51,8 @@ pub struct Tables {
     /// When time alone changes a service's.
     due: BTreeSet<(Nanos, ServiceId)>,
     flow_rules: u64,
+    /// From now on all backends are dead to the workers.
+    buried: bool,
     backend_states: Vec<BackendState>,
     roles: AddressRoles,
     persistence: PersistenceIds,
@@ -132,12 +134,23 @@ impl Tables {
         Snapshot {
             version,
             services,
-            backend_states: self.backend_states.clone(),
+            backend_states: match self.buried {
+                true => vec![BackendState::Dead; self.backend_states.len()],
+                false => self.backend_states.clone(),
+            },
             roles: self.roles.clone(),
             timeouts: config.timeouts,
+            min_path_mtu: config.appliance.min_path_mtu,
             choice_seed: seed,
             flow_rules: self.flow_rules,
         }
+    }
+
+    /// Has every backend be dead in the snapshots from now on, so that workers reset both sides of all connections that they
+    /// translate. What backends are selected by stays.
+    pub(super) fn bury_backends(&mut self) {
+        self.buried = true;
+        self.flow_rules += 1;
     }
 
     /// The backends of services in `news` have no state, for they may be others' now.

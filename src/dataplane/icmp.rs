@@ -153,6 +153,13 @@ impl Pipeline {
         if packet.hop_limit <= 1 {
             return Verdict::Drop(DropReason::TtlExpired);
         }
+        // A backend keeps what it learns by the local address, which many clients share.
+        if direction == Direction::Forward
+            && let Some(mtu) = icmp::reported_mtu::<F>(frame.head(), packet)
+            && mtu < u32::from(view.tables.min_path_mtu.max(F::LEAST_MTU))
+        {
+            return Verdict::Drop(DropReason::PathMtuTooSmall);
+        }
         if F::table(&self.flows).entry(id).route_epoch != view.fib.epoch {
             self.route_again::<F>(id, view);
         }

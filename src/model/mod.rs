@@ -26,7 +26,7 @@ pub use forwarding::{Encapsulation, ForwardingMode, Tracking};
 pub use ids::{BackendId, NextHopId, PortId, ServiceId, WorkerId};
 pub use limits::{ClientPrefix, PersistenceRules, ServiceLimits};
 pub use memory::{Memory, MemoryNeed, TablePages};
-pub use net::{Cidr, CidrError, FIRST_LOCAL_PORT, LOCAL_PORTS, Mac, MacError, VlanTag};
+pub use net::{Cidr, CidrError, FIRST_LOCAL_PORT, LOCAL_PORTS, MIN_PATH_MTU, Mac, MacError, VlanTag};
 pub use service::{
     BackendState, Closeness, HashFeature, OnDeadBackend, OnNoBackend, OnUnknownFlow, PortRange, Protocol,
     Scheduler, ServiceProtocol, Timeouts,

@@ -112,11 +112,13 @@ pub enum DropReason {
     EchoPoliced,
     /// An ICMP error about an outer packet that no client can be told.
     TunnelError,
+    /// A reported path MTU below `min_path_mtu`.
+    PathMtuTooSmall,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::FrameTruncated,
         Self::NotOurMac,
         Self::IpHeaderInvalid,
@@ -170,6 +172,7 @@ impl DropReason {
         Self::IcmpUnknownFlow,
         Self::EchoPoliced,
         Self::TunnelError,
+        Self::PathMtuTooSmall,
     ];
 
     /// How many there are.
@@ -232,6 +235,7 @@ impl DropReason {
             Self::IcmpUnknownFlow => "icmp_unknown_flow",
             Self::EchoPoliced => "echo_policed",
             Self::TunnelError => "tunnel_error",
+            Self::PathMtuTooSmall => "path_mtu_too_small",
         }
     }
 
@@ -360,6 +364,9 @@ impl DropReason {
             Self::EchoPoliced => "no more pings are answered in this second",
             Self::TunnelError => {
                 "an ICMP error about an outer packet of a tunnel: noted if it reports an MTU, but it quotes too little to tell the client"
+            }
+            Self::PathMtuTooSmall => {
+                "an ICMP error reports a path MTU below min_path_mtu, which the backend would use for all clients"
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::model::Endpoint;
 use crate::model::Family;
 use crate::model::ForwardingMode;
 use crate::model::HashFeature;
+use crate::model::MIN_PATH_MTU;
 use crate::model::OnNoBackend;
 use crate::model::OnUnknownFlow;
 use crate::model::PortRange;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub roles: AddressRoles,
     /// How long flows are kept.
     pub timeouts: Timeouts,
+    /// The least path MTU that an ICMP error may report to a backend, in octets of IP packet.
+    pub min_path_mtu: u16,
     /// The seed of the choice hash.
     pub choice_seed: ChoiceSeed,
     /// Another number whenever flows must be looked at anew: a service lets in others than before or has other limits, a
@@ -60,6 +63,7 @@ impl Snapshot {
             backend_states: Vec::new(),
             roles: AddressRoles::default(),
             timeouts: Timeouts::default(),
+            min_path_mtu: MIN_PATH_MTU,
             choice_seed: ChoiceSeed::default(),
             flow_rules: 0,
         }

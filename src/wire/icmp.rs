@@ -83,6 +83,10 @@ pub trait IcmpFamily: WireFamily {
     /// The places in the header of the MTU that an error reports, if it does and says how large it is.
     fn mtu_in(header: &[u8; 8]) -> Option<[usize; 2]>;
 
+    /// The MTU that an error with this header reports; `None` if it is about something else. IPv4 routers older than
+    /// RFC 1191 report 0.
+    fn reported_mtu(header: &[u8; 8]) -> Option<u32>;
+
     /// The smallest MTU that there is to report.
     const LEAST_MTU: u16;
 
@@ -215,6 +219,12 @@ pub fn translate<F: IcmpFamily>(
     update_checksum(message, Delta::between(old, new));
 }
 
+/// The path MTU that the error in `packet` reports, in octets of IP packet, if it does: 0 if that is unknown.
+#[must_use]
+pub fn reported_mtu<F: IcmpFamily>(head: &[u8], packet: &Packet) -> Option<u32> {
+    F::reported_mtu(head.get(usize::from(packet.layout.l4)..)?.first_chunk()?)
+}
+
 /// Lowers the MTU that the error in `packet` reports, if it does, by `growth`: what we add to packets on the way that it is
 /// of, so that their sender learns what is left for it. Not below what every way takes.
 pub fn lower_mtu<F: IcmpFamily>(head: &mut [u8], packet: &Packet, growth: u16) {
@@ -283,6 +293,12 @@ impl IcmpFamily for V4 {
         matches!(*header, [3, 4, .., high, low] if (high, low) != (0, 0)).then_some([6, 7])
     }
 
+    /// RFC 1191, section 4.
+    fn reported_mtu(header: &[u8; 8]) -> Option<u32> {
+        let [icmp_type, code, .., high, low] = *header;
+        ((icmp_type, code) == (3, 4)).then_some(u16::from_be_bytes([high, low]).into())
+    }
+
     /// RFC 791, section 3.2.
     const LEAST_MTU: u16 = 68;
 
@@ -343,6 +359,12 @@ impl IcmpFamily for V6 {
     /// RFC 4443, section 3.2: packet too big. More than fits the lower half is none that we would reach.
     fn mtu_in(header: &[u8; 8]) -> Option<[usize; 2]> {
         matches!(*header, [2, _, _, _, 0, 0, ..]).then_some([6, 7])
+    }
+
+    /// RFC 4443, section 3.2.
+    fn reported_mtu(header: &[u8; 8]) -> Option<u32> {
+        let [icmp_type, _, _, _, mtu @ ..] = *header;
+        (icmp_type == 2).then_some(u32::from_be_bytes(mtu))
     }
 
     /// RFC 8200, section 5.

@@ -168,7 +168,7 @@ echo "hello"
         "\u{feff}[appliance]\r\n\t\"näme\" = \"lbö\"\r\n",
         &[
             "lb.toml:1:1: no port; add a [[port]] with a name and a device",
-            r#"lb.toml:2:2: unknown key "näme" in [appliance]; did you mean "name"? the keys are control_core, control_socket, drain_timeout, eal_args, flows_per_worker, hash_seed, http_listen, idle, max_backends, max_clients, max_services, mbufs, memory, name, workers"#,
+            r#"lb.toml:2:2: unknown key "näme" in [appliance]; did you mean "name"? the keys are control_core, control_socket, drain_timeout, eal_args, flows_per_worker, hash_seed, http_listen, idle, max_backends, max_clients, max_services, mbufs, memory, min_path_mtu, name, workers"#,
         ],
     ),
 ];

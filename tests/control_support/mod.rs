@@ -51,6 +51,7 @@ pub(crate) fn config(services: Vec<ServiceConfig>) -> Config {
             hash_seed: 1,
             eal_args: vec![],
             drain_timeout: Duration::from_secs(30),
+            min_path_mtu: 1280,
             max_services: 16,
             max_backends: 64,
             max_clients: 1024,

@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use crate::balancer::Balancer;
 use crate::client;
 use crate::configuration::Configuration;
+use crate::configuration::SERVERS;
+use crate::configuration::VIP4;
 use crate::configuration::WEB4;
 use crate::lab::Arms;
 use crate::lab::Lab;
@@ -39,7 +41,7 @@ fn an_end_waits_for_a_download_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_end_does_not_wait_longer_than_the_drain_timeout() {
+fn an_end_at_the_drain_timeout_resets_both_sides_of_connections_that_are_left() {
     let Some(lab) = Lab::lay("timeout", Arms::Two, 60) else { return };
     let mut configuration = Configuration::new(Arms::Two);
     configuration.drain_timeout = "1s";
@@ -47,18 +49,37 @@ fn an_end_does_not_wait_longer_than_the_drain_timeout() {
     let url = format!("{WEB4}slow");
     let mut download = lab.command("client", &["curl", "-s", "-m", "30", "-o", "/dev/null", &url]);
     let mut download = download.spawn().unwrap();
-    let flows = || balancer.ask("status")["total"]["flows"].as_u64().unwrap() > 0;
-    balancer.wait("the download has begun", Duration::from_secs(5), flows);
+    // A connection on which nobody speaks.
+    let mut idle = lab.command("client", &["python3", "-c", IDLE, VIP4]).spawn().unwrap();
+    let on_servers = |lab: &Lab| -> usize {
+        let line = ["ss", "-Htn", "state", "established", "src", "10.0.9.0/24", "dst", "10.0.8.10"];
+        SERVERS.iter().map(|server| lab.must(server, &line).lines().count()).sum()
+    };
+    balancer.wait("both connections stand", Duration::from_secs(5), || on_servers(&lab) == 2);
     let began = Instant::now();
     balancer.signal(Signal::TERM);
     let status = balancer.wait_end(Duration::from_secs(10));
     let took = began.elapsed();
-    let _ = download.kill();
-    let _ = download.wait();
+    // curl(1): failure in receiving; its own time-out would be 28.
+    assert_eq!(download.wait().unwrap().code(), Some(56), "{}", balancer.log());
+    assert_eq!(idle.wait().unwrap().code(), Some(56), "{}", balancer.log());
+    assert_eq!(on_servers(&lab), 0, "{}", balancer.log());
+    assert!(took < Duration::from_secs(6), "{took:?}\n{}", balancer.log());
     assert!(status.success(), "{status}\n{}", balancer.log());
     assert!(took >= Duration::from_secs(1), "it left the download alone after {took:?}\n{}", balancer.log());
     assert_nothing_left(&lab);
 }
+
+/// Connects and waits; exit status 56 if the other side resets within 20 seconds.
+const IDLE: &str = r#"
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80), 5)
+s.settimeout(20)
+try:
+    s.recv(1)
+except ConnectionResetError:
+    sys.exit(56)
+"#;
 
 #[test]
 fn an_end_without_connections_is_quick_and_a_second_start_works() {

@@ -11,9 +11,9 @@ use evenkeel::io::Frame;
 use evenkeel::io::fault::{FaultPort, Faults, Rates};
 use evenkeel::io::mem::{MemFrame, MemPort, Pool, Wire};
 use evenkeel::model::{
-    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, Mac, Nanos,
-    NextHopId, OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol, ServiceId,
-    ServiceLimits, ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
+    BackendId, BackendState, ClientAddress, Endpoint, ForwardingMode, HashFeature, LOCAL_PORTS, MIN_PATH_MTU,
+    Mac, Nanos, NextHopId, OnNoBackend, OnUnknownFlow, PersistenceRules, PortId, PortRange, Protocol,
+    ServiceId, ServiceLimits, ServiceProtocol, SynProxy, TablePages, Timeouts, VlanTag, WorkerId,
 };
 use evenkeel::shared::rings::{CommandRings, FrameRings};
 use evenkeel::shared::{
@@ -57,6 +57,7 @@ pub struct Plan {
     pub on_no_backend: OnNoBackend,
     pub on_unknown_flow: OnUnknownFlow,
     pub timeouts: Timeouts,
+    pub min_path_mtu: u16,
     pub next_hop_vlan: VlanTag,
     /// The largest IP packet to clients, and to backends.
     pub mtus: (u16, u16),
@@ -98,6 +99,7 @@ impl Default for Plan {
             on_no_backend: OnNoBackend::Reject,
             on_unknown_flow: OnUnknownFlow::Reset,
             timeouts: Timeouts::default(),
+            min_path_mtu: MIN_PATH_MTU,
             next_hop_vlan: VlanTag::Untagged,
             mtus: (1500, 1500),
             mode: ForwardingMode::FullNat,
@@ -293,6 +295,7 @@ impl Lab {
             backend_states,
             roles,
             timeouts: self.plan.timeouts,
+            min_path_mtu: self.plan.min_path_mtu,
             choice_seed: ChoiceSeed::new(1),
             flow_rules: self.reloads,
         });

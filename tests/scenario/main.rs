@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod allocations;
+mod blind;
 mod bursts;
 mod chores;
 mod conservation;

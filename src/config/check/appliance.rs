@@ -10,6 +10,7 @@ use crate::config::raw;
 use crate::config::report::Report;
 use crate::config::table::At;
 use crate::config::value::List;
+use crate::model::MIN_PATH_MTU;
 
 use super::Unique;
 
@@ -32,6 +33,7 @@ pub(super) fn check(raw: raw::Appliance, report: &Report<'_>) -> Option<Applianc
         hash_seed: raw.hash_seed.or(1)?,
         eal_args: raw.eal_args.or(List::default())?.into_values(),
         drain_timeout: raw.drain_timeout.or(Duration::from_secs(10))?,
+        min_path_mtu: raw.min_path_mtu.or(MIN_PATH_MTU)?,
         max_services: raw.max_services.or(1024)?,
         max_backends: raw.max_backends.or(4096)?,
         max_clients: raw.max_clients.or(65_536)?,
