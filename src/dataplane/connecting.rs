@@ -6,7 +6,7 @@
 //! asks.
 
 use super::alter;
-use super::flow::{FlowFamily, FlowId, Stream};
+use super::flow::{FlowFamily, FlowId, Stream, Tasks};
 use super::flow::{Guess, Tick};
 use super::pipeline::{Arrival, Pipeline, View};
 use super::proxy;
@@ -174,7 +174,12 @@ impl Pipeline {
         let timestamps = offer.timestamps.filter(|_| kept.timestamps).map(|(clock, _)| clock);
         match timestamps {
             Some(clock) => stream.clock[back] = stream.handshake.echo.wrapping_sub(clock),
-            None => stream.handshake.options = Kept { timestamps: false, ..kept }.options(),
+            None => {
+                stream.handshake.options = Kept { timestamps: false, ..kept }.options();
+                if kept.timestamps {
+                    stream.tasks = stream.tasks.and(Tasks::BLANK_TIMESTAMPS);
+                }
+            }
         }
         let scale = offer.scale.filter(|_| kept.scale.is_some());
         (stream.scale[forth], stream.scale[back]) = match (kept.scale, scale) {

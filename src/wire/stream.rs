@@ -58,6 +58,9 @@ pub struct Alteration {
     pub clock: u32,
     /// Added to the timestamp that is echoed.
     pub echo: u32,
+    /// Whether timestamps become options that mean nothing (RFC 9293, 3.1, kind 1): for a receiver that has not offered them
+    /// (RFC 7323, 3.2). The segment keeps its length.
+    pub blanks_timestamps: bool,
     /// The window becomes 2 to the power of this times itself, at most 65,535; -14 to 14. That of a SYN, which is never
     /// scaled (RFC 7323, 2.2), stays.
     pub scale: i8,
@@ -110,6 +113,9 @@ impl Alteration {
             place = at.end;
             let value = at.start + 2;
             match (kind, at.len()) {
+                (kind::TIMESTAMPS, 10) if self.blanks_timestamps => {
+                    sums.change(options, at.start, |_: [u8; 10]| [kind::NOTHING; 10]);
+                }
                 (kind::TIMESTAMPS, 10) => {
                     sums.renumber(options, value, Renumber::by(self.clock));
                     // RFC 7323, 3.2: without an acknowledgement the echo means nothing.

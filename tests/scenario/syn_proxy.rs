@@ -149,6 +149,32 @@ fn an_acknowledged_cookie_opens_a_connection_to_a_backend_with_the_clients_own_o
 }
 
 #[test]
+fn backend_that_offers_no_timestamps_gets_none() {
+    for family in [0, 1] {
+        let mut lab = Lab::new(proxied());
+        let answer = lab.forward(&syn(family).tcp());
+        let asked = lab.forward(&acknowledgement(&answer).tcp());
+        let mut accepts = backend_answer(&asked);
+        accepts.tcp_options = vec![2, 4, 5, 180, 1, 3, 3, 7];
+        assert_eq!(lab.exchange(&accepts.tcp()).len(), 2, "{:?}", lab.drops());
+        // In the usual place, in another one, and beside SACK blocks.
+        let block = answer.sequence.wrapping_add(11).to_be_bytes();
+        let sack = [&[1, 1, 5, 10][..], &block, &block].concat();
+        let usual = timestamps(77_020, clocks(&answer).0);
+        let odd = [&[1][..], &usual[2..], &[1]].concat();
+        for options in [usual.clone(), odd, [usual, sack].concat()] {
+            let mut request = acknowledgement(&answer).payload(b"request");
+            request.tcp_options = options.clone();
+            let request = lab.forward(&request.tcp());
+            assert_eq!((request.payload.as_slice(), request.acknowledgement), (&b"request"[..], 900_001));
+            assert_eq!(request.tcp_options.len(), options.len(), "the segment keeps its length");
+            assert_eq!(request.tcp_options[..12], [1; 12]);
+        }
+        lab.assert_conserved();
+    }
+}
+
+#[test]
 fn what_we_say_in_the_clients_place_has_the_tag_that_its_packets_have() {
     for (next_hop_vlan, tag) in
         [(VlanTag::Untagged, None), (VlanTag::AsReceived, Some(100)), (VlanTag::Id(200), Some(200))]

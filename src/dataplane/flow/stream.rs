@@ -73,6 +73,8 @@ impl Tasks {
     pub const TOA_TOLD: Self = Self(32);
     /// The backend's SYN, however often it comes, is acknowledged in the client's place.
     pub const ACKNOWLEDGE_SYN: Self = Self(64);
+    /// The client has timestamps of ours and the backend offers none: the client's are taken out.
+    pub const BLANK_TIMESTAMPS: Self = Self(128);
 
     /// Whether all of `tasks` are among these.
     #[must_use]
@@ -119,6 +121,8 @@ impl Stream {
             acknowledgement,
             clock: self.clock[own],
             echo: self.clock[other].wrapping_neg(),
+            blanks_timestamps: matches!(direction, Direction::Forward)
+                && self.tasks.include(Tasks::BLANK_TIMESTAMPS),
             scale: self.scale[own],
             narrower: 0,
         }
@@ -138,6 +142,7 @@ impl Stream {
             acknowledgement,
             clock: self.clock[own].wrapping_neg(),
             echo: self.clock[other],
+            blanks_timestamps: false,
             scale: 0,
             narrower: 0,
         }

@@ -103,6 +103,7 @@ fn renumber() -> impl Strategy<Value = Renumber> {
 fn alteration() -> impl Strategy<Value = Alteration> {
     (renumber(), renumber(), any::<(u32, u32)>(), -14..=14_i8, 0..100_u16).prop_map(
         |(sequence, acknowledgement, (clock, echo), scale, narrower)| Alteration {
+            blanks_timestamps: false,
             sequence,
             acknowledgement,
             clock,
@@ -153,6 +154,7 @@ proptest! {
     #[test]
     fn there_and_back_is_as_it_was(v6: bool, said in said(), by: u32, clock: u32) {
         let change = |by: u32, clock: u32| Alteration {
+            blanks_timestamps: false,
             sequence: Renumber::by(by),
             acknowledgement: Renumber::by(by.wrapping_mul(3)),
             clock,
