@@ -34,8 +34,8 @@ impl<F: Family> FlowEntry<F> {
     /// than hosts have under way by default.
     const CLOSING: u32 = 1 << 23;
 
-    /// Whether `acknowledgement`, of a segment in `direction`, is the last one or a little ahead of it. Two instructions of
-    /// the fast path; an older or a farther one is for [`is_genuine`](Self::is_genuine) to judge.
+    /// Whether `acknowledgement`, of a segment in `direction`, is the last one or a little ahead of it. All that
+    /// the fast path asks; an older or a farther one is for [`is_genuine`](Self::is_genuine) to judge.
     #[must_use]
     #[inline(always)]
     pub const fn is_near(&self, direction: Direction, acknowledgement: u32) -> bool {
