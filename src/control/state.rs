@@ -8,6 +8,7 @@
 mod announcing;
 mod backends;
 mod doubts;
+mod leaving;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -20,8 +21,6 @@ use super::change::Change;
 use super::difference::Difference;
 use super::difference::restart_only;
 use super::drain::Drain;
-use super::drain::DrainEnd;
-use super::drain::DrainStep;
 pub use super::event::Decision;
 pub use super::event::Effect;
 pub use super::event::Event;
@@ -177,15 +176,7 @@ impl State {
                 self.end_drains(now, &flowless, &mut effects);
             }
             Event::Shutdown => self.shutdown(now, &mut effects),
-            Event::NoneEstablished => {
-                // Only once the VIPs are withdrawn: until then new flows arrive.
-                if let Phase::Draining(drain) = &mut self.phase
-                    && self.held == self.wanted
-                    && let DrainStep::Leave(end) = drain.none_left(now)
-                {
-                    leave(end, &mut effects);
-                }
-            }
+            Event::NoneEstablished => self.none_established(now, &mut effects),
         }
         self.conclude(now, &mut effects);
         effects
@@ -302,19 +293,6 @@ impl State {
         self.held = Some(held);
     }
 
-    fn shutdown(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::Draining(_) => leave(DrainEnd::Interrupted, effects),
-            Phase::Starting | Phase::Running => {
-                let timeout = self.config.appliance.drain_timeout;
-                self.phase = Phase::Draining(Drain::begin(now, timeout.into()));
-                self.wanted_stale = true;
-                effects.push(Effect::Log(Change::Draining { timeout }));
-                effects.push(Effect::Stopping(timeout));
-            }
-        }
-    }
-
     /// What follows from the state, whatever the event was.
     fn conclude(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
         self.begin_probing(now, effects);
@@ -352,22 +330,6 @@ impl State {
             }
             Phase::Draining(_) => self.drain(now, effects),
             Phase::Starting | Phase::Running => {}
-        }
-    }
-
-    /// What a drain asks for by time.
-    fn drain(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        let Phase::Draining(drain) = &mut self.phase else { return };
-        match drain.step(now) {
-            DrainStep::Wait => {}
-            DrainStep::SayFarewell => {
-                drain.begin_farewell(now);
-                // A connection whose backend is dead is reset: so are all.
-                self.tables.bury_backends();
-                self.published.version += 1;
-                self.publish(now, effects);
-            }
-            DrainStep::Leave(end) => leave(end, effects),
         }
     }
 
@@ -464,11 +426,6 @@ impl State {
     pub fn stalled(&self) -> &[WorkerId] {
         &self.pulse.stalled
     }
-}
-
-fn leave(end: DrainEnd, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Log(Change::Leaving { reason: end }));
-    effects.push(Effect::Leave(end));
 }
 
 #[cfg(test)]
