@@ -125,7 +125,7 @@ pub struct Fib {
 
 #[derive(Clone, Copy, Debug)]
 enum Target {
-    Static(NextHopId),
+    Static(NextHopId, PortSet),
     Route(Route, PortSet),
 }
 
@@ -200,23 +200,32 @@ impl Fib {
     /// Notes that the route to `prefix` has an alternative by `port`: packets leave by the route's own port, but may come
     /// by either. Without a route to the prefix nothing is noted.
     pub fn add_alternative(&mut self, prefix: Cidr, port: PortId) {
-        let target = match prefix.address() {
-            IpAddr::V4(address) => self.v4.get_mut((address.to_bits(), mask_v4(prefix))),
-            IpAddr::V6(address) => self.v6.get_mut((address.to_bits(), mask_v6(prefix))),
-        };
-        if let Some(Target::Route(_, ports)) = target {
+        if let Some(Target::Route(_, ports)) = self.get_mut(prefix) {
             ports.0 |= PortSet::of(port).0;
         }
     }
 
-    /// Sends everything for `prefix` to one next hop, without asking for neighbours.
+    /// Sends everything for `prefix` to one next hop, without asking for neighbours. Of several calls for a prefix the last
+    /// one counts, but packets may come by the ports of all of them.
     pub fn add_static(&mut self, prefix: Cidr, next_hop: NextHopId) {
-        self.insert(prefix, Target::Static(next_hop));
+        let port = self.next_hop(next_hop).map_or(PortSet(0), |hop| PortSet::of(hop.port));
+        let others = match self.get_mut(prefix) {
+            Some(Target::Static(_, ports)) => *ports,
+            Some(Target::Route(..)) | None => PortSet(0),
+        };
+        self.insert(prefix, Target::Static(next_hop, PortSet(port.0 | others.0)));
     }
 
     /// Says which entry of `next_hops` a neighbour is.
     pub fn add_neighbour(&mut self, port: PortId, vlan: VlanTag, address: IpAddr, next_hop: NextHopId) {
         self.neighbours.insert((port, vlan, address), next_hop);
+    }
+
+    fn get_mut(&mut self, prefix: Cidr) -> Option<&mut Target> {
+        match prefix.address() {
+            IpAddr::V4(address) => self.v4.get_mut((address.to_bits(), mask_v4(prefix))),
+            IpAddr::V6(address) => self.v6.get_mut((address.to_bits(), mask_v6(prefix))),
+        }
     }
 
     fn insert(&mut self, prefix: Cidr, target: Target) {
@@ -232,7 +241,7 @@ impl Fib {
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
         match self.find(destination) {
             None => Resolution::NoRoute,
-            Some(Target::Static(id)) => Resolution::NextHop(*id),
+            Some(Target::Static(id, _)) => Resolution::NextHop(*id),
             Some(Target::Route(route, _)) => self.neighbour(route, destination),
         }
     }
@@ -250,9 +259,7 @@ impl Fib {
     #[must_use]
     pub fn reverse_path(&self, source: IpAddr, port: PortId) -> ReversePath {
         match self.find(source) {
-            Some(Target::Static(id)) if self.next_hop(*id).is_some_and(|hop| hop.port == port) => {
-                ReversePath::Routed
-            }
+            Some(Target::Static(_, ports)) if ports.contains(port) => ReversePath::Routed,
             Some(Target::Route(Route { gateway: Some(_), .. }, ports)) if ports.contains(port) => {
                 ReversePath::Routed
             }
@@ -260,7 +267,7 @@ impl Fib {
                 let id = self.neighbours.get(&(port, route.vlan, source));
                 ReversePath::OnLink(id.and_then(|id| self.next_hop(*id)?.destination()))
             }
-            Some(Target::Static(_) | Target::Route(..)) | None => ReversePath::None,
+            Some(Target::Static(..) | Target::Route(..)) | None => ReversePath::None,
         }
     }
 
