@@ -4,11 +4,15 @@ mod control_support;
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
+use std::io::Read;
 use std::io::Write;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use std::time::Instant;
 
 use control_support::config;
 use control_support::rig::Rig;
@@ -174,6 +178,7 @@ fn http_serves_metrics_the_same_json_and_a_health_check() {
         ("evenkeel_service_backends_up{service=\"web\"}", "2"),
         ("evenkeel_service_connections_total{service=\"mail\"}", "0"),
         ("evenkeel_backend_up{service=\"web\",backend=\"10.0.9.2:80\"}", "1"),
+        ("evenkeel_control_step_seconds_count{step=\"load\"}", "0"),
     ] {
         assert_eq!(samples.get(sample), Some(&expected), "{sample}\n{text}");
     }
@@ -193,6 +198,41 @@ fn http_serves_metrics_the_same_json_and_a_health_check() {
     }
     assert_eq!(rig.get("/api/v1/backends?service=nope").0, 404);
     assert_eq!(rig.get("/nope").0, 404);
+}
+
+#[test]
+fn half_written_requests_hold_up_no_health_check_and_end_within_seconds() {
+    let rig = Rig::start();
+    let crowd: Vec<_> = (0..72).map(|_| TcpStream::connect(rig.http()).unwrap()).collect();
+    for mut stream in &crowd {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nX").unwrap();
+    }
+    let begun = Instant::now();
+    assert_eq!(rig.get("/healthz"), (200, "ok\n".to_owned()));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(rig.get("/metrics"), (503, "too many connections\n".to_owned()));
+    for mut stream in &crowd {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut rest = Vec::new();
+        // Closed or reset, with or without a word.
+        let _ended = stream.read_to_end(&mut rest);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(rig.get("/metrics").0, 200);
+}
+
+#[test]
+fn a_configuration_file_that_hangs_holds_nobody_up() {
+    let rig = Rig::start();
+    let hung = rig.file.lock().unwrap();
+    let reload = UnixStream::connect(rig.socket()).unwrap();
+    writeln!(&reload, "{{\"command\":\"reload\"}}").unwrap();
+    for _ in 0..10 {
+        assert_eq!(rig.ask(&json!({"command": "status"}))["result"]["ready"], json!(true));
+    }
+    drop(hung);
+    let mut reload = BufReader::new(reload);
+    assert_eq!(answer(&mut reload)["result"]["applied"], json!(true));
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn the_loop_becomes_ready_reloads_on_sighup_and_drains_on_sigterm() {
         let plane = ControlPlane {
             ports: Box::new(Vec::new),
             config: first,
-            load: Box::new(move || {
+            load: Arc::new(move || {
                 Ok(if for_load.load(Ordering::Relaxed) { second.clone() } else { original.clone() })
             }),
             snapshots,

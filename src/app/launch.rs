@@ -132,7 +132,7 @@ pub(super) fn run(path: &Path, process: Process) -> anyhow::Result<()> {
     let file = path.to_owned();
     let plane = ControlPlane {
         config,
-        load: Box::new(move || crate::config::load(&file).map_err(|errors| errors.to_string())),
+        load: Arc::new(move || crate::config::load(&file).map_err(|errors| errors.to_string())),
         snapshots,
         counters,
         limits,

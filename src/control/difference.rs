@@ -1,6 +1,7 @@
 //! What a reload changes, in words; and what it may not change.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -52,8 +53,9 @@ impl Difference {
                 }
             }
         }
+        let stay: HashSet<usize> = counterparts.iter().flatten().copied().collect();
         for (place, service) in old.services.iter().enumerate() {
-            if !counterparts.contains(&Some(place)) {
+            if !stay.contains(&place) {
                 difference.services.removed.push(service.name.clone());
                 let backends = service.backends.iter();
                 difference.backends.removed.extend(backends.map(|b| label(service, b.endpoint)));
@@ -66,6 +68,9 @@ impl Difference {
         let keys = service_keys(old, new);
         if !keys.is_empty() {
             self.services.changed.push(format!("{}: {}", new.name, keys.join(", ")));
+        }
+        if old.backends == new.backends {
+            return;
         }
         let standings = |service: &ServiceConfig| -> BTreeMap<Endpoint, (u32, u8, u32)> {
             let standing = |backend: &BackendConfig| {

@@ -48,6 +48,8 @@ pub enum Event {
         /// See above.
         flowless: Vec<BackendId>,
     },
+    /// There is time to build tables that are left.
+    Build,
     /// The process was asked to leave.
     Shutdown,
     /// During a drain: no worker has an established TCP flow.

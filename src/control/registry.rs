@@ -5,22 +5,23 @@
 //! configuration in that time it gets its id back. A backend that leaves a service without flows keeps its sessions
 //! ([`Registry::leaving`]), so that the grace begins after the service's transition only.
 
+mod questions;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+pub(super) use self::questions::probe_spec;
 pub use super::backend::Administration;
 pub use super::backend::Backend;
 use super::free_ids::FreeIds;
 use super::health::Advice;
 use super::health::Health;
 use super::health::Observed;
-use super::health::ProbeSpec;
-use super::health::Question;
 use super::health::Thresholds;
 use super::identity::counterparts;
 use super::suspicion::Census;
@@ -28,7 +29,6 @@ use super::unpublished::Bearing;
 use super::unpublished::Unpublished;
 use crate::config::BackendConfig;
 use crate::config::HealthConfig;
-use crate::config::ProbeKind;
 use crate::config::ServiceConfig;
 use crate::model::BackendId;
 use crate::model::Endpoint;
@@ -48,6 +48,8 @@ pub struct Registry {
     backends: BTreeMap<BackendId, Backend>,
     /// The configured services, in the order of the file.
     order: Vec<ServiceId>,
+    /// Configurations loaded so far.
+    loads: u64,
     /// Backends that are being drained, and some that are not any more.
     drains: BTreeSet<BackendId>,
     /// What the latest snapshot does not have yet.
@@ -103,6 +105,7 @@ impl Registry {
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
             order: Vec::new(),
+            loads: 0,
             drains: BTreeSet::new(),
             unpublished: Unpublished { services: BTreeSet::new(), members: false },
             census: Census { up: 0, silent: 0 },
@@ -125,7 +128,12 @@ impl Registry {
             |id| backends_taken.contains_key(&id),
         );
         let mut assigned = Vec::new();
+        let mut known: HashMap<ServiceId, HashMap<Endpoint, BackendId>> = HashMap::new();
+        for backend in self.backends.values() {
+            known.entry(backend.service).or_default().insert(backend.endpoint, backend.id);
+        }
 
+        self.loads += 1;
         self.order.clear();
         for (config, counterpart) in services.iter().zip(counterparts) {
             let id = match counterpart {
@@ -137,39 +145,32 @@ impl Registry {
                 }
             };
             self.order.push(id);
-            self.load_backends(now, id, config, &mut ids, &mut assigned)?;
+            let known = known.remove(&id).unwrap_or_default();
+            let ids = config.backends.iter().map(|backend| match known.get(&backend.endpoint) {
+                Some(id) => Ok(*id),
+                None => {
+                    let id = ids.backend()?;
+                    assigned.push(Assigned::Backend(id));
+                    Ok(id)
+                }
+            });
+            let ids = ids.collect::<Result<Vec<_>, RegistryFull>>()?;
+            self.load_backends(now, id, config, ids);
         }
         self.remove_others(now);
-        self.unpublished.services.extend(self.services.keys());
         self.unpublished.members = true;
         self.census = Census::default();
         self.backends.values().for_each(|backend| self.census.count(backend));
         Ok(assigned)
     }
 
-    fn load_backends(
-        &mut self,
-        now: Nanos,
-        service: ServiceId,
-        config: &ServiceConfig,
-        ids: &mut FreeIds,
-        assigned: &mut Vec<Assigned>,
-    ) -> Result<(), RegistryFull> {
-        let known: HashMap<Endpoint, BackendId> =
-            self.backends.values().filter(|b| b.service == service).map(|b| (b.endpoint, b.id)).collect();
+    fn load_backends(&mut self, now: Nanos, service: ServiceId, config: &ServiceConfig, ids: Vec<BackendId>) {
         let leaving = self.services.get(&service).map_or_else(Vec::new, |service| service.leaving.clone());
         let thresholds = thresholds(&config.health);
-        let mut backends = Vec::with_capacity(config.backends.len());
-        for BackendConfig { endpoint, weight, tier, max_connections } in &config.backends {
-            let id = match known.get(endpoint) {
-                Some(id) => *id,
-                None => {
-                    let id = ids.backend()?;
-                    assigned.push(Assigned::Backend(id));
-                    id
-                }
-            };
-            backends.push(id);
+        for (BackendConfig { endpoint, weight, tier, max_connections }, id) in
+            config.backends.iter().zip(&ids)
+        {
+            let id = *id;
             let backend = self.backends.entry(id).or_insert_with(|| Backend {
                 id,
                 service,
@@ -205,20 +206,31 @@ impl Registry {
                 backend.returned = None;
             }
         }
-        let config = Arc::new(config.clone());
-        self.services.insert(service, Service { id: service, config, backends, leaving, removed: None });
-        Ok(())
+        let before = self.services.get(&service).filter(|before| before.removed.is_none());
+        // What is configured as before is not looked at again.
+        if before.is_none_or(|before| before.backends != ids || *before.config != *config) {
+            let config = Arc::new(config.clone());
+            let backends = ids;
+            self.services.insert(service, Service { id: service, config, backends, leaving, removed: None });
+            self.unpublished.services.insert(service);
+        }
     }
 
     fn remove_others(&mut self, now: Nanos) {
-        for service in self.services.values_mut().filter(|service| !self.order.contains(&service.id)) {
-            service.removed.get_or_insert(now);
-            service.backends.clear();
+        let order: HashSet<ServiceId> = self.order.iter().copied().collect();
+        for service in self.services.values_mut().filter(|service| !order.contains(&service.id)) {
+            if service.removed.is_none() {
+                service.removed = Some(now);
+                service.backends.clear();
+                self.unpublished.services.insert(service.id);
+            }
         }
         self.services.values_mut().for_each(|service| service.leaving.clear());
+        let listed = self.services.values().flat_map(|service| service.backends.iter().copied());
+        let configured: HashSet<BackendId> = listed.collect();
         for backend in self.backends.values_mut() {
             let Some(service) = self.services.get_mut(&backend.service) else { continue };
-            if !service.backends.contains(&backend.id) {
+            if !configured.contains(&backend.id) {
                 backend.removed.get_or_insert(now);
                 if service.removed.is_none() && keeps_sessions(&service.config) {
                     service.leaving.push(backend.id);
@@ -252,6 +264,7 @@ impl Registry {
     /// Frees the ids of those waiting backends that are in `flowless`, and of removed services that have none left.
     /// Returns the backends.
     pub fn release(&mut self, now: Nanos, flowless: &[BackendId]) -> Vec<Backend> {
+        let flowless: HashSet<BackendId> = flowless.iter().copied().collect();
         let free: Vec<BackendId> = self.waiting(now).filter(|id| flowless.contains(id)).collect();
         let freed: Vec<Backend> = free.iter().filter_map(|id| self.backends.remove(id)).collect();
         for backend in &freed {
@@ -261,11 +274,11 @@ impl Registry {
             self.unpublished.services.insert(backend.service);
             self.unpublished.members = true;
         }
-        let backends = &self.backends;
-        self.services.retain(|id, service| {
-            let over = service.removed.is_some_and(|at| now.since(at) >= GRACE);
-            !over || backends.values().any(|backend| backend.service == *id)
-        });
+        let over = |service: &Service| service.removed.is_some_and(|at| now.since(at) >= GRACE);
+        if self.services.values().any(over) {
+            let owners: HashSet<ServiceId> = self.backends.values().map(|backend| backend.service).collect();
+            self.services.retain(|id, service| !over(service) || owners.contains(id));
+        }
         freed
     }
 
@@ -297,6 +310,22 @@ impl Registry {
         self.order.iter().filter_map(|id| self.services.get(id))
     }
 
+    /// The configured services from place `from` on, in the order of the file.
+    pub fn services_from(&self, from: usize) -> impl Iterator<Item = &Service> {
+        self.order.iter().skip(from).filter_map(|id| self.services.get(id))
+    }
+
+    /// Every service, configured or waiting, by id.
+    pub fn known_services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The number of configurations loaded so far: while it stays, the places of services do.
+    #[must_use]
+    pub const fn loads(&self) -> u64 {
+        self.loads
+    }
+
     /// A service, configured or waiting.
     #[must_use]
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
@@ -314,9 +343,9 @@ impl Registry {
         self.backends.values()
     }
 
-    /// [`backends`](Self::backends) with this id or a higher one.
-    pub fn backends_from(&self, id: BackendId) -> impl Iterator<Item = &Backend> {
-        self.backends.range(id..).map(|(_, backend)| backend)
+    /// Every backend from `from` on, configured or waiting, by id.
+    pub fn backends_from(&self, from: BackendId) -> impl Iterator<Item = &Backend> {
+        self.backends.range(from..).map(|(_, backend)| backend)
     }
 
     /// The configured backends of a service, in the order of the file.
@@ -338,52 +367,4 @@ fn keeps_sessions(service: &ServiceConfig) -> bool {
 
 fn thresholds(health: &HealthConfig) -> Thresholds {
     Thresholds { fall: health.fall, rise: health.rise, window: health.failure_window }
-}
-
-/// How `backend` is to be probed, as generation 0; `None` if not at all.
-pub(super) fn probe_spec(backend: &Backend, service: &Service) -> Option<ProbeSpec> {
-    let is_asked = backend.removed.is_none() || service.leaving.contains(&backend.id);
-    let service = &*service.config;
-    let HealthConfig {
-        kind,
-        interval,
-        timeout,
-        fall: _,
-        rise: _,
-        failure_window: _,
-        passive: _,
-        port,
-        from,
-        proxy_header,
-        agent,
-    } = &service.health;
-    if !is_asked || *kind == ProbeKind::None {
-        return None;
-    }
-    // A service on a range of ports is probed on its first.
-    let own = if backend.endpoint.port == 0 { service.ports.first } else { backend.endpoint.port };
-    let target = |port| SocketAddr::new(backend.endpoint.address, port);
-    // An echo request knows no port and no header: services of one host share its answer.
-    let is_echo = *kind == ProbeKind::Icmp;
-    let check = Arc::new(Question {
-        target: target(if is_echo { 0 } else { port.unwrap_or(own) }),
-        kind: kind.clone(),
-        from: *from,
-        proxy_header: *proxy_header && !is_echo,
-        interval: *interval,
-        timeout: *timeout,
-        service: matches!(kind, ProbeKind::Script { .. }).then(|| service.name.as_str().into()),
-    });
-    let agent = agent.as_ref().map(|agent| {
-        Arc::new(Question {
-            target: target(agent.port),
-            kind: ProbeKind::Agent,
-            from: *from,
-            proxy_header: false,
-            interval: agent.interval,
-            timeout: agent.timeout,
-            service: None,
-        })
-    });
-    Some(ProbeSpec { backend: backend.id, generation: 0, check, agent })
 }

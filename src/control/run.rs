@@ -3,7 +3,9 @@
 //! One thread, one tokio runtime. Nothing here waits for a worker or for the network: probes, announcements, listings
 //! and clients are tasks of their own that report back.
 
+mod calls;
 mod signalled;
+mod waking;
 
 use std::io;
 use std::sync::Arc;
@@ -18,19 +20,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::admin::Call;
+use self::waking::Inputs;
+use self::waking::Waking;
 use super::admin::FlowLister;
 use super::admin::Handle;
 use super::admin::Listeners;
 use super::admin::SocketFile;
 use super::admin::StartInfo;
-use super::admin::View;
-use super::admin::exposition;
-use super::admin::protocol::BackendOrder;
-use super::admin::protocol::Backends;
-use super::admin::protocol::Fault;
-use super::admin::protocol::FaultKind;
-use super::admin::protocol::Reload;
 use super::admin::serve_http;
 use super::admin::serve_socket;
 use super::change::Change;
@@ -47,6 +43,8 @@ use super::network::keep_held;
 use super::port_watch::PortWatch;
 use super::port_watch::ReadPorts;
 use super::pressure_watch::PressureWatch;
+use super::reload::ReadConfig;
+use super::reload::Reloads;
 use super::service_manager::ServiceManager;
 use super::signals::ControlRuntime;
 use super::signals::Signals;
@@ -54,7 +52,9 @@ use super::state::Effect;
 use super::state::Event;
 use super::state::Phase;
 use super::state::Refusal;
+use super::state::Slice;
 use super::state::State;
+use super::step_times::StepTimes;
 use super::strain_watch::StrainWatch;
 use super::workers::WorkerWatch;
 use super::workers::turned;
@@ -73,8 +73,8 @@ use crate::shared::rings::CommandRings;
 pub struct ControlPlane {
     /// The configuration to start with.
     pub config: Config,
-    /// Reads the configuration again, for a reload; an error is lines for people. Runs on control's thread.
-    pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// Reads the configuration again, for a reload. Runs on a thread beside control's.
+    pub load: ReadConfig,
     /// The way down to the workers.
     pub snapshots: Publisher<Snapshot>,
     /// The way up, per worker.
@@ -137,10 +137,14 @@ const PORT_LOOK: Duration = Duration::from_secs(1);
 /// Messages under way from tasks to the loop.
 const BACKLOG: usize = 256;
 
+/// Services looked at in one step when tables are built.
+const SLICE: Slice = Slice::Parts(128);
+
 struct Loop {
     started: Instant,
     state: State,
-    load: Box<dyn Fn() -> Result<Config, String>>,
+    reloads: Reloads,
+    steps: StepTimes,
     snapshots: Publisher<Snapshot>,
     ledger: Ledger,
     watch: WorkerWatch,
@@ -167,15 +171,6 @@ struct Loop {
     _socket_file: SocketFile,
 }
 
-/// Where the loop hears from others.
-struct Inputs {
-    signals: Signals,
-    probes: mpsc::Receiver<ProbeNews>,
-    held: mpsc::Receiver<Wanted>,
-    calls: mpsc::Receiver<Call>,
-    established: mpsc::Receiver<bool>,
-}
-
 impl Loop {
     fn start(plane: ControlPlane, signals: Signals) -> Result<Self, ControlError> {
         let ControlPlane {
@@ -199,12 +194,14 @@ impl Loop {
         let (holds, held) = mpsc::channel(BACKLOG);
         let (calls, call_queue) = mpsc::channel(BACKLOG);
         let (established, established_answers) = mpsc::channel(1);
+        let (loaded, loaded_configs) = mpsc::channel(1);
         let inputs = Inputs {
             signals,
             probes: probe_reports,
             held,
             calls: call_queue,
             established: established_answers,
+            loaded: loaded_configs,
         };
         let lister = Arc::new(FlowLister::new(rings));
         let handle = Handle::new(calls, Arc::clone(&lister));
@@ -217,18 +214,19 @@ impl Loop {
         tokio::spawn(serve_socket(UnixListener::from_std(listeners.socket)?, handle.clone()));
         if let Some(http) = listeners.http {
             let server = serve_http(TcpListener::from_std(http)?, handle);
-            running.spawn(async move { server.await.map_err(|error| format!("http_listen: {error}")) });
+            tokio::spawn(server);
         }
 
         let now = Nanos(0);
         let workers = counters.len();
         let punctuality = Arc::new(Punctuality::default());
         tokio::spawn(Arc::clone(&punctuality).keep(turned(counters.clone())));
-        let (state, effects) = State::new(now, config)?;
+        let (state, effects) = State::sliced(now, config, SLICE)?;
         let mut this = Self {
             started,
             state,
-            load,
+            reloads: Reloads::new(load, loaded),
+            steps: StepTimes::default(),
             snapshots,
             ledger: Ledger::new(counters, limits, persistence, syn_proxies),
             watch: WorkerWatch::new(now, workers),
@@ -263,20 +261,39 @@ impl Loop {
             }
             let wake = self.wake_at();
             // In this order: a flood of probe results or questions must not delay signals or the look at the workers.
-            tokio::select! {
+            let waking = tokio::select! {
                 biased;
-                meaning = self.inputs.signals.recv() => self.signalled(meaning),
-                Some(ended) = self.tasks.join_next() => self.task_ended(ended)?,
-                () = tokio::time::sleep_until(wake) => self.look(),
-                Some(any) = self.inputs.established.recv() => self.established(any),
-                Some(held) = self.inputs.held.recv() => self.apply(Event::Held(held)),
-                Some(report) = self.inputs.probes.recv() => self.apply(match report {
-                    ProbeNews::Result(report) => Event::Probe(report),
-                    ProbeNews::NotSent(news) => Event::NotSent(news),
-                }),
-                Some(call) = self.inputs.calls.recv() => self.answer(call),
-            }
+                meaning = self.inputs.signals.recv() => Waking::Signal(meaning),
+                Some(ended) = self.tasks.join_next() => Waking::Task(ended),
+                () = tokio::time::sleep_until(wake) => Waking::Look,
+                Some(any) = self.inputs.established.recv() => Waking::Established(any),
+                Some(held) = self.inputs.held.recv() => Waking::Held(held),
+                Some(report) = self.inputs.probes.recv() => Waking::Probe(report),
+                Some(config) = self.inputs.loaded.recv() => Waking::Loaded(config),
+                Some(call) = self.inputs.calls.recv() => Waking::Call(call),
+                // Lets the tasks run in between.
+                () = tokio::task::yield_now(), if self.state.is_building() => Waking::Build,
+            };
+            let (step, begun) = (waking.step(), Instant::now());
+            self.step(waking)?;
+            self.steps.record(step, begun.elapsed());
         }
+    }
+
+    fn step(&mut self, waking: Waking) -> Result<(), ControlError> {
+        match waking {
+            Waking::Signal(meaning) => self.signalled(meaning),
+            Waking::Task(ended) => self.task_ended(ended)?,
+            Waking::Look => self.look(),
+            Waking::Established(any) => self.established(any),
+            Waking::Held(held) => self.apply(Event::Held(held)),
+            Waking::Probe(ProbeNews::Result(report)) => self.apply(Event::Probe(report)),
+            Waking::Probe(ProbeNews::NotSent(news)) => self.apply(Event::NotSent(news)),
+            Waking::Loaded(config) => self.loaded(config),
+            Waking::Call(call) => self.answer(call),
+            Waking::Build => self.apply(Event::Build),
+        }
+        Ok(())
     }
 
     fn wake_at(&self) -> Instant {
@@ -393,56 +410,6 @@ impl Loop {
         match ended {
             Ok(result) => result.map_err(ControlError::Task),
             Err(error) => Err(ControlError::Task(error.to_string())),
-        }
-    }
-
-    fn reload(&mut self, dry_run: bool) -> Result<Reload, Fault> {
-        let refused = |message: String| {
-            if !dry_run {
-                message.lines().for_each(|reason| tracing::error!(%reason, "reload_refused"));
-            }
-            Fault { kind: FaultKind::Refused, message }
-        };
-        let config = (self.load)().map_err(refused)?;
-        let difference = self.state.review(&config).map_err(|refusal| refused(refusal.to_string()))?;
-        let warnings = config.warnings.iter().map(ToString::to_string).collect();
-        if !dry_run {
-            config.log_warnings();
-            self.probes.reread_certificates();
-            self.apply(Event::Load(Box::new(config)));
-        }
-        Ok(Reload { applied: !dry_run, difference, warnings })
-    }
-
-    /// Answers a question. One whose asker has gone away is not answered.
-    fn answer(&mut self, call: Call) {
-        let _taken = match call {
-            Call::Status(reply) => reply.send(self.view().status()).is_ok(),
-            Call::Services(reply) => reply.send(self.view().services()).is_ok(),
-            Call::Backends(service, reply) => reply.send(self.view().backends(service.as_deref())).is_ok(),
-            Call::Backend(order, reply) => reply.send(self.administer(&order)).is_ok(),
-            Call::Counters(reply) => reply.send(self.view().counters()).is_ok(),
-            Call::Flows(query, reply) => reply.send(self.view().flow_plan(&query)).is_ok(),
-            Call::Metrics(reply) => reply.send(exposition(&self.view())).is_ok(),
-            Call::Reload { dry_run, reply } => reply.send(self.reload(dry_run)).is_ok(),
-        };
-    }
-
-    fn administer(&mut self, order: &BackendOrder) -> Result<Backends, Fault> {
-        let (backend, order) = self.view().order(order)?;
-        self.apply(Event::Administer(backend, order));
-        Ok(self.view().backend_alone(backend))
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            now: self.now(),
-            state: &self.state,
-            ledger: &self.ledger,
-            watch: &self.watch,
-            ports: self.ports.latest(),
-            start: &self.start_info,
-            probes_discarded: self.punctuality.discarded(),
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Pure. The lowest tier with a backend in service serves; the backends of the others stand by. A tier that comes back
 //! takes over again at once, or after the service's hold-down.
 
+use std::sync::Arc;
+
+use super::change::Change;
 use super::health::AdvisedState;
 use super::health::HealthState;
 use super::registry::Administration;
@@ -46,6 +49,37 @@ pub struct Standing {
     /// Its share by configuration and operator alone, 0 if it belongs to the first targets no longer: what does not
     /// depend on health or agents.
     pub settled_weight: u32,
+}
+
+/// Of a selection, what operators are told when it changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Served {
+    tier: Option<u8>,
+    serves: Option<bool>,
+    panics: bool,
+}
+
+impl Served {
+    /// That of `selection`.
+    pub(super) const fn of(selection: &Selection) -> Self {
+        Self { tier: selection.tier, serves: selection.serves, panics: selection.panics }
+    }
+
+    /// The changes of `service` from `before` to this.
+    pub(super) fn changes(self, before: Self, service: Arc<str>) -> impl Iterator<Item = Change> {
+        let name = || Arc::clone(&service);
+        let served = self.serves.filter(|_| self.serves != before.serves);
+        let served = served.map(|serves| match serves {
+            true => Change::ServiceUp { service: name() },
+            false => Change::ServiceDown { service: name() },
+        });
+        // The lowest tier serves unless something else is said.
+        let moved = self.tier.filter(|tier| before.tier.map_or(*tier > 0, |old| old != *tier));
+        let moved = moved.map(|tier| Change::TierServes { service: name(), tier });
+        let panics = (self.tier.is_some() && self.panics != before.panics)
+            .then(|| Change::Panic { service: name(), begins: self.panics });
+        [served, moved, panics].into_iter().flatten()
+    }
 }
 
 /// Steps in which a backend's weight grows during its slow start.

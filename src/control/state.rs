@@ -7,6 +7,7 @@
 
 mod announcing;
 mod backends;
+mod building;
 mod doubts;
 mod leaving;
 
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::building::Building;
 use super::announcements::Announcements;
 use super::change::Change;
 use super::difference::Difference;
@@ -34,9 +36,11 @@ use super::publication::Publication;
 use super::publication::Urgency;
 use super::registry::Backend;
 use super::registry::Registry;
+pub use super::review::Review;
 pub use super::selection::Selection;
 pub use super::selection::Standing;
 use super::suspicion::Suspicion;
+pub use super::tables::Slice;
 use super::tables::Tables;
 use super::workers::Pulse;
 use crate::config::Config;
@@ -49,9 +53,12 @@ use crate::shared::Capacities;
 /// Everything control knows and decides by.
 #[derive(Debug)]
 pub struct State {
-    config: Config,
+    config: Arc<Config>,
     registry: Registry,
     tables: Tables,
+    /// Tables that are being built, a slice of them with each event.
+    building: Option<Building>,
+    slice: Slice,
     publication: Publication,
     published: Published,
     /// What the network was last asked to hold, and what it last said it holds.
@@ -80,6 +87,7 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Published {
     version: u64,
+    at: Nanos,
     vips: BTreeSet<IpAddr>,
     /// It holds every backend's first probe result.
     settled: bool,
@@ -122,11 +130,23 @@ impl State {
     ///
     /// If there are more services or backends than `appliance` has room for.
     pub fn new(now: Nanos, config: Config) -> Result<(Self, Vec<Effect>), Refusal> {
+        Self::sliced(now, config, Slice::Whole)
+    }
+
+    /// As [`new`](Self::new), with at most `slice` of the tables built for each event.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn sliced(now: Nanos, config: Config, slice: Slice) -> Result<(Self, Vec<Effect>), Refusal> {
+        let config = Arc::new(config);
         let capacities =
             Capacities::of_configured(config.appliance.max_services, config.appliance.max_backends);
         let mut state = Self {
             registry: Registry::new(capacities),
             tables: Tables::default(),
+            building: None,
+            slice,
             publication: Publication::default(),
             published: Published::default(),
             wanted: None,
@@ -144,7 +164,7 @@ impl State {
             slowest_timeout: Duration::ZERO,
             several_servers: false,
             faults: Vec::new(),
-            config: config.clone(),
+            config: Arc::clone(&config),
         };
         let mut effects = Vec::new();
         state.load(now, config, &mut effects)?;
@@ -158,8 +178,8 @@ impl State {
         match event {
             Event::Load(config) => {
                 // Whoever reads configurations asks `review` first; a refused one changes nothing.
-                if self.review(&config).is_ok() {
-                    let _fits = self.load(now, *config, &mut effects);
+                if restart_only(&self.config, &config).is_empty() {
+                    let _fits = self.load(now, Arc::from(config), &mut effects);
                 }
             }
             Event::Probe(report) => self.probe_result(now, report, &mut effects),
@@ -175,6 +195,7 @@ impl State {
                 self.release(now, &flowless, &mut effects);
                 self.end_drains(now, &flowless, &mut effects);
             }
+            Event::Build => {}
             Event::Shutdown => self.shutdown(now, &mut effects),
             Event::NoneEstablished => self.none_established(now, &mut effects),
         }
@@ -188,17 +209,24 @@ impl State {
     ///
     /// If it cannot be loaded.
     pub fn review(&self, config: &Config) -> Result<Difference, Refusal> {
-        let keys = restart_only(&self.config, config);
-        if !keys.is_empty() {
-            return Err(Refusal::RestartNeeded(keys));
-        }
-        self.registry.clone().load(Nanos(0), &config.services)?;
-        Ok(Difference::between(&self.config, config))
+        self.begin_review().of(config)
     }
 
-    fn load(&mut self, now: Nanos, config: Config, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+    /// What [`review`](Self::review) needs, to be done beside the loop. Costs a copy of the registry.
+    #[must_use]
+    pub fn begin_review(&self) -> Review {
+        Review::new(Arc::clone(&self.config), self.registry.clone())
+    }
+
+    fn load(&mut self, now: Nanos, config: Arc<Config>, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         let mut registry = self.registry.clone();
         let assigned = registry.load(now, &config.services)?;
+        if self.config.appliance.hash_seed != config.appliance.hash_seed {
+            registry
+                .unpublished
+                .services
+                .extend(registry.services().map(|service| service.id).collect::<Vec<_>>());
+        }
         self.registry = registry;
         self.config = config;
         effects.extend(assigned.into_iter().map(Effect::Assign));
@@ -211,7 +239,10 @@ impl State {
         let mut servers = servers.map(|backend| backend.endpoint.address);
         let first = servers.next();
         self.several_servers = servers.any(|other| Some(other) != first);
-        self.follow_with_probes(now, effects);
+        let changed = &self.registry.unpublished.services;
+        let backends = self.registry.backends().filter(|backend| changed.contains(&backend.service));
+        let ids: Vec<_> = backends.map(|backend| backend.id).collect();
+        self.follow_with_probes_of(&ids, now, effects);
         self.publication.request(Urgency::CanWait);
         self.wanted_stale = true;
         Ok(())
@@ -229,49 +260,6 @@ impl State {
         self.first_probes = FirstProbes::Run(answered);
         self.ready_by = Some(answered + RISE_PATIENCE);
         self.follow_with_probes(now, effects);
-    }
-
-    /// Builds the tables that may have changed and says which services are served now, and by which tiers, that were not.
-    fn publish(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
-        let mut news = std::mem::take(&mut self.registry.unpublished);
-        news.services.extend(self.tables.due_by(now));
-        if news.members {
-            self.published.vips = self.config.services.iter().map(|service| service.vip).collect();
-            self.wanted_stale = true;
-        }
-        let standing = |tables: &Tables, id| {
-            let now = tables.selection(id)?;
-            Some((now.tier, now.serves, now.panics))
-        };
-        let looked_at =
-            self.registry.services().map(|service| service.id).filter(|id| news.services.contains(id));
-        let ids: Vec<_> = looked_at.collect();
-        let before: Vec<_> = ids.iter().map(|id| standing(&self.tables, *id)).collect();
-        let version = self.published.version;
-        let snapshot = self.tables.snapshot(&self.registry, &self.config, &news, (version, now));
-        effects.push(Effect::Publish(Box::new(snapshot)));
-        for (id, before) in ids.into_iter().zip(before) {
-            let Some((tier, serves, panics)) = standing(&self.tables, id) else { continue };
-            let Some(service) = self.registry.service(id) else { continue };
-            let service: Arc<str> = service.config.name.as_str().into();
-            // The lowest tier serves unless something else is said.
-            let (old_tier, served, panicked) = before.unwrap_or((None, None, false));
-            match serves.filter(|_| serves != served) {
-                Some(true) => effects.push(Effect::Log(Change::ServiceUp { service: Arc::clone(&service) })),
-                Some(false) => {
-                    effects.push(Effect::Log(Change::ServiceDown { service: Arc::clone(&service) }))
-                }
-                None => {}
-            }
-            let Some(tier) = tier else { continue };
-            if old_tier.map_or(tier > 0, |old| old != tier) {
-                effects.push(Effect::Log(Change::TierServes { service: Arc::clone(&service), tier }));
-            }
-            if panicked != panics {
-                effects.push(Effect::Log(Change::Panic { service, begins: panics }));
-            }
-        }
-        self.judge_announcements(now, &news, effects);
     }
 
     fn workers(&mut self, pulse: Pulse, effects: &mut Vec<Effect>) {
@@ -297,7 +285,8 @@ impl State {
     fn conclude(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
         self.begin_probing(now, effects);
         let settled = self.published.settled || self.settled(now);
-        if settled && !self.published.settled {
+        let settles = self.building.as_ref().is_some_and(Building::is_settled);
+        if settled && !self.published.settled && !settles {
             // Readiness waits for it.
             self.publication.request(Urgency::AtOnce);
         }
@@ -307,11 +296,9 @@ impl State {
         self.judge_suspicion(now, effects);
         self.end_announce_holds(now, effects);
         if self.publication.take(now) {
-            self.published.version += 1;
-            self.wanted_stale |= self.published.settled != settled;
-            self.published.settled = settled;
-            self.publish(now, effects);
+            self.begin_building(now, settled);
         }
+        self.build(now, effects);
         if std::mem::take(&mut self.wanted_stale) {
             let wanted = self.wanted();
             if self.wanted.as_ref() != Some(&wanted) {
@@ -361,7 +348,7 @@ impl State {
 
     /// The configuration in effect.
     #[must_use]
-    pub const fn config(&self) -> &Config {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 
@@ -418,7 +405,7 @@ impl State {
     /// Whether something has changed that the latest snapshot does not have yet.
     #[must_use]
     pub fn snapshot_pending(&self) -> bool {
-        self.publication.due().is_some()
+        self.publication.due().is_some() || self.is_building()
     }
 
     /// Workers that stand still.

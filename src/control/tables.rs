@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::Weak;
 
 use super::persistence_ids::PersistenceIds;
 use super::registry::Registry;
@@ -17,7 +19,6 @@ use super::selection::Selection;
 use super::selection::Standing;
 use super::transition::FirstTargets;
 use super::transition::Transition;
-use super::unpublished::Unpublished;
 use crate::config::Config;
 use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
@@ -55,7 +56,59 @@ pub struct Tables {
     buried: bool,
     backend_states: Vec<BackendState>,
     roles: AddressRoles,
+    kept: Kept,
+}
+
+/// Parts of tables that more than one build, or more than one service, uses.
+#[derive(Debug, Default)]
+struct Kept {
+    lookups: Lookups,
     persistence: PersistenceIds,
+}
+
+/// How much is built at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// Everything.
+    Whole,
+    /// Up to this many services, and lookups for a few milliseconds.
+    Parts(usize),
+}
+
+/// Maglev tables in a slice: two to eight milliseconds.
+const LOOKUPS_IN_SLICE: u64 = 2;
+
+/// Maglev tables by what they are made of: services with the same backends share one.
+#[derive(Debug, Default)]
+struct Lookups {
+    known: HashMap<Shares, Weak<[u16]>>,
+    /// Tables filled so far.
+    filled: u64,
+    /// Forget what nobody has any more when there are as many.
+    limit: usize,
+}
+
+/// What a Maglev table is made of.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shares {
+    seed: ChoiceSeed,
+    of: Vec<(Endpoint, u32)>,
+}
+
+impl Lookups {
+    fn get(&mut self, shares: Shares) -> Positions {
+        if let Some(positions) = self.known.get(&shares).and_then(Weak::upgrade) {
+            return positions;
+        }
+        let positions: Positions = maglev::build(shares.seed, &shares.of, maglev::TABLE_SIZE).into();
+        self.filled += 1;
+        if self.known.len() >= self.limit {
+            self.known.retain(|_, positions| positions.strong_count() > 0);
+            self.limit = 64.max(2 * self.known.len());
+        }
+        self.known.insert(shares, Arc::downgrade(&positions));
+        positions
+    }
 }
 
 #[derive(Debug)]
@@ -86,47 +139,73 @@ impl Built {
 }
 
 impl Tables {
-    /// The snapshot of `registry` under `config` as number `version`, at `now`, if since the latest one nothing has
-    /// changed but `news`, which names the services that are [due](Self::due_by) too. Costs a Maglev table (a
-    /// millisecond) per service that has other backends or weights, and else some 10 ns per service and 0.1 ns per
-    /// backend.
-    pub(super) fn snapshot(
+    /// Takes the services to look at next out of `left`: those that workers know first, as their clients wait.
+    pub(super) fn take_slice(&self, left: &mut BTreeSet<ServiceId>, slice: Slice) -> Vec<ServiceId> {
+        let Slice::Parts(most) = slice else { return std::mem::take(left).into_iter().collect() };
+        let known = left.iter().filter(|id| self.built.contains_key(id)).copied();
+        let mut ids: Vec<_> = known.take(most).collect();
+        if ids.is_empty() {
+            ids = left.iter().take(most).copied().collect();
+        }
+        ids.iter().for_each(|id| _ = left.remove(id));
+        ids
+    }
+
+    /// Builds the tables of `services` as they follow from `registry` under `config` at `now`, if since the last time
+    /// nothing has changed but these. Returns those at the end that are more than a slice. Costs a Maglev table (one to
+    /// four milliseconds) per service that has other backends or weights, unless another service has the same, and else
+    /// some microseconds.
+    pub(super) fn build(
         &mut self,
         registry: &Registry,
         config: &Config,
-        news: &Unpublished,
-        (version, now): (u64, Nanos),
-    ) -> Snapshot {
+        services: &[ServiceId],
+        (slice, now): (Slice, Nanos),
+    ) -> Vec<ServiceId> {
         let seed = ChoiceSeed::new(config.appliance.hash_seed);
-        let states_before = self.backend_states.clone();
-        self.forget_states(registry, news);
         let mut dies = false;
-        for id in &news.services {
+        let mut done = 0;
+        let filled = self.kept.lookups.filled;
+        for id in services {
+            if matches!(slice, Slice::Parts(_)) && self.kept.lookups.filled - filled >= LOOKUPS_IN_SLICE {
+                break;
+            }
+            done += 1;
             let old = self.built.remove(id);
+            let states_before = self.forget_states(registry, old.as_ref());
             if let Some(due) = old.as_ref().and_then(Built::due) {
                 self.due.remove(&(due, *id));
             }
             let Some(service) = registry.service(*id).filter(|service| service.removed.is_none()) else {
                 continue;
             };
-            let built = built(registry, service, old.as_ref(), (seed, now), &mut self.persistence);
+            let built = built(registry, service, old.as_ref(), &mut self.kept, (seed, now));
             let admission_before = old.as_ref().map(|old| &old.table);
             if admission_before.is_none_or(|before| admits_otherwise(before, &built.table)) {
                 self.flow_rules += 1;
             }
             for Standing { id, state, .. } in &built.selection.standings {
                 self.backend_states[id.index()] = *state;
-                let before = states_before.get(id.index());
+                let before = states_before.get(id);
                 dies |= *state == BackendState::Dead && before.is_some_and(|before| before != state);
             }
             self.due.extend(built.due().map(|due| (due, *id)));
             self.built.insert(*id, built);
         }
         self.flow_rules += u64::from(dies);
-        if news.members {
-            self.roles = roles(registry, config);
-            self.persistence.keep(registry.services().map(|service| &*service.config));
-        }
+        services[done..].to_vec()
+    }
+
+    /// Gives the addresses to the services that are configured now.
+    pub(super) fn place(&mut self, registry: &Registry, config: &Config) {
+        self.roles = roles(registry, config);
+        self.kept.persistence.keep(registry.services().map(|service| &*service.config));
+        let count = registry.backends().next_back().map_or(0, |last| last.id.index() + 1);
+        self.backend_states.resize(count, BackendState::Removed);
+    }
+
+    /// What is built, as number `version`. Costs some 100 ns per service and address.
+    pub(super) fn snapshot(&self, config: &Config, version: u64) -> Snapshot {
         let mut services = vec![None; self.built.keys().next_back().map_or(0, |id| id.index() + 1)];
         for (id, built) in &self.built {
             services[id.index()] = Some(Arc::clone(&built.table));
@@ -141,7 +220,7 @@ impl Tables {
             roles: self.roles.clone(),
             timeouts: config.timeouts,
             min_path_mtu: config.appliance.min_path_mtu,
-            choice_seed: seed,
+            choice_seed: ChoiceSeed::new(config.appliance.hash_seed),
             flow_rules: self.flow_rules,
         }
     }
@@ -153,14 +232,23 @@ impl Tables {
         self.flow_rules += 1;
     }
 
-    /// The backends of services in `news` have no state, for they may be others' now.
-    fn forget_states(&mut self, registry: &Registry, news: &Unpublished) {
-        let built = news.services.iter().filter_map(|id| self.built.get(id));
-        for standing in built.flat_map(|built| &built.selection.standings) {
-            self.backend_states[standing.id.index()] = BackendState::Removed;
+    /// The backends of what was built have no state, for they may be others' now. Returns those that they had.
+    fn forget_states(
+        &mut self,
+        registry: &Registry,
+        built: Option<&Built>,
+    ) -> HashMap<BackendId, BackendState> {
+        let mut before = HashMap::new();
+        for standing in built.into_iter().flat_map(|built| &built.selection.standings) {
+            if let Some(state) = self.backend_states.get_mut(standing.id.index()) {
+                before.insert(standing.id, std::mem::replace(state, BackendState::Removed));
+            }
         }
         let count = registry.backends().next_back().map_or(0, |last| last.id.index() + 1);
-        self.backend_states.resize(count, BackendState::Removed);
+        if self.backend_states.len() < count {
+            self.backend_states.resize(count, BackendState::Removed);
+        }
+        before
     }
 
     /// Which backends of a service got new flows in the latest snapshot; `None` if it was not in it.
@@ -192,15 +280,15 @@ fn built(
     registry: &Registry,
     service: &Service,
     before: Option<&Built>,
+    kept: &mut Kept,
     (seed, now): (ChoiceSeed, Nanos),
-    persistence: &mut PersistenceIds,
 ) -> Built {
     let backends: Vec<_> = registry.backends_of(service).collect();
     let leaving: Vec<_> = registry.leaving(service).collect();
     let none = Selection::default();
     let last = before.map_or(&none, |old| &old.selection);
     let selection = Selection::next(last, &service.config, (&backends, &leaving), now);
-    build(service, selection, (seed, now), before, persistence)
+    build(service, selection, (seed, now), before, kept)
 }
 
 fn build(
@@ -208,7 +296,7 @@ fn build(
     selection: Selection,
     (seed, now): (ChoiceSeed, Nanos),
     before: Option<&Built>,
-    persistence: &mut PersistenceIds,
+    kept: &mut Kept,
 ) -> Built {
     let config = &*service.config;
     let scheduler = config.scheduler;
@@ -223,7 +311,7 @@ fn build(
         })
         .collect();
     let like_before = before.filter(|old| old.seed == seed && old.scheduler == scheduler);
-    let mut choice = choose(scheduler, &selection, seed, like_before);
+    let mut choice = choose(scheduler, &selection, seed, like_before, &mut kept.lookups);
     let hash = if scheduler == Scheduler::SourceHash { HashFeature::SourceAddress } else { config.hash };
     // Another seed or another feature gives every packet another number; so does the end of flows.
     let stateless = |old: &&Built| config.mode.is_stateless() && old.table.mode.is_stateless();
@@ -241,7 +329,8 @@ fn build(
         Some(old) if old.access == config.access => old.table.access.clone(),
         _ => config.access.as_deref().map(|rules| Arc::new(Access::new(rules))),
     };
-    let persistence = config.persistence.as_ref().map(|config| persistence.persistent(config, &backends));
+    let persistence =
+        config.persistence.as_ref().map(|config| kept.persistence.persistent(config, &backends));
     let serving = backends.iter().filter(|backend| backend.weight > 0).count() as u64;
     let leases = serving * config.local_addresses.len() as u64 * u64::from(LOCAL_PORTS);
     let table = ServiceTable {
@@ -285,7 +374,13 @@ fn admits_otherwise(before: &ServiceTable, after: &ServiceTable) -> bool {
 }
 
 /// How backends are chosen that stand like this; what was built `before` is used again where it is the same.
-fn choose(scheduler: Scheduler, selection: &Selection, seed: ChoiceSeed, before: Option<&Built>) -> Choice {
+fn choose(
+    scheduler: Scheduler,
+    selection: &Selection,
+    seed: ChoiceSeed,
+    before: Option<&Built>,
+    lookups: &mut Lookups,
+) -> Choice {
     let standings = &selection.standings;
     let now = |standing: &Standing| (standing.endpoint, standing.weight);
     let settled = |standing: &Standing| (standing.endpoint, standing.settled_weight);
@@ -293,9 +388,8 @@ fn choose(scheduler: Scheduler, selection: &Selection, seed: ChoiceSeed, before:
         let before = before.filter(|old| old.selection.standings.iter().map(of).eq(standings.iter().map(of)));
         before.map(|old| &old.table.choice)
     };
-    let lookup = |of: &dyn Fn(&Standing) -> (Endpoint, u32)| -> Positions {
-        let shares: Vec<_> = standings.iter().map(of).collect();
-        maglev::build(seed, &shares, maglev::TABLE_SIZE).into()
+    let mut lookup = |of: &dyn Fn(&Standing) -> (Endpoint, u32)| -> Positions {
+        lookups.get(Shares { seed, of: standings.iter().map(of).collect() })
     };
     match scheduler {
         Scheduler::Maglev | Scheduler::SourceHash => {

@@ -4,7 +4,7 @@ use super::fold;
 use crate::model::{Family, FiveTuple, HashFeature};
 
 /// The seed of the choice hash, from `hash_seed`: the same on every balancer of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChoiceSeed(u64);
 
 impl ChoiceSeed {

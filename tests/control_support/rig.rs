@@ -90,7 +90,7 @@ impl Rig {
         let start = move || ControlPlane {
             ports: Box::new(move || vec![reading.clone()]),
             config,
-            load: Box::new(move || source.lock().expect("no test panics with it").clone()),
+            load: Arc::new(move || source.lock().expect("no test panics with it").clone()),
             snapshots,
             counters,
             persistence: Arc::new(Persistence::new(1024, &IndexKey::new([1, 2, 3, 4]))),
@@ -110,6 +110,10 @@ impl Rig {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("run/evenkeel/control.sock")
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
     }
 
     pub(crate) fn ask(&self, request: &Value) -> Value {

@@ -1,102 +1,115 @@
-//! HTTP connections with bounds: their number, and how long each may last.
+//! HTTP connections with bounds: their number, the time for a request's head, and the pace of a reader.
+//!
+//! When all places are taken, health checks are still answered: a few more connections are served, each for a moment,
+//! and the oldest of these gives way.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
+use tokio::time::sleep;
+use tokio::time::timeout;
 
-/// Connections at a time; more wait to be accepted.
+/// Connections at a time for all requests.
 const CONNECTIONS: usize = 64;
 
-/// After this a connection is closed, whatever it is doing: a scrape takes far less, and a client that trickles its
-/// request in gives its place back.
+/// Connections beyond these, for health checks alone.
+const RESERVED: usize = 16;
+
+/// Time for the head of a request, from the connection's begin or the last answer.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// A client that takes nothing of its answer for this long is dropped.
+const STALL: Duration = Duration::from_secs(10);
+
+/// After this a connection is closed in any case: a scrape takes far less.
 const LIFETIME: Duration = Duration::from_secs(120);
 
-/// Accepts connections within the bounds.
-#[derive(Debug)]
-pub(super) struct BoundedListener {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
-
-/// A connection within the bounds.
-#[derive(Debug)]
-pub(super) struct BoundedStream {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl BoundedListener {
-    /// Connections of `listener`.
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
-    }
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = BoundedStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
-        loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.expect("the semaphore is never closed");
-            if let Ok((stream, address)) = self.listener.accept().await {
-                let end = Box::pin(tokio::time::sleep(LIFETIME));
-                return (BoundedStream { stream, end, _place: place }, address);
-            }
+/// Serves every connection of `listener`, for ever: by `router`, or by `reserve` if there are too many.
+pub(super) async fn serve(listener: TcpListener, router: Router, reserve: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut reserved: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
             // No file descriptor is free: it gets no better by trying at once.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let router = router.clone();
+            tokio::spawn(async move {
+                converse(stream, router, LIFETIME).await;
+                drop(place);
+            });
+            continue;
         }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl BoundedStream {
-    fn over(&mut self, context: &mut Context<'_>) -> bool {
-        self.end.as_mut().poll(context).is_ready()
+        if reserved.len() >= RESERVED
+            && let Some(oldest) = reserved.pop_front()
+        {
+            oldest.abort();
+        }
+        reserved.push_back(tokio::spawn(converse(stream, reserve.clone(), HEAD)).abort_handle());
     }
 }
 
-impl AsyncRead for BoundedStream {
+async fn converse(stream: TcpStream, router: Router, lifetime: Duration) {
+    let stream = TokioIo::new(PacedStream { stream, stalled: None });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(stream, TowerToHyperService::new(router));
+    // A client that went away or broke the rules needs no answer.
+    let _ended = timeout(lifetime, connection).await;
+}
+
+/// A connection that ends if its client stops reading.
+#[derive(Debug)]
+struct PacedStream {
+    stream: TcpStream,
+    /// While nothing can be written: ends with the patience.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl AsyncRead for PacedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for BoundedStream {
+impl AsyncWrite for PacedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,13 +1,13 @@
 //! HTTP: metrics for Prometheus, the same JSON as the control socket, and a health check of the balancer itself.
 //! Reads only: nothing can be changed from here.
 
-use std::io;
-
 use axum::Json;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::response::Response;
@@ -18,17 +18,15 @@ use tokio::net::TcpListener;
 
 use super::Call;
 use super::Handle;
-use super::connection::BoundedListener;
+use super::answers::Answer;
+use super::connection;
 use super::protocol::Fault;
 use super::protocol::FaultKind;
 use super::protocol::FlowQuery;
 
 /// Serves every connection of `listener`, for ever.
-///
-/// # Errors
-///
-/// None that end it in practice.
-pub async fn serve(listener: TcpListener, handle: Handle) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, handle: Handle) {
+    let reserve = Router::new().route("/healthz", get(healthz)).fallback(busy).with_state(handle.clone());
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -38,22 +36,24 @@ pub async fn serve(listener: TcpListener, handle: Handle) -> io::Result<()> {
         .route("/api/v1/flows", get(flows))
         .route("/api/v1/counters", get(counters))
         .with_state(handle);
-    axum::serve(BoundedListener::new(listener), router).await
+    connection::serve(listener, router, reserve).await;
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
-    match handle.ask(Call::Metrics).await {
-        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(fault) => reply::<()>(Err(fault)),
-    }
+    stream(handle.metrics().await, OPENMETRICS)
+}
+
+/// All connections but those for health checks are in use.
+async fn busy() -> (StatusCode, &'static str) {
+    (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n")
 }
 
 /// 200 while the balancer serves; else 503 and why not.
 async fn healthz(State(handle): State<Handle>) -> Response {
-    match handle.ask(Call::Status).await {
-        Ok(status) if status.ready => (StatusCode::OK, "ok\n").into_response(),
-        Ok(status) => {
-            let why: String = status.not_ready.iter().map(|reason| format!("{reason}\n")).collect();
+    match handle.ask(Call::Health).await {
+        Ok(not_ready) if not_ready.is_empty() => (StatusCode::OK, "ok\n").into_response(),
+        Ok(not_ready) => {
+            let why: String = not_ready.iter().map(|reason| format!("{reason}\n")).collect();
             (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
         Err(fault) => reply::<()>(Err(fault)),
@@ -65,7 +65,7 @@ async fn status(State(handle): State<Handle>) -> Response {
 }
 
 async fn services(State(handle): State<Handle>) -> Response {
-    reply(handle.ask(Call::Services).await)
+    stream(handle.services().await, JSON)
 }
 
 /// `?service=web`: only of that service.
@@ -75,16 +75,27 @@ struct BackendQuery {
 }
 
 async fn backends(State(handle): State<Handle>, Query(query): Query<BackendQuery>) -> Response {
-    reply(handle.ask(|reply| Call::Backends(query.service, reply)).await.flatten())
+    stream(handle.backends(query.service).await, JSON)
 }
 
 /// `?service=web&displaced=true&limit=20`, and the other fields of the query.
 async fn flows(State(handle): State<Handle>, Query(query): Query<FlowQuery>) -> Response {
-    reply(handle.flows(query).await)
+    stream(handle.flows(query).await, JSON)
 }
 
 async fn counters(State(handle): State<Handle>) -> Response {
     reply(handle.ask(Call::Counters).await)
+}
+
+fn stream(answer: Result<Answer, Fault>, content_type: &'static str) -> Response {
+    match answer {
+        Ok(answer) => {
+            let length = answer.length().to_string();
+            let head = [(CONTENT_TYPE, content_type), (CONTENT_LENGTH, length.as_str())];
+            (head, Body::from_stream(answer)).into_response()
+        }
+        Err(fault) => reply::<()>(Err(fault)),
+    }
 }
 
 fn reply<T: Serialize>(answer: Result<T, Fault>) -> Response {
@@ -100,5 +111,7 @@ fn reply<T: Serialize>(answer: Result<T, Fault>) -> Response {
         }
     }
 }
+
+const JSON: &str = "application/json";
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,12 +1,16 @@
 //! How many local ports are in use for a backend: a flow has one, until its lease may be used again.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
+use crate::config::ServiceConfig;
 use crate::control::ledger::Ledger;
 use crate::control::registry::Backend;
 use crate::control::registry::Registry;
 use crate::model::Endpoint;
 use crate::model::LOCAL_PORTS;
+use crate::model::ServiceProtocol;
 
 /// The local ports of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -19,44 +23,59 @@ pub(super) struct Leases {
     pub(super) ratio: f64,
 }
 
-/// Every backend by its endpoint.
-pub(super) struct Endpoints<'a> {
-    registry: &'a Registry,
-    ledger: &'a Ledger,
-    backends: HashMap<Endpoint, Vec<&'a Backend>>,
+/// Backends that share local ports: the same endpoint, protocol and local addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pool<'a> {
+    endpoint: Endpoint,
+    protocol: ServiceProtocol,
+    addresses: &'a [IpAddr],
 }
 
-impl<'a> Endpoints<'a> {
-    pub(super) fn new(registry: &'a Registry, ledger: &'a Ledger) -> Self {
-        let mut backends: HashMap<Endpoint, Vec<&Backend>> = HashMap::new();
-        for backend in registry.backends() {
-            backends.entry(backend.endpoint).or_default().push(backend);
+impl<'a> Pool<'a> {
+    fn of(backend: &Backend, service: &'a ServiceConfig) -> Self {
+        let addresses = &service.local_addresses;
+        Self { endpoint: backend.endpoint, protocol: service.protocol, addresses }
+    }
+}
+
+/// The flows of some pools, worker by worker.
+pub(super) struct Pools<'a> {
+    registry: &'a Registry,
+    flows: HashMap<Pool<'a>, Vec<u64>>,
+}
+
+impl<'a> Pools<'a> {
+    /// The pools of `shown`. Costs a look at each backend and, for those with an endpoint of `shown`, a read of its
+    /// counters.
+    pub(super) fn new<'b>(
+        registry: &'a Registry,
+        ledger: &Ledger,
+        shown: impl Iterator<Item = &'b Backend>,
+    ) -> Self {
+        let endpoints: HashSet<Endpoint> = shown.map(|backend| backend.endpoint).collect();
+        let workers = ledger.workers().count();
+        let mut flows: HashMap<Pool<'_>, Vec<u64>> = HashMap::new();
+        for backend in registry.backends().filter(|backend| endpoints.contains(&backend.endpoint)) {
+            let Some(service) = registry.service(backend.service) else { continue };
+            let sums = flows.entry(Pool::of(backend, &service.config)).or_insert_with(|| vec![0; workers]);
+            for (sum, flows) in sums.iter_mut().zip(ledger.flows_on(backend.id)) {
+                *sum += flows;
+            }
         }
-        Self { registry, ledger, backends }
+        Self { registry, flows }
     }
 
-    /// The local ports of a backend's endpoint. Services with the same endpoint and the same local addresses share them.
-    /// Of backends on the port that the client used it is the sum over these ports, each of which has as many.
+    /// The local ports of a backend that is shown. Services with the same endpoint and the same local addresses share
+    /// them. Of backends on the port that the client used it is the sum over these ports, each of which has as many.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for a gauge")]
     pub(super) fn leases(&self, backend: &Backend) -> Leases {
         let Some(service) = self.registry.service(backend.service) else { return Leases::default() };
         if service.config.mode.is_stateless() {
             return Leases::default();
         }
-        let addresses = &service.config.local_addresses;
-        let capacity = addresses.len() as u64 * u64::from(LOCAL_PORTS);
-        let shares = |other: &&&Backend| {
-            let other = self.registry.service(other.service).map(|service| &service.config);
-            other.is_some_and(|other| {
-                other.protocol == service.config.protocol && other.local_addresses == *addresses
-            })
-        };
-        let mut by_worker: Vec<u64> = self.ledger.workers().map(|_| 0).collect();
-        for other in self.backends.get(&backend.endpoint).into_iter().flatten().filter(shares) {
-            for (sum, flows) in by_worker.iter_mut().zip(self.ledger.flows_on(other.id)) {
-                *sum += flows;
-            }
-        }
+        let pool = Pool::of(backend, &service.config);
+        let capacity = pool.addresses.len() as u64 * u64::from(LOCAL_PORTS);
+        let by_worker = self.flows.get(&pool).map_or(&[][..], Vec::as_slice);
         // Each worker has its part of the ports.
         let fullest = by_worker.iter().copied().max().unwrap_or(0) * by_worker.len() as u64;
         let ratio = if capacity == 0 { 0.0 } else { (fullest as f64 / capacity as f64).min(1.0) };

@@ -1,5 +1,6 @@
 //! Metrics in the OpenMetrics text format, gathered anew at each scrape.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -8,8 +9,8 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
 
-use super::View;
 use super::protocol::BackendStatus;
 use super::protocol::CounterStatus;
 use super::protocol::ServiceStatus;
@@ -18,29 +19,37 @@ use super::protocol::Totals;
 use super::protocol::WorkerStatus;
 use crate::control::kernel_port::SideTotals;
 use crate::control::port_watch::PortReading;
+use crate::control::step_times::BOUNDS;
+use crate::control::step_times::StepTimes;
 
-/// Everything in `view` as text.
-#[must_use]
-pub fn exposition(view: &View<'_>) -> String {
-    let gathered = Gathered {
-        status: view.status(),
-        services: view.services().services,
-        backends: view.backends(None).map(|list| list.backends).unwrap_or_default(),
-        drops: view.counters().counters,
-    };
-    let mut registry = Registry::with_prefix("evenkeel");
-    registry.register_collector(Box::new(gathered));
-    let mut out = String::new();
-    text::encode(&mut out, &registry).expect("a string takes all that is written");
-    out
+/// What metrics show of the process, beside services and backends.
+#[derive(Debug)]
+pub struct Overview {
+    /// The process, its ports and workers.
+    pub status: Status,
+    /// The drop counters.
+    pub drops: Vec<CounterStatus>,
+    /// The durations of the loop's steps.
+    pub steps: StepTimes,
 }
 
+/// All that metrics are made of.
 #[derive(Debug)]
-struct Gathered {
-    status: Status,
-    services: Vec<ServiceStatus>,
-    backends: Vec<BackendStatus>,
-    drops: Vec<CounterStatus>,
+pub(super) struct Gathered {
+    pub(super) overview: Overview,
+    pub(super) services: Vec<ServiceStatus>,
+    pub(super) backends: Vec<BackendStatus>,
+}
+
+impl Gathered {
+    /// The metrics as text.
+    pub(super) fn text(self) -> String {
+        let mut registry = Registry::with_prefix("evenkeel");
+        registry.register_collector(Box::new(self));
+        let mut out = String::new();
+        text::encode(&mut out, &registry).expect("a string takes all that is written");
+        out
+    }
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -49,6 +58,7 @@ impl Collector for Gathered {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.process(&mut page)?;
+        page.steps(&self.overview.steps)?;
         self.ports(&mut page)?;
         self.workers(&mut page)?;
         self.services(&mut page)?;
@@ -58,7 +68,7 @@ impl Collector for Gathered {
 
 impl Gathered {
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Status { name, version, uptime_seconds, ready, draining, .. } = &self.status;
+        let Status { name, version, uptime_seconds, ready, draining, .. } = &self.overview.status;
         let labels = vec![("name", name.clone()), ("version", version.clone())];
         page.gauge("info", "The balancer's name and version", [(labels, 1)].into_iter())?;
         page.single("uptime_seconds", "Seconds since control started", *uptime_seconds)?;
@@ -68,38 +78,59 @@ impl Gathered {
             (*ready).into(),
         )?;
         page.single("draining", "1 while leaving", (*draining).into())?;
-        page.single("snapshot_version", "Version of the latest snapshot", self.status.snapshot_version)?;
-        page.single("vips_announced", "VIPs that lead here", self.status.vips_announced as u64)?;
+        page.single(
+            "snapshot_version",
+            "Version of the latest snapshot",
+            self.overview.status.snapshot_version,
+        )?;
+        page.single("vips_announced", "VIPs that lead here", self.overview.status.vips_announced as u64)?;
         let help = "Client prefixes with connections that count for their limits";
-        page.single("clients_used", help, self.status.clients as u64)?;
-        page.single("clients_capacity", "Client prefixes there is room for", self.status.max_clients as u64)?;
+        page.single("clients_used", help, self.overview.status.clients as u64)?;
+        page.single(
+            "clients_capacity",
+            "Client prefixes there is room for",
+            self.overview.status.max_clients as u64,
+        )?;
         let help = "Connections not held to the limits of their client prefix, for which there was no room";
-        page.counter("clients_unlimited", help, [(vec![], self.status.clients_unlimited)].into_iter())?;
+        page.counter(
+            "clients_unlimited",
+            help,
+            [(vec![], self.overview.status.clients_unlimited)].into_iter(),
+        )?;
         let help = "Client prefixes whose backend is remembered";
-        page.single("persistent_clients", help, self.status.persistent_clients as u64)?;
+        page.single("persistent_clients", help, self.overview.status.persistent_clients as u64)?;
         let help = "Flows whose backend was not remembered, as there was no room";
-        let forgotten = self.status.persistence_forgotten;
+        let forgotten = self.overview.status.persistence_forgotten;
         page.counter("persistence_forgotten", help, [(vec![], forgotten)].into_iter())?;
         let help = "Lines of the log lost because they could not be written in time";
-        page.counter("log_lines_dropped", help, [(vec![], self.status.log_lines_dropped)].into_iter())?;
+        page.counter(
+            "log_lines_dropped",
+            help,
+            [(vec![], self.overview.status.log_lines_dropped)].into_iter(),
+        )?;
         self.probes(page)
     }
 
     fn probes(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "Probes that could not be sent, once for each backend that they are about";
-        page.counter("probes_not_sent", help, [(vec![], self.status.probes_not_sent)].into_iter())?;
+        page.counter("probes_not_sent", help, [(vec![], self.overview.status.probes_not_sent)].into_iter())?;
         let help =
             "1 while nearly all backends are silent at once and held in service until that is verified";
-        page.single("suspicion", help, self.status.suspicion.into())?;
+        page.single("suspicion", help, self.overview.status.suspicion.into())?;
         let help = "Times that nearly all backends were silent at once";
-        page.counter("suspicions", help, [(vec![], self.status.suspicions)].into_iter())?;
+        page.counter("suspicions", help, [(vec![], self.overview.status.suspicions)].into_iter())?;
         let help = "Probe results discarded because this machine was late";
-        page.counter("probes_discarded", help, [(vec![], self.status.probes_discarded)].into_iter())
+        page.counter("probes_discarded", help, [(vec![], self.overview.status.probes_discarded)].into_iter())
     }
 
     fn ports(&self, page: &mut Page<'_>) -> fmt::Result {
         let of = |field: fn(&PortReading) -> u64| {
-            let read = self.status.ports.iter().filter_map(|port| Some((&port.info, port.reading.as_ref()?)));
+            let read = self
+                .overview
+                .status
+                .ports
+                .iter()
+                .filter_map(|port| Some((&port.info, port.reading.as_ref()?)));
             read.map(move |(info, reading)| (vec![("port", info.name.clone())], field(reading)))
         };
         page.gauge("port_up", "1 while there is a link", of(|p| p.link_up.into()))?;
@@ -123,7 +154,7 @@ impl Gathered {
             ("oversized", "Frames for workers lost because they exceed a packet buffer", |k| k.oversized),
         ];
         for (name, help, field) in kernel {
-            let ports = self.status.ports.iter();
+            let ports = self.overview.status.ports.iter();
             let sides = ports.filter_map(|port| Some((&port.info, port.reading.as_ref()?.kernel?)));
             let samples = sides.map(|(info, side)| (vec![("port", info.name.clone())], field(&side)));
             page.counter(&format!("kernel_port_{name}"), help, samples)?;
@@ -159,12 +190,12 @@ impl Gathered {
                 |t| t.flows_evicted,
             ),
         ];
-        let workers = &self.status.workers;
+        let workers = &self.overview.status.workers;
         for (name, help, field) in counters {
             let samples = workers.iter().map(|worker| (of_worker(worker), field(&worker.totals)));
             page.counter(&format!("worker_{name}"), help, samples)?;
         }
-        let drops = self.drops.iter().flat_map(|drop| {
+        let drops = self.overview.drops.iter().flat_map(|drop| {
             let labels =
                 |worker: usize| vec![("worker", worker.to_string()), ("reason", drop.reason.clone())];
             drop.workers.iter().enumerate().map(move |(worker, count)| (labels(worker), *count))
@@ -187,8 +218,10 @@ impl Gathered {
     }
 
     fn services(&self, page: &mut Page<'_>) -> fmt::Result {
+        let labels = |service: &ServiceStatus| vec![("service", service.name.clone())];
+        let labelled: Vec<_> = self.services.iter().map(|service| (labels(service), service)).collect();
         let of = |field: fn(&ServiceStatus) -> u64| {
-            self.services.iter().map(move |service| (vec![("service", service.name.clone())], field(service)))
+            labelled.iter().map(move |(labels, service)| (labels, field(service)))
         };
         page.counter("service_connections", "Flows created", of(|s| s.connections))?;
         page.counter("service_refused", "Flows refused", of(|s| s.refused))?;
@@ -231,9 +264,10 @@ impl Gathered {
     }
 
     fn backends(&self, page: &mut Page<'_>) -> fmt::Result {
+        let configured = self.backends.iter().filter(|backend| backend.state != "removed");
+        let labelled: Vec<_> = configured.map(|backend| (of_backend(backend), backend)).collect();
         let of = |field: fn(&BackendStatus) -> u64| {
-            let configured = self.backends.iter().filter(|backend| backend.state != "removed");
-            configured.map(move |backend| (of_backend(backend), field(backend)))
+            labelled.iter().map(move |(labels, backend)| (labels, field(backend)))
         };
         page.gauge("backend_up", "1 while in service", of(|b| (b.state == "up").into()))?;
         page.gauge("backend_weight", "Share of new flows", of(|b| b.weight.into()))?;
@@ -278,31 +312,56 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
 
+    fn steps(&mut self, steps: &StepTimes) -> fmt::Result {
+        let help = "Durations of the steps of control's loop, by cause";
+        let unit = Unit::Seconds;
+        let mut metric =
+            self.0.encode_descriptor("control_step", help, Some(&unit), MetricType::Histogram)?;
+        for (step, durations) in steps.iter() {
+            let labels = vec![("step", step.name().to_owned())];
+            let buckets: Vec<(f64, u64)> = BOUNDS.into_iter().zip(durations.buckets).collect();
+            let sum = durations.sum.as_secs_f64();
+            let mut family = metric.encode_family(&labels)?;
+            family.encode_histogram::<NoLabelSet>(sum, durations.count(), &buckets, None)?;
+        }
+        Ok(())
+    }
+
     fn counter(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl Iterator<Item = (Labels, u64)>,
+        samples: impl Iterator<Item = (impl Borrow<Labels>, u64)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in samples {
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+            metric.encode_family(labels.borrow())?.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
         }
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, samples: impl Iterator<Item = (Labels, u64)>) -> fmt::Result {
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Iterator<Item = (impl Borrow<Labels>, u64)>,
+    ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in samples {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
+            metric.encode_family(labels.borrow())?.encode_gauge(&value)?;
         }
         Ok(())
     }
 
-    fn ratio(&mut self, name: &str, help: &str, samples: impl Iterator<Item = (Labels, f64)>) -> fmt::Result {
+    fn ratio(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Iterator<Item = (impl Borrow<Labels>, f64)>,
+    ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in samples {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
+            metric.encode_family(labels.borrow())?.encode_gauge(&value)?;
         }
         Ok(())
     }

@@ -3,8 +3,10 @@
 //! Both ask the control loop with a [`Call`] and wait for its answer; neither touches its state. Only listing flows
 //! goes past the loop, to the workers' rings, and waits there without holding anything up.
 
+mod answers;
 mod connection;
 mod flows;
+mod gather;
 mod http;
 mod leases;
 mod listen;
@@ -17,32 +19,38 @@ mod state_word;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub use flows::FlowLister;
 pub use flows::Listing;
+pub use gather::Cursor;
+pub use gather::Page;
 pub use http::serve as serve_http;
 pub use listen::ListenError;
 pub use listen::Listeners;
 pub use listen::SocketFile;
-pub use metrics::exposition;
+pub use metrics::Overview;
 pub use report::View;
 pub use socket::serve as serve_socket;
 
+use self::answers::Answer;
+use self::answers::Archive;
 use self::protocol::BackendOrder;
 use self::protocol::Backends;
 use self::protocol::Counters;
 use self::protocol::Fault;
 use self::protocol::FaultKind;
 use self::protocol::FlowQuery;
-use self::protocol::Flows;
 use self::protocol::MOST_FLOWS;
 use self::protocol::PortInfo;
 use self::protocol::Reload;
-use self::protocol::Services;
 use self::protocol::Status;
+use crate::config::ServiceConfig;
 use crate::model::BackendId;
 use crate::model::Endpoint;
 use crate::model::ServiceId;
@@ -66,9 +74,13 @@ pub struct StartInfo {
 pub enum Call {
     /// See [`Status`].
     Status(oneshot::Sender<Status>),
-    /// See [`Services`].
-    Services(oneshot::Sender<Services>),
-    /// See [`Backends`]; of one service, if named.
+    /// Whether the balancer serves.
+    Health(oneshot::Sender<Vec<String>>),
+    /// See [`Page`].
+    Page(Cursor, oneshot::Sender<Page>),
+    /// See [`Overview`].
+    Overview(oneshot::Sender<Box<Overview>>),
+    /// See [`Backends`]; of one service, if named. All of them are [pages](Self::Page).
     Backends(Option<String>, oneshot::Sender<Result<Backends, Fault>>),
     /// What is wanted of a backend.
     Backend(BackendOrder, oneshot::Sender<Result<Backends, Fault>>),
@@ -83,8 +95,6 @@ pub enum Call {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Reload, Fault>>,
     },
-    /// The metrics as text.
-    Metrics(oneshot::Sender<String>),
 }
 
 /// A query for flows in terms of ids, and the way back to names.
@@ -92,8 +102,8 @@ pub enum Call {
 pub struct FlowPlan {
     /// What workers are to look for.
     pub filter: FlowFilter,
-    /// Names of all services.
-    pub names: HashMap<ServiceId, String>,
+    /// All services.
+    pub services: HashMap<ServiceId, Arc<ServiceConfig>>,
     /// Where all backends listen.
     pub endpoints: HashMap<BackendId, Endpoint>,
 }
@@ -103,13 +113,30 @@ pub struct FlowPlan {
 pub struct Handle {
     calls: mpsc::Sender<Call>,
     lister: Arc<FlowLister>,
+    archives: Archives,
+    flow_answers: Arc<Semaphore>,
 }
+
+/// The latest large answers.
+#[derive(Clone, Debug, Default)]
+struct Archives {
+    metrics: Arc<Archive>,
+    services: Arc<Archive>,
+    backends: Arc<Archive>,
+}
+
+/// Listings of flows that are being made or sent at a time: 25 MB each at most.
+const FLOW_ANSWERS: usize = 4;
+
+/// Time that a listing of flows waits for its place.
+const FLOW_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Handle {
     /// Asks over `calls`; flows through `lister`.
     #[must_use]
-    pub const fn new(calls: mpsc::Sender<Call>, lister: Arc<FlowLister>) -> Self {
-        Self { calls, lister }
+    pub fn new(calls: mpsc::Sender<Call>, lister: Arc<FlowLister>) -> Self {
+        let flow_answers = Arc::new(Semaphore::new(FLOW_ANSWERS));
+        Self { calls, lister, archives: Archives::default(), flow_answers }
     }
 
     /// Asks what `question` makes of the place for the answer.
@@ -124,15 +151,21 @@ impl Handle {
         answer.await.map_err(|_| leaving())
     }
 
-    /// Lists flows.
+    /// [`Flows`](protocol::Flows) as JSON.
     ///
     /// # Errors
     ///
-    /// If the query names what does not exist or the loop has ended.
-    pub async fn flows(&self, query: FlowQuery) -> Result<Flows, Fault> {
+    /// If the query names what does not exist, too many listings are under way or the loop has ended.
+    async fn flows(&self, query: FlowQuery) -> Result<Answer, Fault> {
         let limit = query.limit.unwrap_or(100).min(MOST_FLOWS);
         let plan = self.ask(|reply| Call::Flows(query, reply)).await??;
+        let place = timeout(FLOW_PATIENCE, Arc::clone(&self.flow_answers).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            let message = format!("{FLOW_ANSWERS} other listings are under way; try again");
+            return Err(Fault { kind: FaultKind::Busy, message });
+        };
         let listing = self.lister.list(plan.filter, |_| true, limit).await;
-        Ok(report::flows(&listing, &plan))
+        let text = gather::render(move || serde_json::to_vec(&report::flows(&listing, &plan))).await?;
+        Ok(Answer::own(text, Some(place)))
     }
 }

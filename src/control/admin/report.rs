@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Cursor;
 use super::FlowPlan;
 use super::Listing;
+use super::Overview;
+use super::Page;
 use super::StartInfo;
-use super::leases::Endpoints;
+use super::leases::Pools;
 use super::protocol::BackendAction;
 use super::protocol::BackendOrder;
 use super::protocol::BackendStatus;
@@ -23,7 +27,6 @@ use super::protocol::Flows;
 use super::protocol::LimitStatus;
 use super::protocol::PortStatus;
 use super::protocol::ServiceStatus;
-use super::protocol::Services;
 use super::protocol::Status;
 use super::protocol::SynProxyStatus;
 use super::protocol::Totals;
@@ -38,6 +41,7 @@ use crate::control::state::Order;
 use crate::control::state::Phase;
 use crate::control::state::Selection;
 use crate::control::state::State;
+use crate::control::step_times::StepTimes;
 use crate::control::workers::WorkerWatch;
 use crate::model::BackendId;
 use crate::model::Cidr;
@@ -68,7 +72,12 @@ pub struct View<'a> {
     pub start: &'a StartInfo,
     /// Probe results discarded because this machine was late.
     pub probes_discarded: u64,
+    /// How long the loop's steps take.
+    pub steps: &'a StepTimes,
 }
+
+/// Services or backends of a [`Page`], about.
+const PAGE: usize = 256;
 
 impl View<'_> {
     /// The balancer as a whole.
@@ -142,11 +151,47 @@ impl View<'_> {
         (families.len().max(1) * self.state.config().appliance.flows_per_worker) as u64
     }
 
-    /// Every service.
+    /// Why the balancer is not ready, most important first; empty: it is.
     #[must_use]
-    pub fn services(&self) -> Services {
-        let services = self.state.registry().services().map(|service| self.service(service));
-        Services { services: services.collect() }
+    pub fn not_ready(&self) -> Vec<String> {
+        self.state.not_ready()
+    }
+
+    /// What metrics show beside services and backends.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        Overview { status: self.status(), drops: self.counters().counters, steps: *self.steps }
+    }
+
+    /// The page at `from`, of some [`PAGE`] services and backends.
+    #[must_use]
+    pub fn page(&self, from: Cursor) -> Page {
+        let registry = self.state.registry();
+        let (mut services, mut shown, mut next) = (Vec::new(), Vec::new(), None);
+        match from {
+            Cursor::Services(place) => {
+                let mut coming = registry.services_from(place);
+                while services.len() < PAGE && shown.len() < PAGE {
+                    let Some(service) = coming.next() else { break };
+                    services.push(self.service(service));
+                    shown.extend(registry.backends_of(service));
+                }
+                let end = place + services.len();
+                let more = coming.next().is_some();
+                next = Some(if more { Cursor::Services(end) } else { Cursor::Removed(BackendId(0)) });
+            }
+            Cursor::Removed(id) => {
+                let mut removed = registry.backends_from(id).filter(|backend| backend.removed.is_some());
+                shown.extend(removed.by_ref().take(PAGE));
+                next = removed.next().map(|backend| Cursor::Removed(backend.id)).or(next);
+            }
+        }
+        Page { services, backends: self.rows(&shown), next, loads: registry.loads() }
+    }
+
+    fn rows(&self, shown: &[&Backend]) -> Vec<BackendStatus> {
+        let pools = Pools::new(self.state.registry(), self.ledger, shown.iter().copied());
+        shown.iter().map(|backend| self.backend(backend, &pools)).collect()
     }
 
     fn service(&self, service: &Service) -> ServiceStatus {
@@ -211,17 +256,14 @@ impl View<'_> {
         let configured = registry.services().flat_map(|service| registry.backends_of(service));
         let removed = registry.backends().filter(|backend| backend.removed.is_some());
         let wanted = |backend: &&Backend| only.is_none_or(|id| id == backend.service);
-        let endpoints = Endpoints::new(registry, self.ledger);
-        let backends = configured.chain(removed).filter(wanted).map(|b| self.backend(b, &endpoints));
-        Ok(Backends { backends: backends.collect() })
+        let shown: Vec<&Backend> = configured.chain(removed).filter(wanted).collect();
+        Ok(Backends { backends: self.rows(&shown) })
     }
 
     /// One backend; none if the id is not in use.
     #[must_use]
     pub fn backend_alone(&self, id: BackendId) -> Backends {
-        let registry = self.state.registry();
-        let endpoints = Endpoints::new(registry, self.ledger);
-        Backends { backends: registry.backend(id).map(|b| self.backend(b, &endpoints)).into_iter().collect() }
+        Backends { backends: self.rows(self.state.registry().backend(id).as_slice()) }
     }
 
     /// What an order means in ids.
@@ -251,7 +293,7 @@ impl View<'_> {
         state_word(backend, self.state.rests(backend, self.now))
     }
 
-    fn backend(&self, backend: &Backend, endpoints: &Endpoints<'_>) -> BackendStatus {
+    fn backend(&self, backend: &Backend, pools: &Pools<'_>) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
         let since = backend.removed.unwrap_or_else(|| backend.health.since());
@@ -262,7 +304,7 @@ impl View<'_> {
             (None, None) => None,
         };
         let service = self.state.registry().service(backend.service);
-        let leases = endpoints.leases(backend);
+        let leases = pools.leases(backend);
         BackendStatus {
             service: service.map_or_else(String::new, |service| service.config.name.clone()),
             address: backend.endpoint.address.to_string(),
@@ -317,15 +359,10 @@ impl View<'_> {
         let backend = query.backend.as_deref().map(|text| self.backend_named(text, service)).transpose()?;
         let client = query.client.as_deref().map(Cidr::from_str).transpose();
         let client = client.map_err(|error| fault(FaultKind::Malformed, format!("client: {error}")))?;
-        let services = registry.services().map(|service| service.id);
-        let of_backends = registry.backends().map(|backend| backend.service);
-        let names = services.chain(of_backends).filter_map(|id| {
-            let service = registry.service(id)?;
-            Some((id, service.config.name.clone()))
-        });
+        let services = registry.known_services().map(|service| (service.id, Arc::clone(&service.config)));
         Ok(FlowPlan {
             filter: FlowFilter { service, backend, client, displaced: query.displaced },
-            names: names.collect(),
+            services: services.collect(),
             endpoints: registry.backends().map(|backend| (backend.id, backend.endpoint)).collect(),
         })
     }
@@ -371,7 +408,7 @@ pub(super) fn flows(listing: &Listing, plan: &FlowPlan) -> Flows {
         Some(_) | None => flow.backend,
     };
     let flows = listing.flows.iter().map(|(worker, flow)| FlowStatus {
-        service: plan.names.get(&flow.service).cloned().unwrap_or_default(),
+        service: plan.services.get(&flow.service).map_or_else(String::new, |service| service.name.clone()),
         protocol: flow.protocol.to_string(),
         client: flow.client.to_string(),
         vip: flow.vip.to_string(),

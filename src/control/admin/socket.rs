@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::Call;
 use super::Handle;
+use super::answers::Answer;
 use super::protocol::Fault;
 use super::protocol::FaultKind;
 use super::protocol::LARGEST_REQUEST;
@@ -28,8 +29,11 @@ use super::protocol::Request;
 /// Clients at a time; one more is told so.
 const CLIENTS: usize = 32;
 
-/// How long a client may be silent, and how long it may take over its reply.
+/// Time between two requests of a client, and for its reply.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time from the first octet of a request to its last.
+const REQUEST: Duration = Duration::from_secs(5);
 
 /// Serves every client of `listener`, for ever.
 pub async fn serve(listener: UnixListener, handle: Handle) {
@@ -58,7 +62,8 @@ async fn converse(stream: UnixStream, handle: Handle) -> io::Result<()> {
     loop {
         line.clear();
         let mut bounded = (&mut stream).take(LARGEST_REQUEST as u64 + 1);
-        let read = timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await??;
+        timeout(PATIENCE, bounded.fill_buf()).await??;
+        let read = timeout(REQUEST, bounded.read_until(b'\n', &mut line)).await??;
         if read == 0 {
             return Ok(());
         }
@@ -80,16 +85,13 @@ async fn answer(stream: &mut BufReader<UnixStream>, line: &[u8], handle: &Handle
     };
     match request {
         Request::Status {} => send(stream, &handle.ask(Call::Status).await).await,
-        Request::Services {} => send(stream, &handle.ask(Call::Services).await).await,
-        Request::Backends { service } => {
-            let answer = handle.ask(|reply| Call::Backends(service, reply)).await;
-            send(stream, &answer.flatten()).await
-        }
+        Request::Services {} => stream_out(stream, handle.services().await).await,
+        Request::Backends { service } => stream_out(stream, handle.backends(service).await).await,
         Request::Backend(order) => {
             let answer = handle.ask(|reply| Call::Backend(order, reply)).await;
             send(stream, &answer.flatten()).await
         }
-        Request::Flows(query) => send(stream, &handle.flows(query).await).await,
+        Request::Flows(query) => stream_out(stream, handle.flows(query).await).await,
         Request::Counters {} => send(stream, &handle.ask(Call::Counters).await).await,
         Request::Reload { dry_run } => {
             let answer = handle.ask(|reply| Call::Reload { dry_run, reply }).await;
@@ -102,6 +104,26 @@ async fn refuse(stream: UnixStream) -> io::Result<()> {
     let message = format!("{CLIENTS} clients are connected; try again");
     send(&mut BufReader::new(stream), &Err::<(), _>(Fault { kind: FaultKind::Busy, message })).await
 }
+
+/// Sends a large answer, piece by piece.
+async fn stream_out(stream: &mut BufReader<UnixStream>, answer: Result<Answer, Fault>) -> io::Result<()> {
+    let mut answer = match answer {
+        Ok(answer) => answer,
+        Err(fault) => return send(stream, &Err::<(), _>(fault)).await,
+    };
+    let sent = async {
+        stream.write_all(REPLY_BEGIN).await?;
+        while let Some(piece) = answer.next_piece() {
+            stream.write_all(&piece?).await?;
+        }
+        stream.write_all(REPLY_END).await
+    };
+    timeout(PATIENCE, sent).await?
+}
+
+/// Around the JSON of an answer: [`Reply::Result`].
+const REPLY_BEGIN: &[u8] = b"{\"result\":";
+const REPLY_END: &[u8] = b"}\n";
 
 async fn send<T: Serialize>(stream: &mut BufReader<UnixStream>, answer: &Result<T, Fault>) -> io::Result<()> {
     let mut line = match answer {

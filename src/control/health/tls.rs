@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -34,12 +35,16 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::TlsFailure;
 use crate::config::TlsProbe;
+use crate::control::off_loop::CERTIFICATES;
 
 /// Trust in certificates, read from files when a probe needs it and read again after [`KEPT`].
 #[derive(Debug, Default)]
 pub(super) struct Trust {
-    read: Mutex<HashMap<Roots, (Instant, Arc<ClientConfig>)>>,
+    read: Mutex<HashMap<Roots, Arc<Cell>>>,
 }
+
+/// What was read last, and when. Locked while it is being read, so that probes of one time read once.
+type Cell = AsyncMutex<Option<(Instant, Arc<ClientConfig>)>>;
 
 /// Whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +73,7 @@ impl Trust {
         host: Option<&str>,
         target: SocketAddr,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let config = self.config(probe)?;
+        let config = self.config(probe).await?;
         let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _port)| name));
         let name = probe.server_name.as_deref().or(host);
         let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
@@ -76,25 +81,39 @@ impl Trust {
         TlsConnector::from(config).connect(name, stream).await
     }
 
-    fn config(&self, probe: &TlsProbe) -> io::Result<Arc<ClientConfig>> {
+    async fn config(&self, probe: &TlsProbe) -> io::Result<Arc<ClientConfig>> {
         let roots = match (probe.verify, &probe.ca) {
             (false, _) => Roots::Anybody,
             (true, None) => Roots::System,
             (true, Some(path)) => Roots::File(path.clone()),
         };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, config)) = read.get(&roots)
+        let cell = {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(read.entry(roots.clone()).or_default())
+        };
+        let mut cell = cell.lock().await;
+        if let Some((at, config)) = &*cell
             && at.elapsed() < KEPT
         {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(roots.config()?);
-        read.insert(roots, (Instant::now(), Arc::clone(&config)));
+        let place = roots.place();
+        let config = CERTIFICATES.run(move || roots.config()).await;
+        let config = config.map_err(|error| unusable(format!("{place}: {error}")))??;
+        let config = Arc::new(config);
+        *cell = Some((Instant::now(), Arc::clone(&config)));
         Ok(config)
     }
 }
 
 impl Roots {
+    fn place(&self) -> String {
+        match self {
+            Self::Anybody | Self::System => "the system's certificates".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
     fn config(&self) -> io::Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
@@ -114,18 +133,14 @@ impl Roots {
     }
 
     fn certificates(&self) -> io::Result<RootCertStore> {
-        let unusable = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let (certificates, place) = match self {
+        let place = self.place();
+        let certificates = match self {
             Self::Anybody => return Ok(RootCertStore::empty()),
-            Self::System => {
-                let found = rustls_native_certs::load_native_certs();
-                (found.certs, "the system's certificates".to_owned())
-            }
+            Self::System => rustls_native_certs::load_native_certs().certs,
             Self::File(path) => {
-                let place = path.display().to_string();
                 let read = |error| unusable(format!("{place}: {error}"));
                 let list = CertificateDer::pem_file_iter(path).map_err(read)?;
-                (list.collect::<Result<Vec<_>, _>>().map_err(read)?, place)
+                list.collect::<Result<Vec<_>, _>>().map_err(read)?
             }
         };
         let mut store = RootCertStore::empty();
@@ -135,6 +150,11 @@ impl Roots {
         }
         Ok(store)
     }
+}
+
+/// An error that says nothing about the server.
+fn unusable(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// What `error` says about TLS; `None` if it is about something else.

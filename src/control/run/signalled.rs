@@ -3,6 +3,7 @@
 use super::Event;
 use super::Loop;
 use super::Phase;
+use crate::control::reload::Request;
 use crate::control::signals::SignalMeaning;
 
 impl Loop {
@@ -27,6 +28,6 @@ impl Loop {
 
     fn reload_on_signal(&mut self) {
         // The log says how it ended.
-        let _logged = self.reload(false);
+        self.begin_reload(Request { dry_run: false, reply: None });
     }
 }

@@ -14,25 +14,28 @@ use crate::control::port_watch::FaultKind;
 use crate::control::registry::Service;
 use crate::control::selection::Selection;
 use crate::control::tables::local_addresses;
-use crate::control::unpublished::Unpublished;
 use crate::model::Nanos;
 use crate::model::ServiceId;
 
 impl State {
-    /// After a publication: what the services in `news` want of their VIPs now.
-    pub(super) fn judge_announcements(&mut self, now: Nanos, news: &Unpublished, effects: &mut Vec<Effect>) {
-        for id in &news.services {
+    /// After a publication: what these services want of their VIPs now. With `members`, services come and go: then
+    /// [`count_wishes`](Self::count_wishes) follows.
+    pub(super) fn judge_announcements(
+        &mut self,
+        now: Nanos,
+        services: &[ServiceId],
+        members: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        for id in services {
             let Some(service) = self.registry.service(*id).filter(|service| service.removed.is_none()) else {
                 continue;
             };
             let rules = service.config.announce;
             let eligible = self.tables.selection(*id).map_or(0, Selection::eligible);
-            if self.announcements.judge(now, *id, &rules, eligible) && !news.members {
+            if self.announcements.judge(now, *id, &rules, eligible) && !members {
                 self.wish_changed(*id, effects);
             }
-        }
-        if news.members {
-            self.count_wishes();
         }
     }
 
@@ -43,7 +46,8 @@ impl State {
         }
     }
 
-    fn count_wishes(&mut self) {
+    /// Counts anew which services want which VIPs.
+    pub(super) fn count_wishes(&mut self) {
         let registry = &self.registry;
         let configured = |id| registry.service(id).is_some_and(|service| service.removed.is_none());
         self.announcements.retain(configured);

@@ -31,7 +31,12 @@ impl State {
     /// Starts and stops probes as the registry now has it; none is started before it is time.
     pub(super) fn follow_with_probes(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
         let ids: Vec<BackendId> = self.registry.backends().map(|backend| backend.id).collect();
-        for id in ids {
+        self.follow_with_probes_of(&ids, now, effects);
+    }
+
+    /// As [`follow_with_probes`](Self::follow_with_probes), of these backends alone.
+    pub(super) fn follow_with_probes_of(&mut self, ids: &[BackendId], now: Nanos, effects: &mut Vec<Effect>) {
+        for id in ids.iter().copied() {
             let Some(backend) = self.registry.backend(id) else { continue };
             let Some(service) = self.registry.service(backend.service) else { continue };
             let spec = probe_spec(backend, service);
@@ -253,7 +258,8 @@ impl State {
     /// Frees the ids of removed backends without flows; those that kept sessions until now are not asked any more.
     pub(super) fn release(&mut self, now: Nanos, flowless: &[BackendId], effects: &mut Vec<Effect>) {
         // A worker that stands still may use the snapshot in which an id was another backend's.
-        if !self.pulse.stalled.is_empty() {
+        // So may they all before the last table is built.
+        if !self.pulse.stalled.is_empty() || self.is_building() {
             return;
         }
         for backend in self.registry.release(now, flowless) {

@@ -43,8 +43,8 @@ impl State {
                 drain.begin_farewell(now);
                 // A connection whose backend is dead is reset: so are all.
                 self.tables.bury_backends();
-                self.published.version += 1;
-                self.publish(now, effects);
+                self.begin_building(now, self.published.settled);
+                self.build(now, effects);
             }
             DrainStep::Leave(end) => leave(end, effects),
         }
