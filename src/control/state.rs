@@ -290,7 +290,7 @@ impl State {
             // Readiness waits for it.
             self.publication.request(Urgency::AtOnce);
         }
-        if self.tables.due().is_some_and(|due| due <= now) {
+        if !self.is_building() && self.tables.due().is_some_and(|due| due <= now) {
             self.publication.request(Urgency::CanWait);
         }
         self.judge_suspicion(now, effects);
@@ -341,7 +341,7 @@ impl State {
             Phase::Draining(drain) => Some(drain.due()),
             Phase::Starting | Phase::Running => None,
         };
-        let tables = self.publication.due().or_else(|| self.tables.due());
+        let tables = self.publication.due().or_else(|| self.tables.due().filter(|_| !self.is_building()));
         let drained = self.registry.draining().filter_map(|(_, deadline)| deadline).min();
         [tables, first_probes, drain, drained, holds].into_iter().flatten().min()
     }

@@ -172,7 +172,7 @@ impl Tables {
             }
             done += 1;
             let old = self.built.remove(id);
-            let states_before = self.forget_states(registry, old.as_ref());
+            let states_before = self.forget_states(registry, *id, old.as_ref());
             if let Some(due) = old.as_ref().and_then(Built::due) {
                 self.due.remove(&(due, *id));
             }
@@ -236,11 +236,13 @@ impl Tables {
     fn forget_states(
         &mut self,
         registry: &Registry,
+        owner: ServiceId,
         built: Option<&Built>,
     ) -> HashMap<BackendId, BackendState> {
         let mut before = HashMap::new();
         for standing in built.into_iter().flat_map(|built| &built.selection.standings) {
-            if let Some(state) = self.backend_states.get_mut(standing.id.index()) {
+            let is_anothers = registry.backend(standing.id).is_some_and(|backend| backend.service != owner);
+            if let Some(state) = self.backend_states.get_mut(standing.id.index()).filter(|_| !is_anothers) {
                 before.insert(standing.id, std::mem::replace(state, BackendState::Removed));
             }
         }
