@@ -53,8 +53,11 @@ pub(super) struct Answer {
 #[derive(Debug)]
 enum Text {
     Shared(Weak<Vec<u8>>),
-    /// With one of the places for answers that nobody shares.
-    Own(Vec<u8>, Option<OwnedSemaphorePermit>),
+    Own {
+        text: Vec<u8>,
+        /// One of the places for large answers that nobody shares.
+        _place: Option<OwnedSemaphorePermit>,
+    },
 }
 
 impl Archive {
@@ -99,7 +102,7 @@ impl Answer {
 
     /// An answer that nobody shares; a large one has a `place`.
     pub(super) const fn own(text: Vec<u8>, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { length: text.len(), text: Text::Own(text, place), sent: 0 }
+        Self { length: text.len(), text: Text::Own { text, _place: place }, sent: 0 }
     }
 
     /// All octets, sent or not.
@@ -119,7 +122,7 @@ impl Answer {
         let end = self.length.min(self.sent + PIECE);
         let piece = match &self.text {
             Text::Shared(text) => text.upgrade().map(|text| Bytes::copy_from_slice(&text[self.sent..end])),
-            Text::Own(text, _) => Some(Bytes::copy_from_slice(&text[self.sent..end])),
+            Text::Own { text, .. } => Some(Bytes::copy_from_slice(&text[self.sent..end])),
         };
         self.sent = end;
         Some(piece.ok_or_else(|| io::ErrorKind::TimedOut.into()))
