@@ -305,23 +305,29 @@ fn a_backend_that_is_removed_and_put_back_is_up() {
 fn a_reload_that_needs_the_ids_of_flows_still_open_is_refused_when_its_time_comes() {
     let all = configuration(&format!("{CONFIGURATION}[appliance]\nmax_backends = 12\n"));
     let bench = Bench::with(&all);
-    // As many backends may leave as may be configured.
-    for (name, address) in [("one.toml", "10.0.9.1"), ("two.toml", "10.0.9.2")] {
+    // As many backends may leave as may be configured: three times the three that have flows is all that fits.
+    for (name, address) in [
+        ("one.toml", "10.0.9.1"),
+        ("two.toml", "10.0.9.2"),
+        ("three.toml", "10.0.9.3"),
+        ("four.toml", "10.0.9.4"),
+    ] {
         bench.file(name, all.replace("address = \"10.0.9.", &format!("address = \"{address}")).as_bytes());
     }
     // Half-open flows last 30 s; the ids of removed backends are kept for as long.
-    let events = |again: &str| reload("1s", "one.toml") + &reload(again, "two.toml");
-    let frames = [opened(0, 0), opened(2000, 1), opened(50_000, 2)].concat();
-    let late = targets(&bench.replay_events(&frames, &events("40s")));
-    assert!(late[60..].contains(&"10.0.9.22:8080".parse().unwrap()));
+    let replaced = reload("1s", "one.toml") + &reload("5s", "two.toml") + &reload("9s", "three.toml");
+    let events = |again: &str| replaced.clone() + &reload(again, "four.toml");
+    let frames = [opened(0, 0), opened(2_000, 1), opened(6_000, 2), opened(60_000, 3)].concat();
+    let late = targets(&bench.replay_events(&frames, &events("50s")));
+    assert!(late[90..].contains(&"10.0.9.42:8080".parse().unwrap()));
 
     let early = bench.replay_events(&frames, &events("20s"));
     early.assert_failed(
         1,
-        &["events.toml:4: config is refused at this time: no room for more backends: 24 are"],
+        &["events.toml:10: config is refused at this time: no room for more backends: 24 are"],
     );
-    assert_eq!(early.sent.len(), 60, "up to there it was replayed");
-    assert!(early.stdout.contains("\"events_applied\": 1,"), "{}", early.stdout);
+    assert_eq!(early.sent.len(), 90, "up to there it was replayed");
+    assert!(early.stdout.contains("\"events_applied\": 3,"), "{}", early.stdout);
 }
 
 #[test]
@@ -471,12 +477,12 @@ fn without_events_every_backend_is_up_and_the_report_is_about_frames_alone() {
     let seen: Vec<_> =
         plain.decoded()[..6].iter().map(|sent| format!("{} to {}", sent.from, sent.to)).collect();
     let expected = [
-        "10.0.8.10:6173 to 10.0.9.2:8080",
         "10.0.8.10:64423 to 10.0.9.1:8080",
-        "10.0.8.10:6174 to 10.0.9.2:8080",
-        "10.0.8.10:23002 to 10.0.9.3:8080",
-        "10.0.8.10:6175 to 10.0.9.2:8080",
         "10.0.8.10:64424 to 10.0.9.1:8080",
+        "10.0.8.10:23002 to 10.0.9.3:8080",
+        "10.0.8.10:23003 to 10.0.9.3:8080",
+        "10.0.8.10:23004 to 10.0.9.3:8080",
+        "10.0.8.10:23005 to 10.0.9.3:8080",
     ];
     assert_eq!(seen, expected);
 }

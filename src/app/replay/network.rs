@@ -7,9 +7,8 @@ use crate::shared::{Egress, Fib, Publisher, Reader, channel};
 
 /// Gives the worker its next hops.
 pub(super) struct ResolvedNetwork {
-    /// Next hops for every address: in the ports' own networks, and for the rest behind the first port. Packets from the
-    /// rest may come by any port, as a capture does not say where a router would have sent them. A reload cannot change
-    /// ports.
+    /// Next hops for every address: in the ports' own networks, and for the rest behind the first port. Packets may come by
+    /// any port, as one capture may hold those of several. A reload cannot change ports.
     made_up: Vec<StaticNextHop>,
     mirror: Mirror,
     fibs: Publisher<Fib>,
@@ -18,16 +17,24 @@ pub(super) struct ResolvedNetwork {
 impl ResolvedNetwork {
     /// Of the ports of `config`; nothing leads anywhere before the first [`ResolvedNetwork::hold`].
     pub(super) fn new(config: &Config, egresses: &[Egress]) -> (Self, Vec<Reader<Fib>>) {
-        let networks = |(port, n): (&PortConfig, u8)| {
-            let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|all| all.parse().ok());
-            let own = port.addresses.iter().filter_map(|(address, length)| Cidr::new(*address, *length));
-            let prefixes: Vec<Cidr> = everywhere.chain(own).collect();
-            let (port, mac) = (PortId(u16::from(n)), next_hop_mac(n));
-            prefixes.into_iter().map(move |prefix| StaticNextHop { prefix, port, mac, vlan: None })
+        let ports = || (0_u8..).zip(&config.ports);
+        let hop = |prefix, n| StaticNextHop {
+            prefix,
+            port: PortId(u16::from(n)),
+            mac: next_hop_mac(n),
+            vlan: None,
         };
-        // Of next hops for the same prefix the last one counts: that of the first port.
-        let made_up =
-            config.ports.iter().zip(0..).collect::<Vec<_>>().into_iter().rev().flat_map(networks).collect();
+        // Of next hops for the same prefix the last one counts.
+        let behind = |prefix, last: u8| {
+            let others = ports().map(|(n, _)| n).filter(move |n| *n != last);
+            others.chain([last]).map(move |n| hop(prefix, n)).collect::<Vec<_>>()
+        };
+        let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|all| Some((all.parse().ok()?, 0)));
+        let own = ports().flat_map(|(n, port)| {
+            let networks = port.addresses.iter();
+            networks.filter_map(move |(address, length)| Some((Cidr::new(*address, *length)?, n)))
+        });
+        let made_up = everywhere.chain(own).flat_map(|(prefix, n)| behind(prefix, n)).collect();
         let (fibs, readers) = channel(Fib::default(), 1);
         (Self { made_up, mirror: Mirror::new(egresses.to_vec()), fibs }, readers)
     }
