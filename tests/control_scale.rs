@@ -167,6 +167,14 @@ fn a_backend_that_fails_while_tables_are_built_is_out_of_service_before_they_are
     config.services.iter_mut().take(999).for_each(|service| service.backends[0].weight = 50);
     assert_ne!(config.services[999].health.kind, ProbeKind::None);
     scale.step("load", Event::Load(Box::new(config)));
+    // Snapshots have a distance.
+    for _ in 0..100 {
+        if scale.state.is_building() {
+            break;
+        }
+        scale.now = scale.now + Nanos::from_millis(20);
+        scale.step("build", Event::Build);
+    }
     assert!(scale.state.is_building());
     let before = scale.snapshots;
     scale.report(2997, 2998, Err(ProbeFailure::Refused));

@@ -93,6 +93,9 @@ impl Request {
 
     /// Tells how the reload ended. One whose asker has gone away is not answered.
     pub(super) fn answer(self, answer: Result<Reload, Fault>) {
-        let _taken = self.reply.map(|reply| reply.send(answer));
+        if let Some(reply) = self.reply {
+            // Lost if its asker has gone away.
+            let _taken = reply.send(answer);
+        }
     }
 }

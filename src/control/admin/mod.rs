@@ -11,6 +11,7 @@ mod http;
 mod leases;
 mod listen;
 mod metrics;
+mod pages;
 pub mod protocol;
 mod report;
 mod socket;

@@ -6,11 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Cursor;
 use super::FlowPlan;
 use super::Listing;
-use super::Overview;
-use super::Page;
 use super::StartInfo;
 use super::leases::Pools;
 use super::protocol::BackendAction;
@@ -75,9 +72,6 @@ pub struct View<'a> {
     /// How long the loop's steps take.
     pub steps: &'a StepTimes,
 }
-
-/// Services or backends of a [`Page`], about.
-const PAGE: usize = 256;
 
 impl View<'_> {
     /// The balancer as a whole.
@@ -157,44 +151,7 @@ impl View<'_> {
         self.state.not_ready()
     }
 
-    /// What metrics show beside services and backends.
-    #[must_use]
-    pub fn overview(&self) -> Overview {
-        Overview { status: self.status(), drops: self.counters().counters, steps: *self.steps }
-    }
-
-    /// The page at `from`, of some [`PAGE`] services and backends.
-    #[must_use]
-    pub fn page(&self, from: Cursor) -> Page {
-        let registry = self.state.registry();
-        let (mut services, mut shown, mut next) = (Vec::new(), Vec::new(), None);
-        match from {
-            Cursor::Services(place) => {
-                let mut coming = registry.services_from(place);
-                while services.len() < PAGE && shown.len() < PAGE {
-                    let Some(service) = coming.next() else { break };
-                    services.push(self.service(service));
-                    shown.extend(registry.backends_of(service));
-                }
-                let end = place + services.len();
-                let more = coming.next().is_some();
-                next = Some(if more { Cursor::Services(end) } else { Cursor::Removed(BackendId(0)) });
-            }
-            Cursor::Removed(id) => {
-                let mut removed = registry.backends_from(id).filter(|backend| backend.removed.is_some());
-                shown.extend(removed.by_ref().take(PAGE));
-                next = removed.next().map(|backend| Cursor::Removed(backend.id)).or(next);
-            }
-        }
-        Page { services, backends: self.rows(&shown), next, loads: registry.loads() }
-    }
-
-    fn rows(&self, shown: &[&Backend]) -> Vec<BackendStatus> {
-        let pools = Pools::new(self.state.registry(), self.ledger, shown.iter().copied());
-        shown.iter().map(|backend| self.backend(backend, &pools)).collect()
-    }
-
-    fn service(&self, service: &Service) -> ServiceStatus {
+    pub(super) fn service(&self, service: &Service) -> ServiceStatus {
         let totals = self.ledger.service(service.id);
         let selection = self.state.selection(service.id);
         let config = &service.config;
@@ -293,7 +250,7 @@ impl View<'_> {
         state_word(backend, self.state.rests(backend, self.now))
     }
 
-    fn backend(&self, backend: &Backend, pools: &Pools<'_>) -> BackendStatus {
+    pub(super) fn backend(&self, backend: &Backend, pools: &Pools<'_>) -> BackendStatus {
         let totals = self.ledger.backend(backend.id);
         let state = self.backend_state(backend);
         let since = backend.removed.unwrap_or_else(|| backend.health.since());
