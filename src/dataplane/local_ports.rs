@@ -163,7 +163,7 @@ impl LocalPorts {
     }
 
     /// A free lease, or the flow that is worth least of those that hold the leases tried; `holder` says who has one. At
-    /// most [`TRIES`] calls of it, and [`QUICK_TRIES`] while a backend has none free and many new flows come.
+    /// most `TRIES` calls of it, and `QUICK_TRIES` while a backend has none free and many new flows come.
     #[inline]
     pub fn lease<F: Family>(
         &mut self,

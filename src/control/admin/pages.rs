@@ -19,7 +19,7 @@ impl View<'_> {
         Overview { status: self.status(), drops: self.counters().counters, steps: *self.steps }
     }
 
-    /// The page at `from`, of some [`PAGE`] services and backends.
+    /// The page at `from`, of some `PAGE` services and backends.
     #[must_use]
     pub fn page(&self, from: Cursor) -> Page {
         let registry = self.state.registry();

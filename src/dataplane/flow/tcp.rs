@@ -118,7 +118,7 @@ pub const fn after_possible_reset(state: FlowState) -> FlowState {
     }
 }
 
-/// The state after a segment with `flags` in `direction` whose numbers are right: see [`super::sequence`]. The caller
+/// The state after a segment with `flags` in `direction` whose numbers are right: see `sequence`. The caller
 /// takes away the ACK of a last FIN that does not acknowledge that FIN. docs/TCP-STATES.md has the table.
 #[must_use]
 #[inline]

@@ -17,9 +17,9 @@ pub enum Worth {
     Asked,
     /// A UDP flow to which the client alone has sent, or each side once, and not just now.
     OneWay,
-    /// The same within [`GRACE`](Self::GRACE) of its beginning: its answer may be under way.
+    /// The same within `GRACE` of its beginning: its answer may be under way.
     Fresh,
-    /// A UDP flow without a packet for [`IDLE`](Self::IDLE).
+    /// A UDP flow without a packet for `IDLE`.
     Idle,
     /// A TCP connection whose client has completed the handshake with us, and whose backend has not answered.
     Connecting,
