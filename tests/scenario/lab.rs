@@ -49,6 +49,8 @@ pub struct Plan {
     pub ports: u16,
     /// Whether port 0 leads to the backends, too.
     pub alternative: bool,
+    /// Whether a default route leads to clients, by port 0 and to [`CLIENT_MAC`].
+    pub clients_routed: bool,
     pub flows: usize,
     /// Frames that can be on their way.
     pub buffers: usize,
@@ -93,6 +95,7 @@ impl Default for Plan {
             workers: 1,
             ports: 1,
             alternative: false,
+            clients_routed: false,
             flows: 1024,
             buffers: 4096,
             backends: 3,
@@ -513,6 +516,12 @@ fn fib(plan: &Plan, backend_mac: Option<Mac>) -> Fib {
         fib.next_hops.push(NextHop::new(egress(0, plan.mtus.1), plan.next_hop_vlan, backend_mac));
         for prefix in prefixes {
             fib.add_static(prefix, NextHopId(0));
+        }
+        if plan.clients_routed {
+            fib.next_hops.push(NextHop::new(egress(0, plan.mtus.0), VlanTag::AsReceived, Some(CLIENT_MAC)));
+            for prefix in ["0.0.0.0/0", "::/0"] {
+                fib.add_static(prefix.parse().unwrap(), NextHopId(1));
+            }
         }
         return fib;
     }

@@ -6,7 +6,7 @@ use evenkeel::model::{Encapsulation, ForwardingMode, Nanos};
 use evenkeel::shared::DropReason;
 
 use crate::icmp_message::{Says, message, router};
-use crate::lab::{Lab, Plan, VIP4, VIP6};
+use crate::lab::{CLIENT_MAC, Lab, Plan, VIP4, VIP6};
 use crate::packet::{ACK, Build, Kind, decode};
 
 const GUE: Encapsulation = Encapsulation::Gue { port: 6080 };
@@ -31,8 +31,16 @@ impl Tunnel {
     }
 
     fn lab(self) -> Lab {
+        Lab::new(self.plan())
+    }
+
+    fn plan(self) -> Plan {
         let mode = ForwardingMode::Tunnel(self.encapsulation);
-        Lab::new(Plan { mode, crossed: self.crossed, ..Plan::default() })
+        Plan { mode, crossed: self.crossed, ..Plan::default() }
+    }
+
+    fn unreachable(self) -> Says {
+        if self.is_outer_v6() { (1, 3, [0; 4]) } else { (3, 1, [0; 4]) }
     }
 
     fn is_inner_v6(self) -> bool {
@@ -109,6 +117,34 @@ fn client_learns_a_reported_path_mtu_with_its_next_packet_for_ten_minutes() {
             lab.now = lab.now + Nanos::from_secs(601);
             assert_eq!(only(&mut lab, &tunnel.large()).len(), outer.len(), "the report is ten minutes old");
         }
+    }
+}
+
+#[test]
+fn client_with_a_route_hears_at_once_of_an_error_that_quotes_its_packet() {
+    for tunnel in Tunnel::all() {
+        let mut lab = Lab::new(Plan { clients_routed: true, ..tunnel.plan() });
+        let outer = only(&mut lab, &tunnel.large());
+        let told = only(&mut lab, &tunnel.error(&outer, tunnel.too_big(1400), 548));
+        tunnel.assert_tells(&told, 1400 - tunnel.overhead());
+        assert_eq!(told[..6], CLIENT_MAC.0, "{tunnel:?}");
+        tunnel.assert_tells(&only(&mut lab, &tunnel.large()), 1400 - tunnel.overhead());
+        lab.assert_conserved();
+    }
+}
+
+#[test]
+fn client_with_a_route_hears_that_the_host_behind_its_tunnel_is_unreachable() {
+    for tunnel in Tunnel::all() {
+        let mut lab = Lab::new(Plan { clients_routed: true, ..tunnel.plan() });
+        let outer = only(&mut lab, &tunnel.large());
+        let told = decode(&only(&mut lab, &tunnel.error(&outer, tunnel.unreachable(), 548)));
+        let kind = if tunnel.is_inner_v6() { Kind::Icmp(1, 3) } else { Kind::Icmp(3, 1) };
+        assert_eq!((told.kind, told.from.ip()), (kind, tunnel.vip.parse::<IpAddr>().unwrap()), "{tunnel:?}");
+        // Nothing is told of a quote that is too short.
+        let shortest = if tunnel.is_outer_v6() { 48 } else { 28 };
+        lab.lose(&tunnel.error(&outer, tunnel.unreachable(), shortest), DropReason::TunnelError);
+        lab.assert_conserved();
     }
 }
 
