@@ -21,6 +21,7 @@ pub mod hooks;
 mod identity;
 pub mod kernel_port;
 pub mod ledger;
+mod lookups;
 pub mod neighbours;
 pub mod network;
 mod off_loop;

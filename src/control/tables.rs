@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::Weak;
 
+use super::lookups::Lookups;
+use super::lookups::Shares;
 use super::persistence_ids::PersistenceIds;
 use super::registry::Registry;
 use super::registry::Service;
@@ -22,7 +23,6 @@ use super::transition::Transition;
 use crate::config::Config;
 use crate::config::ServiceConfig;
 use crate::hash::ChoiceSeed;
-use crate::hash::maglev;
 use crate::hash::turns;
 use crate::model::AccessRules;
 use crate::model::BackendId;
@@ -77,39 +77,6 @@ pub enum Slice {
 
 /// Maglev tables in a slice: two to eight milliseconds.
 const LOOKUPS_IN_SLICE: u64 = 2;
-
-/// Maglev tables by what they are made of: services with the same backends share one.
-#[derive(Debug, Default)]
-struct Lookups {
-    known: HashMap<Shares, Weak<[u16]>>,
-    /// Tables filled so far.
-    filled: u64,
-    /// Forget what nobody has any more when there are as many.
-    limit: usize,
-}
-
-/// What a Maglev table is made of.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Shares {
-    seed: ChoiceSeed,
-    of: Vec<(Endpoint, u32)>,
-}
-
-impl Lookups {
-    fn get(&mut self, shares: Shares) -> Positions {
-        if let Some(positions) = self.known.get(&shares).and_then(Weak::upgrade) {
-            return positions;
-        }
-        let positions: Positions = maglev::build(shares.seed, &shares.of, maglev::TABLE_SIZE).into();
-        self.filled += 1;
-        if self.known.len() >= self.limit {
-            self.known.retain(|_, positions| positions.strong_count() > 0);
-            self.limit = 64.max(2 * self.known.len());
-        }
-        self.known.insert(shares, Arc::downgrade(&positions));
-        positions
-    }
-}
 
 #[derive(Debug)]
 struct Built {
