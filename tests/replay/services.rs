@@ -86,6 +86,39 @@ fn a_service_of_single_datagrams_spreads_those_of_one_client() {
 }
 
 #[test]
+fn services_of_a_persistence_group_send_a_client_to_backends_at_one_address() {
+    // The table of persistence is put behind the backends: a TOML table ends the one before.
+    let one = |name: &str, port: u16, group: &str| {
+        let mut text = service(name, &port.to_string(), "tcp", 1, "scheduler = \"weighted-round-robin\"");
+        for number in 2..=4 {
+            text += &format!("[[service.backend]]\naddress = \"10.0.9.{number}\"\n");
+        }
+        text + &format!("[service.persistence]\n{group}\n")
+    };
+    let pairs = |group: &str| {
+        let services = one("web", 80, group) + &one("secure", 443, group);
+        let bench = Bench::with(&format!("{CONFIGURATION}{services}"));
+        let frames = (1..=40_u8).flat_map(|n| {
+            // Clients that use one service alone, too: turns alone do not keep the services in step.
+            let ports: &[u16] = if n % 3 == 0 { &[80] } else { &[80, 443] };
+            let to = |port: &u16| {
+                Build::new(&format!("198.51.100.{n}:40000"), &format!("203.0.113.90:{port}")).tcp()
+            };
+            ports.iter().map(to).collect::<Vec<_>>()
+        });
+        let sent = bench.replay(&in_turn(frames)).decoded();
+        let on = |port| sent.iter().filter(move |sent| sent.to.port() == port).map(|sent| sent.to.ip());
+        let both = on(80).zip(1..).filter(|(_, n)| n % 3 != 0).map(|(address, _)| address);
+        both.zip(on(443)).collect::<Vec<_>>()
+    };
+    let together = pairs("group = \"shop\"");
+    assert_eq!(together.len(), 27);
+    assert!(together.iter().all(|(web, secure)| web == secure), "{together:?}");
+    let alone = pairs("");
+    assert!(alone.iter().any(|(web, secure)| web != secure), "without a group they part");
+}
+
+#[test]
 fn limits_and_lists_of_the_file_hold() {
     let more = "deny = [\"198.51.100.66\"]\n[service.limits]\nconnections = 3\nclient_connections = 2";
     let bench = Bench::with(&format!("{CONFIGURATION}{}", service("web", "80", "tcp", 1, more)));
