@@ -87,7 +87,6 @@ fn a_service_of_single_datagrams_spreads_those_of_one_client() {
 
 #[test]
 fn services_of_a_persistence_group_send_a_client_to_backends_at_one_address() {
-    // The table of persistence is put behind the backends: a TOML table ends the one before.
     let one = |name: &str, port: u16, group: &str| {
         let mut text = service(name, &port.to_string(), "tcp", 1, "scheduler = \"weighted-round-robin\"");
         for number in 2..=4 {
